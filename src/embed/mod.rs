@@ -1,0 +1,146 @@
+//! From text to vectors: the [`Encoder`] trait, and the [`Embedder`] that queues and batches in front of it.
+//!
+//! An encoder is synchronous and owns its thread (and its GPU). Async code talks to it through an
+//! [`Embedder`]: a bounded queue with a deadline. A full queue is an error at once, never a wait: the
+//! request is then a miss, and goes on.
+
+pub mod device;
+pub mod minilm;
+
+use crate::vector::UnitVector;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Turns texts into vectors. Synchronous: it owns the thread it runs on.
+pub trait Encoder: Send + 'static {
+    /// What makes its vectors comparable: model, revision, pooling. Part of every scope, so that vectors of
+    /// different encoders never meet.
+    fn id(&self) -> &str;
+
+    /// One [`Embedding`] for each text, in order.
+    fn encode(&mut self, batch: &[String]) -> Result<Vec<Embedding>, Error>;
+}
+
+/// Where a text points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// The direction.
+    pub vector: UnitVector,
+    /// The text was longer than the model reads, so the vector speaks only for its beginning. Such a text
+    /// must never be served a semantic hit.
+    pub truncated: bool,
+}
+
+/// Why there is no vector.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Too many wait already.
+    #[error("the embedding queue is full")]
+    Busy,
+    /// It did not come in time.
+    #[error("no embedding within {0:?}")]
+    Deadline(Duration),
+    /// The encoder's thread has ended.
+    #[error("the encoder has stopped")]
+    Stopped,
+    /// The model could not be loaded.
+    #[error("the embedding model could not be loaded: {0}")]
+    Load(String),
+    /// The model failed on this text.
+    #[error("the embedding model failed: {0}")]
+    Model(String),
+}
+
+/// How the embedder queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How many texts may wait. More are refused at once.
+    pub queue: usize,
+    /// The most texts in one run of the model.
+    pub max_batch: usize,
+    /// How long a request waits for its vector.
+    pub deadline: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { queue: 32, max_batch: 16, deadline: Duration::from_millis(500) }
+    }
+}
+
+/// A handle to an encoder on its own thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Embedder {
+    jobs: SyncSender<Job>,
+    deadline: Duration,
+    id: Arc<str>,
+}
+
+struct Job {
+    text: String,
+    reply: oneshot::Sender<Result<Embedding, Error>>,
+}
+
+impl Embedder {
+    /// Gives `encoder` a thread and a queue. The thread ends with the last handle.
+    pub fn spawn(encoder: impl Encoder, config: Config) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel(config.queue.max(1));
+        let id = encoder.id().into();
+        let max_batch = config.max_batch.max(1);
+        std::thread::Builder::new()
+            .name("embed".to_owned())
+            .spawn(move || run(encoder, &queue, max_batch))?;
+        Ok(Self { jobs, deadline: config.deadline, id })
+    }
+
+    /// The encoder's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The vector of `text`, or the reason why there is none in time.
+    pub async fn embed(&self, text: &str) -> Result<Embedding, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job { text: text.to_owned(), reply }).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => Error::Stopped,
+        })?;
+        match tokio::time::timeout(self.deadline, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(Error::Deadline(self.deadline)),
+        }
+    }
+}
+
+/// Batches form while the last one runs: what has queued up meanwhile is taken together, and nobody waits
+/// for a batch to fill.
+fn run(mut encoder: impl Encoder, queue: &Receiver<Job>, max_batch: usize) {
+    while let Ok(first) = queue.recv() {
+        let waiting = std::iter::from_fn(|| queue.try_recv().ok()).take(max_batch - 1);
+        // Whoever has given up (deadline met, client gone) is not worth the work.
+        let jobs: Vec<Job> =
+            std::iter::once(first).chain(waiting).filter(|job| !job.reply.is_closed()).collect();
+        if !jobs.is_empty() {
+            run_batch(&mut encoder, jobs);
+        }
+    }
+}
+
+fn run_batch(encoder: &mut impl Encoder, jobs: Vec<Job>) {
+    let (texts, replies): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.text, job.reply)).unzip();
+    match encoder.encode(&texts) {
+        Ok(embeddings) => {
+            for (reply, embedding) in replies.into_iter().zip(embeddings) {
+                let _ = reply.send(Ok(embedding));
+            }
+        }
+        Err(error) => {
+            for reply in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Where answers are kept: the [`Store`] trait, and what it keeps.
+//!
+//! A store knows no policy. It finds what is near, keeps what it is given, and forgets when told; whether an
+//! answer may be served is decided in `cache`. Three come with us: [`memory`] (the oracle in tests),
+//! [`embedded`] (sled and HNSW) and [`guarded`], a decorator that gives any of them a deadline and a breaker.
+//! [`conformance`] is the suite that all of them must pass.
+
+pub mod conformance;
+pub mod embedded;
+pub mod guarded;
+pub mod memory;
+
+use crate::chat::Reply;
+use crate::clock::Millis;
+use crate::vector::UnitVector;
+use async_trait::async_trait;
+use std::fmt;
+
+/// Keeps entries, in scopes that never see each other.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The `k` entries of `scope` most like `query`, best first. Scores are cosines in [-1, 1].
+    /// Entries without a vector are never among them.
+    async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error>;
+
+    /// The entry of that id, if the scope has it.
+    async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error>;
+
+    /// Keeps an entry; one of the same id in the same scope is replaced.
+    async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error>;
+
+    /// Forgets an entry; says whether there was one.
+    async fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error>;
+
+    /// Forgets a whole scope; says how many entries it had.
+    async fn clear(&self, scope: &Scope) -> Result<u64, Error>;
+}
+
+/// The hard partition an entry lives in: a digest of tenant, project, encoder and everything of a request
+/// that must match exactly. Made by `cache::Query` alone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(pub [u8; 32]);
+
+/// The digest of a scope and the exact text asked in it, so that an exact hit is a plain [`Store::load`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId(pub [u8; 32]);
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({})", short_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EntryId({self})")
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&short_hex(&self.0))
+    }
+}
+
+/// Enough of a digest to tell it from others in a log.
+fn short_hex(bytes: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    bytes[..8].iter().fold(String::with_capacity(16), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// One answered question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name within the scope.
+    pub id: EntryId,
+    /// The question, as asked.
+    pub text: String,
+    /// Where the question points. Without it the entry can be found by its id only.
+    pub vector: Option<UnitVector>,
+    /// The answer.
+    pub reply: Reply,
+    /// The upstream that gave the answer.
+    pub upstream: String,
+    /// When it was given.
+    pub created: Millis,
+    /// When it must no longer be served. The `cache` decides by its clock; a store only collects garbage.
+    pub expires: Option<Millis>,
+}
+
+/// An entry, and how near it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match {
+    /// The cosine to the query, in [-1, 1].
+    pub cosine: f32,
+    /// What was found.
+    pub entry: Entry,
+}
+
+/// What went wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not read or write.
+    #[error("the store could not read or write: {0}")]
+    Io(String),
+    /// A value does not match its checksum, or cannot be understood.
+    #[error("the store holds a damaged value: {0}")]
+    Damaged(String),
+    /// It was written by a newer weir.
+    #[error("the store has format {found}, and this weir reads up to {known}; use a newer weir or another data folder")]
+    NewerFormat {
+        /// What the files say.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
+    /// Another process holds it.
+    #[error("the data folder {0} is in use by another process")]
+    InUse(String),
+    /// It did not answer in time.
+    #[error("the store did not answer within {0:?}")]
+    Deadline(std::time::Duration),
+    /// It failed often of late and is left alone for a while.
+    #[error("the store failed of late and is left alone for a while")]
+    Open,
+}

@@ -1,0 +1,162 @@
+//! Who answers what we cannot: the [`Upstream`] trait, and those that implement it.
+//!
+//! [`provider`] speaks to a provider over HTTP, [`local`] runs a small model in this process, and [`chain`]
+//! tries several in order. A chain is itself an upstream, so chains nest.
+
+pub mod chain;
+pub mod local;
+pub mod provider;
+
+use crate::chat::{Chunk, Request};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A stream of chunks. An `Err` in it is a cut: it is too late to ask anyone else. Dropping it cancels the
+/// work behind it.
+pub type Chunks = BoxStream<'static, Result<Chunk, Error>>;
+
+/// Answers requests.
+#[async_trait]
+pub trait Upstream: Send + Sync {
+    /// What it is called in the configuration, in headers and in logs.
+    fn name(&self) -> &str;
+
+    /// Who answers `request` here when nothing fails. Part of the scope: an answer of the local model is
+    /// never served where a provider's was asked for.
+    fn origin(&self, request: &Request) -> Origin;
+
+    /// Resolves once the first chunk is in hand: an `Err` here may be failed over, one inside may not.
+    async fn open(&self, request: &Request) -> Result<Opened, Error>;
+}
+
+/// The kind of voice an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A provider's model, over the network.
+    Provider,
+    /// The small model in this process.
+    Local,
+}
+
+/// An answer that has begun.
+pub struct Opened {
+    /// The upstream that gives it.
+    pub by: Arc<str>,
+    /// The kind of voice it has.
+    pub origin: Origin,
+    /// Those that were asked before and failed, in order.
+    pub failed: Vec<Error>,
+    /// The answer.
+    pub chunks: Chunks,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened")
+            .field("by", &self.by)
+            .field("origin", &self.origin)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an upstream gave no answer, or not all of it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{upstream}: {message}")]
+pub struct Error {
+    /// What kind of failure it is; this decides who is asked next.
+    pub kind: Kind,
+    /// The upstream that failed.
+    pub upstream: Arc<str>,
+    /// In words, free of secrets and of raw provider bodies.
+    pub message: String,
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// How long the upstream asked us to wait.
+    pub retry_after: Option<Duration>,
+    /// Those that were asked before this one, where a whole chain failed.
+    pub attempts: Vec<Error>,
+}
+
+impl Error {
+    /// A failure of `upstream`.
+    pub fn new(kind: Kind, upstream: &Arc<str>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            upstream: Arc::clone(upstream),
+            message: message.into(),
+            status: None,
+            retry_after: None,
+            attempts: Vec::new(),
+        }
+    }
+}
+
+/// The kinds of failure. The names are stable: they appear in errors, metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The request itself is at fault; nobody else would take it either.
+    BadRequest,
+    /// The conversation is longer than the model reads.
+    ContextOverflow,
+    /// The key is missing, wrong or not allowed.
+    Auth,
+    /// The account has no credit.
+    Billing,
+    /// Too many requests.
+    RateLimit,
+    /// The provider has no capacity.
+    Overloaded,
+    /// It does not know the model.
+    ModelNotFound,
+    /// Nothing came in time.
+    Timeout,
+    /// It failed.
+    Server,
+    /// It could not be reached.
+    Connection,
+    /// What came could not be understood.
+    BadResponse,
+    /// The answer broke off after it had begun.
+    Cut,
+    /// Our own queue in front of it is full.
+    Busy,
+    /// No upstream is configured for this model.
+    NoRoute,
+    /// Every upstream was tried, and failed.
+    Exhausted,
+}
+
+impl Kind {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::ContextOverflow => "context_overflow",
+            Self::Auth => "auth",
+            Self::Billing => "billing",
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::ModelNotFound => "model_not_found",
+            Self::Timeout => "timeout",
+            Self::Server => "server",
+            Self::Connection => "connection",
+            Self::BadResponse => "bad_response",
+            Self::Cut => "cut",
+            Self::Busy => "busy",
+            Self::NoRoute => "no_route",
+            Self::Exhausted => "exhausted",
+        }
+    }
+
+    /// Whether another upstream may do better. A request that is itself at fault is not carried around.
+    pub fn worth_failing_over(self) -> bool {
+        !matches!(self, Self::BadRequest | Self::ContextOverflow | Self::Cut)
+    }
+}
