@@ -40,6 +40,13 @@ pub struct Request {
     pub extra: Map<String, Value>,
 }
 
+impl Request {
+    /// The last message, where a user speaks in it: what the request is about.
+    pub fn question(&self) -> Option<&Message> {
+        self.messages.last().filter(|message| message.role == Role::User)
+    }
+}
+
 /// How an answer is drawn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sampling {
@@ -67,12 +74,19 @@ impl Sampling {
 }
 
 /// How the client wants the answer handed over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery {
     /// As a stream of events, or whole.
     pub stream: bool,
-    /// With a last event that counts tokens.
-    pub include_usage: bool,
+    /// What it says about the stream, as given.
+    pub options: Map<String, Value>,
+}
+
+impl Delivery {
+    /// Whether the stream ends with an event that counts tokens.
+    pub fn include_usage(&self) -> bool {
+        self.options.get("include_usage").and_then(Value::as_bool).unwrap_or(false)
+    }
 }
 
 /// Who says something.

@@ -52,6 +52,9 @@ pub enum Incomplete {
     /// It names a choice or a tool call far outside of what anyone asks for.
     #[error("index {0} is out of range")]
     IndexOutOfRange(u32),
+    /// It is longer than we keep.
+    #[error("the reply is longer than {MAX_REPLY_BYTES} bytes")]
+    TooLong,
     /// It holds something that a [`Reply`] has no word for.
     #[error("the field `{0}` cannot be kept")]
     Opaque(String),
@@ -60,10 +63,14 @@ pub enum Incomplete {
 /// The most choices, and the most tool calls in a choice. An index beyond is a fault or an attack.
 const MAX_INDEX: u32 = 128;
 
+/// The most text in a reply, all its parts together.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+
 /// Folds events into a reply, one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     reply: Reply,
+    bytes: usize,
     fault: Option<Incomplete>,
     ended: bool,
 }
@@ -96,6 +103,10 @@ impl Folder {
     }
 
     fn take(&mut self, event: &Event) -> Result<(), Incomplete> {
+        self.bytes += text_in(event).len();
+        if self.bytes > MAX_REPLY_BYTES {
+            return Err(Incomplete::TooLong);
+        }
         match event {
             Event::Start { id, model, created } => {
                 (self.reply.id, self.reply.model) = (id.clone(), model.clone());
@@ -120,6 +131,16 @@ impl Folder {
 
     fn choice(&mut self, index: u32) -> Result<&mut Choice, Incomplete> {
         grown(&mut self.reply.choices, index)
+    }
+}
+
+fn text_in(event: &Event) -> &str {
+    match event {
+        Event::Text { text, .. } | Event::Reasoning { text, .. } | Event::Refusal { text, .. } => text,
+        Event::ToolCall { arguments, .. } => arguments,
+        Event::Start { .. } | Event::Opaque { .. } | Event::Finish { .. } | Event::Usage(_) | Event::End => {
+            ""
+        }
     }
 }
 
@@ -187,8 +208,11 @@ mod tests {
     }
 
     fn any_choice() -> impl Strategy<Value = Choice> {
-        let call = ("\\PC{0,8}", "\\PC{0,8}", "\\PC{0,20}")
-            .prop_map(|(id, name, arguments)| ToolCall { id, name, arguments });
+        let call = ("\\PC{0,8}", "\\PC{0,8}", "\\PC{0,20}").prop_map(|(id, name, arguments)| ToolCall {
+            id,
+            name,
+            arguments,
+        });
         ("\\PC{0,30}", "\\PC{0,9}", "\\PC{0,9}", prop::collection::vec(call, 0..3), any_finish()).prop_map(
             |(text, reasoning, refusal, tool_calls, finish)| Choice {
                 text,
@@ -206,9 +230,8 @@ mod tests {
             output,
             ..Usage::default()
         }));
-        ("\\PC{0,8}", "\\PC{0,8}", any::<u64>(), prop::collection::vec(any_choice(), 0..4), usage).prop_map(
-            |(id, model, created, choices, usage)| Reply { id, model, created, choices, usage },
-        )
+        ("\\PC{0,8}", "\\PC{0,8}", any::<u64>(), prop::collection::vec(any_choice(), 0..4), usage)
+            .prop_map(|(id, model, created, choices, usage)| Reply { id, model, created, choices, usage })
     }
 
     proptest! {
