@@ -14,6 +14,7 @@ use crate::chat::Reply;
 use crate::clock::Millis;
 use crate::vector::UnitVector;
 use async_trait::async_trait;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// Keeps entries, in scopes that never see each other.
@@ -100,6 +101,11 @@ pub struct Match {
     pub entry: Entry,
 }
 
+/// The order of [`Store::nearest`]. Equals are ordered by id, so that every store answers alike.
+fn best_first(a: &Match, b: &Match) -> Ordering {
+    b.cosine.total_cmp(&a.cosine).then_with(|| a.entry.id.cmp(&b.entry.id))
+}
+
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -110,7 +116,9 @@ pub enum Error {
     #[error("the store holds a damaged value: {0}")]
     Damaged(String),
     /// It was written by a newer weir.
-    #[error("the store has format {found}, and this weir reads up to {known}; use a newer weir or another data folder")]
+    #[error(
+        "the store has format {found}, and this weir reads up to {known}; use a newer weir or another data folder"
+    )]
     NewerFormat {
         /// What the files say.
         found: u32,

@@ -1,0 +1,216 @@
+//! How an entry lies on disk: its key, its age key, and its value with a checksum.
+//!
+//! ```text
+//! key        scope (32) ‖ id (32)
+//! value      checksum (8) ‖ version (1) ‖ created (8) ‖ dimensions (4) ‖ vector (4 each) ‖ JSON of the rest
+//! age key    created (8) ‖ scope (32) ‖ id (32)
+//! age value  expires (8), or nothing
+//! ```
+//! Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
+//! The checksum is the beginning of the SHA-256 of the key and all that follows the checksum, so that a value
+//! under another's key is damaged as well.
+
+use crate::chat::Reply;
+use crate::clock::Millis;
+use crate::store::{Entry, EntryId, Error, Scope};
+use crate::vector::UnitVector;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The layout written here. It changes together with the store's format, see `recovery`.
+const VERSION: u8 = 1;
+const DIGEST: usize = 32;
+const CHECKSUM: usize = 8;
+
+/// Where an entry lies.
+pub(super) type Key = [u8; 2 * DIGEST];
+
+/// Where an entry's age lies.
+pub(super) type AgeKey = [u8; 8 + 2 * DIGEST];
+
+/// The value is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
+
+/// What an entry has beside numbers.
+#[derive(Serialize)]
+struct WordsRef<'a> {
+    text: &'a str,
+    reply: &'a Reply,
+    upstream: &'a str,
+    expires: Option<Millis>,
+}
+
+/// The same, read back.
+#[derive(Deserialize)]
+struct Words {
+    text: String,
+    reply: Reply,
+    upstream: String,
+    expires: Option<Millis>,
+}
+
+/// A verified value, taken apart.
+struct Parts<'a> {
+    created: Millis,
+    vector: &'a [[u8; 4]],
+    words: &'a [u8],
+}
+
+/// The key of an entry.
+pub(super) fn key(scope: &Scope, id: &EntryId) -> Key {
+    let mut key = [0; 2 * DIGEST];
+    key[..DIGEST].copy_from_slice(&scope.0);
+    key[DIGEST..].copy_from_slice(&id.0);
+    key
+}
+
+/// The scope and the id in a key.
+pub(super) fn split_key(key: &[u8]) -> Result<(Scope, EntryId), Damaged> {
+    let (scope, id) = key.split_first_chunk().ok_or(Damaged)?;
+    Ok((Scope(*scope), EntryId(id.try_into().map_err(|_| Damaged)?)))
+}
+
+/// The key that finds an entry by its age.
+pub(super) fn age_key(created: Millis, key: &Key) -> AgeKey {
+    let mut age = [0; 8 + 2 * DIGEST];
+    age[..8].copy_from_slice(&created.0.to_be_bytes());
+    age[8..].copy_from_slice(key);
+    age
+}
+
+/// The time and the entry's key in an age key.
+pub(super) fn split_age_key(age: &[u8]) -> Result<(Millis, Key), Damaged> {
+    let (created, key) = age.split_first_chunk().ok_or(Damaged)?;
+    Ok((Millis(u64::from_be_bytes(*created)), key.try_into().map_err(|_| Damaged)?))
+}
+
+/// What lies beside an age key.
+pub(super) fn age_value(expires: Option<Millis>) -> Vec<u8> {
+    expires.map(|at| at.0.to_le_bytes().to_vec()).unwrap_or_default()
+}
+
+/// When the entry beside an age key expires, if ever.
+pub(super) fn split_age_value(value: &[u8]) -> Option<Millis> {
+    value.try_into().ok().map(|at| Millis(u64::from_le_bytes(at)))
+}
+
+/// The value of an entry.
+pub(super) fn encode(key: &Key, entry: &Entry) -> Result<Vec<u8>, Error> {
+    let Entry { id: _, text, vector, reply, upstream, created, expires } = entry;
+    let words = WordsRef { text, reply, upstream, expires: *expires };
+    let words = serde_json::to_vec(&words).map_err(|error| Error::Io(error.to_string()))?;
+    let numbers = vector.as_ref().map_or(&[][..], UnitVector::as_slice);
+
+    let mut value = vec![0; CHECKSUM];
+    value.push(VERSION);
+    value.extend(created.0.to_le_bytes());
+    value.extend((numbers.len() as u32).to_le_bytes());
+    value.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    value.extend(words);
+    let checksum = checksum(key, &value[CHECKSUM..]);
+    value[..CHECKSUM].copy_from_slice(&checksum);
+    Ok(value)
+}
+
+/// The whole entry.
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Entry, Damaged> {
+    let parts = parts(key, value)?;
+    let (_, id) = split_key(key)?;
+    let Words { text, reply, upstream, expires } =
+        serde_json::from_slice(parts.words).map_err(|_| Damaged)?;
+    let vector = match parts.numbers() {
+        numbers if numbers.is_empty() => None,
+        numbers => Some(UnitVector::new(numbers).map_err(|_| Damaged)?),
+    };
+    Ok(Entry { id, text, vector, reply, upstream, created: parts.created, expires })
+}
+
+/// Only the vector, for the index; empty where there is none.
+pub(super) fn decode_vector(key: &[u8], value: &[u8]) -> Result<Vec<f32>, Damaged> {
+    Ok(parts(key, value)?.numbers())
+}
+
+/// Only the time, for the age key.
+pub(super) fn decode_created(key: &[u8], value: &[u8]) -> Result<Millis, Damaged> {
+    Ok(parts(key, value)?.created)
+}
+
+fn parts<'a>(key: &[u8], value: &'a [u8]) -> Result<Parts<'a>, Damaged> {
+    let (stored, rest) = value.split_first_chunk::<CHECKSUM>().ok_or(Damaged)?;
+    if *stored != checksum(key, rest) {
+        return Err(Damaged);
+    }
+    let (version, rest) = rest.split_first().ok_or(Damaged)?;
+    if *version != VERSION {
+        return Err(Damaged);
+    }
+    let (created, rest) = rest.split_first_chunk().ok_or(Damaged)?;
+    let (dimensions, rest) = rest.split_first_chunk().ok_or(Damaged)?;
+    let bytes = (u32::from_le_bytes(*dimensions) as usize).checked_mul(4).ok_or(Damaged)?;
+    let (numbers, words) = rest.split_at_checked(bytes).ok_or(Damaged)?;
+    Ok(Parts { created: Millis(u64::from_le_bytes(*created)), vector: numbers.as_chunks().0, words })
+}
+
+impl Parts<'_> {
+    fn numbers(&self) -> Vec<f32> {
+        self.vector.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+}
+
+fn checksum(key: &[u8], rest: &[u8]) -> [u8; CHECKSUM] {
+    let digest = Sha256::new().chain_update(key).chain_update(rest).finalize();
+    std::array::from_fn(|at| digest[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::full_entry;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_entry_comes_back_as_it_was() {
+        let entry = full_entry();
+        let key = key(&Scope([7; 32]), &entry.id);
+        let value = encode(&key, &entry).unwrap();
+        assert_eq!(decode(&key, &value), Ok(entry.clone()));
+        assert_eq!(decode_created(&key, &value), Ok(entry.created));
+        assert_eq!(decode_vector(&key, &value).unwrap(), entry.vector.unwrap().as_slice());
+    }
+
+    #[test]
+    fn a_value_under_another_key_is_damaged() {
+        let entry = full_entry();
+        let value = encode(&key(&Scope([7; 32]), &entry.id), &entry).unwrap();
+        assert_eq!(decode(&key(&Scope([8; 32]), &entry.id), &value), Err(Damaged));
+    }
+
+    #[test]
+    fn age_keys_sort_by_age() {
+        let key = key(&Scope([9; 32]), &EntryId([3; 32]));
+        assert!(age_key(Millis(255), &key) < age_key(Millis(256), &key));
+        assert_eq!(split_age_key(&age_key(Millis(5), &key)), Ok((Millis(5), key)));
+        assert_eq!(split_age_value(&age_value(Some(Millis(5)))), Some(Millis(5)));
+        assert_eq!(split_age_value(&age_value(None)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_and_any_cut_is_noticed(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let entry = full_entry();
+            let key = key(&Scope([7; 32]), &entry.id);
+            let whole = encode(&key, &entry).unwrap();
+            let at = at.index(whole.len());
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            prop_assert_eq!(decode(&key, &flipped), Err(Damaged));
+            prop_assert_eq!(decode(&key, &whole[..at]), Err(Damaged));
+        }
+
+        #[test]
+        fn garbage_is_damaged(value in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(decode(&[0; 64], &value), Err(Damaged));
+        }
+    }
+}

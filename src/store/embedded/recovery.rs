@@ -1,0 +1,328 @@
+//! Opening the store, whatever is found.
+//!
+//! sled may answer damaged files with an error, with a panic, or not at all. So it is opened on a thread of its
+//! own, which must show progress; where it does not, the folder is set aside and a new one is begun. A cache
+//! can be filled again, and a sidecar that does not start helps nobody.
+
+use super::codec::{self, Damaged};
+use super::disk::{Disk, failed};
+use super::{Config, Tuning};
+use crate::clock::{Clock, SystemClock};
+use crate::store::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// The format written here. A folder of a newer one is left as it is.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &str = "format";
+
+/// Set while a process has the store open, so that the next one knows whether it was closed.
+const STATE_KEY: &str = "state";
+const OPEN: &[u8] = b"open";
+const CLOSED: &[u8] = b"closed";
+
+/// What sled may keep of its pages in memory. Most look-ups are of few entries, and the vectors have an index of
+/// their own, so a modest amount serves; sled's default is a gigabyte.
+const PAGE_CACHE_BYTES: u64 = 64 << 20;
+
+/// How long to wait for another process that holds the folder. sled lets go of its lock a little after it has
+/// been dropped.
+const RELEASE: Duration = Duration::from_secs(1);
+
+/// sled's own folders within ours are `sled-0`, `sled-1`, …
+const FOLDER: &str = "sled-";
+
+/// What was found when the store was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many damaged values were found and dropped. All values are verified after an unclean shutdown only;
+    /// else each is verified when it is read.
+    pub damaged: u64,
+    /// Whether the store had been closed in an orderly way, or is new.
+    pub clean: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// Where the folder went that could not be opened, and why.
+    pub set_aside: Option<SetAside>,
+}
+
+/// A folder that could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is now. Nothing in it is used any more.
+    pub path: PathBuf,
+    /// What was wrong with it.
+    pub reason: String,
+}
+
+/// An opened store.
+pub(super) struct Opened {
+    pub(super) disk: Disk,
+    pub(super) recovery: Recovery,
+    /// How many age keys there are.
+    pub(super) ages: u64,
+}
+
+/// Why it could not be opened.
+enum Failure {
+    /// The folder is of no use.
+    Unusable(String),
+    /// The folder may be fine: say so, and leave it alone.
+    Other(Error),
+}
+
+/// Opens the store, or a new one in place of one that is damaged. Blocks.
+pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
+    let began = Instant::now();
+    let newest = newest_folder(&config.path)?;
+    let number = newest.unwrap_or(0);
+    let mut opened = match open_when_free(config, tuning, number) {
+        Ok(opened) => opened,
+        Err(Failure::Other(error)) => return Err(error),
+        Err(Failure::Unusable(reason)) => {
+            let path = set_aside(&config.path)?;
+            // Another number: should the thread that hangs ever go on, it must not write into the new folder.
+            let mut opened = open_watched(config, tuning, number + 1).map_err(Failure::into_error)?;
+            opened.recovery.set_aside = Some(SetAside { path, reason });
+            opened
+        }
+    };
+    // In a ruined file sled may find nothing at all, and call that success; only a new folder is rightly empty.
+    opened.recovery.clean |= newest.is_none();
+    opened.recovery.took = began.elapsed();
+    Ok(opened)
+}
+
+/// Leaves the mark of an orderly shutdown, after everything else is safe on disk.
+pub(super) fn close(disk: &Disk) -> Result<(), Error> {
+    disk.flush()?;
+    disk.meta.insert(STATE_KEY, CLOSED).map_err(failed)?;
+    disk.flush()
+}
+
+/// Opens sled. Where another process holds it, waits a moment for that one to end, as in a restart.
+#[expect(clippy::disallowed_methods, reason = "all of this blocks, and is no async code")]
+fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
+    let began = Instant::now();
+    loop {
+        match open_watched(config, tuning, number) {
+            Err(Failure::Other(Error::InUse(_))) if began.elapsed() < RELEASE => {
+                std::thread::sleep(RELEASE / 20);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Opens sled on a thread of its own, and waits as long as it shows progress.
+fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
+    let folder = config.path.join(format!("{FOLDER}{number}"));
+    let flush = config.flush;
+    let progress = Arc::new(AtomicU64::new(0));
+    let (done, result) = sync_channel(1);
+    let seen = Arc::clone(&progress);
+    std::thread::Builder::new()
+        .name("weir-open".to_owned())
+        // When nobody waits any more the database goes out of scope here, and gives back its files.
+        .spawn(move || drop(done.send(open_folder(&folder, flush, &seen))))
+        .map_err(|error| Failure::Other(Error::Io(error.to_string())))?;
+    wait(&result, &progress, tuning.patience)
+}
+
+fn wait(
+    result: &Receiver<Result<Opened, Failure>>,
+    progress: &AtomicU64,
+    patience: Duration,
+) -> Result<Opened, Failure> {
+    let mut seen = 0;
+    loop {
+        match result.recv_timeout(patience) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::Unusable("opening it ended in a panic".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let now = progress.load(Ordering::Relaxed);
+                if now == seen {
+                    return Err(Failure::Unusable(format!("opening it made no progress for {patience:?}")));
+                }
+                seen = now;
+            }
+        }
+    }
+}
+
+fn open_folder(folder: &Path, flush: Duration, progress: &AtomicU64) -> Result<Opened, Failure> {
+    let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
+    let sled = sled::Config::default()
+        .path(folder)
+        .cache_capacity(PAGE_CACHE_BYTES)
+        .flush_every_ms(Some(flush_ms))
+        .open()
+        .map_err(|error| why(error, folder))?;
+    let disk = Disk::new(sled)?;
+    check_format(&disk)?;
+    let clean = disk.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
+    disk.meta.insert(STATE_KEY, OPEN)?;
+    let ages = count_ages(&disk, progress)?;
+    let (entries, damaged) = if clean { (ages, 0) } else { verify(&disk, progress)? };
+    // The mark that it is open must be there before the first write is.
+    disk.db.flush()?;
+    let recovery = Recovery { entries, damaged, clean, took: Duration::ZERO, set_aside: None };
+    Ok(Opened { disk, recovery, ages })
+}
+
+fn check_format(disk: &Disk) -> Result<(), Failure> {
+    let Some(found) = disk.meta.get(FORMAT_KEY)? else {
+        disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes())?;
+        return Ok(());
+    };
+    let found = <[u8; 4]>::try_from(found.as_ref())
+        .map_err(|_| Failure::Unusable("its format cannot be read".to_owned()))?;
+    let found = u32::from_le_bytes(found);
+    if found > FORMAT {
+        return Err(Failure::Other(Error::NewerFormat { found, known: FORMAT }));
+    }
+    Ok(())
+}
+
+/// Reads every value, and removes those that are not what was written; their age keys stay as orphans. Says
+/// how many were kept and removed.
+fn verify(disk: &Disk, progress: &AtomicU64) -> Result<(u64, u64), Failure> {
+    let (mut kept, mut damaged) = (0, 0);
+    for pair in &disk.entries {
+        progress.fetch_add(1, Ordering::Relaxed);
+        let (key, value) = pair?;
+        if let Err(Damaged) = codec::decode(&key, &value) {
+            disk.entries.remove(key)?;
+            damaged += 1;
+        } else {
+            kept += 1;
+        }
+    }
+    Ok((kept, damaged))
+}
+
+/// Counts the entries by their age keys, whose pages are small. Orphans are counted along; there are few.
+fn count_ages(disk: &Disk, progress: &AtomicU64) -> Result<u64, Failure> {
+    let mut count = 0;
+    for key in disk.ages.iter().keys() {
+        key?;
+        progress.fetch_add(1, Ordering::Relaxed);
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The number of the newest of sled's folders. Makes the folder around them where there is none.
+fn newest_folder(path: &Path) -> Result<Option<u64>, Error> {
+    let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(path).map_err(io)?;
+    let mut newest = None;
+    for folder in std::fs::read_dir(path).map_err(io)? {
+        let name = folder.map_err(io)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse().ok());
+        newest = newest.max(number);
+    }
+    Ok(newest)
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{}", SystemClock.now().0));
+    let aside = PathBuf::from(name);
+    std::fs::rename(path, &aside).map_err(|error| {
+        Error::Io(format!("{} is damaged and cannot be set aside: {error}; move it away", path.display()))
+    })?;
+    Ok(aside)
+}
+
+/// Whether what sled says is damage, another process, or the machine.
+fn why(error: sled::Error, folder: &Path) -> Failure {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match error {
+        // sled 0.34 has no other word for it.
+        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
+            Failure::Other(Error::InUse(folder.display().to_string()))
+        }
+        sled::Error::Io(error) if !matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput) => {
+            Failure::Other(Error::Io(format!("{}: {error}", folder.display())))
+        }
+        damage => Failure::Unusable(damage.to_string()),
+    }
+}
+
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match failed(error) {
+            Error::Damaged(reason) => Self::Unusable(reason),
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Unusable(reason) => Error::Damaged(reason),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::SyncSender;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    /// Waits for what `work` does on another thread.
+    fn waited(
+        work: impl FnOnce(&SyncSender<Result<Opened, Failure>>, &AtomicU64) + Send + 'static,
+    ) -> String {
+        let progress = Arc::new(AtomicU64::new(0));
+        let (done, result) = sync_channel(1);
+        let seen = Arc::clone(&progress);
+        let worker = std::thread::spawn(move || work(&done, &seen));
+        let failure = wait(&result, &progress, PATIENCE).err().map(Failure::into_error);
+        drop(result);
+        let _ = worker.join();
+        failure.map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    fn pause() {
+        // A channel that nobody answers: the plain way to sleep is not for us.
+        let (_open, never) = sync_channel::<()>(0);
+        let _ = never.recv_timeout(PATIENCE / 2);
+    }
+
+    #[test]
+    fn a_hang_is_noticed() {
+        let said = waited(|_, _| (0..6).for_each(|_| pause()));
+        assert!(said.contains("no progress for 20ms"), "{said}");
+    }
+
+    #[test]
+    fn a_panic_is_noticed() {
+        let said = waited(|_, _| panic!("as sled does, sometimes"));
+        assert!(said.contains("ended in a panic"), "{said}");
+    }
+
+    #[test]
+    fn slow_progress_is_waited_for() {
+        let said = waited(|done, progress| {
+            for _ in 0..20 {
+                pause();
+                progress.fetch_add(1, Ordering::Relaxed);
+            }
+            let _ = done.send(Err(Failure::Other(Error::InUse("in the end".to_owned()))));
+        });
+        assert!(said.contains("in the end"), "{said}");
+    }
+}
