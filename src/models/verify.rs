@@ -1,0 +1,97 @@
+//! Is the file on the disk the one the manifest means?
+
+use super::{File, Model, path};
+use sha2::Digest;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Large enough that reading costs nothing beside hashing, small enough for any stack.
+const BUFFER: usize = 64 * 1024;
+
+/// Why a model file must not be used. The message names the file and the command that helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is not there.
+    #[error("{} is missing: {ADVICE}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is too short or too long.
+    #[error("{} is damaged, it has {found} bytes and not {wanted}: {ADVICE}", path.display())]
+    WrongSize {
+        /// The file.
+        path: PathBuf,
+        /// How long it is.
+        found: u64,
+        /// How long it should be.
+        wanted: u64,
+    },
+    /// It has the right length and the wrong content.
+    #[error("{} is damaged, its sha256 is {found} and not {wanted}: {ADVICE}", path.display())]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// What its content hashes to.
+        found: String,
+        /// What it should hash to.
+        wanted: String,
+    },
+    /// The operating system does not let us read it.
+    #[error("{} cannot be read ({reason}): check its permissions, then {ADVICE}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+const ADVICE: &str = "run `weir models fetch` (in a checkout: `make models`)";
+
+/// Checks every file of `model`; the first fault is the answer. Reads each file in full and blocks: about a
+/// tenth of a second for a hundred megabytes.
+pub fn verify(models_dir: &Path, model: &Model) -> Result<(), Fault> {
+    model.files.iter().try_for_each(|file| check(&path(models_dir, file), file))
+}
+
+/// Checks that what lies at `path` is `file`.
+pub fn check(path: &Path, file: &File) -> Result<(), Fault> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => Fault::Missing { path: path.to_owned() },
+        _ => Fault::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    };
+    let mut content = std::fs::File::open(path).map_err(unreadable)?;
+    let found = content.metadata().map_err(unreadable)?.len();
+    if found != file.bytes {
+        return Err(Fault::WrongSize { path: path.to_owned(), found, wanted: file.bytes });
+    }
+    let found = digest(&mut content).map_err(unreadable)?;
+    let wanted = file.sha256.to_string();
+    if found == wanted { Ok(()) } else { Err(Fault::WrongDigest { path: path.to_owned(), found, wanted }) }
+}
+
+fn digest(content: &mut impl Read) -> std::io::Result<String> {
+    let mut hash = sha2::Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => hash.update(&buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+impl Fault {
+    /// One word for a listing.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::WrongSize { .. } | Self::WrongDigest { .. } => "damaged",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
