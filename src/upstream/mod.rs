@@ -43,6 +43,16 @@ pub enum Origin {
     Local,
 }
 
+impl Origin {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// An answer that has begun.
 pub struct Opened {
     /// The upstream that gives it.

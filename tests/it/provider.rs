@@ -1,0 +1,256 @@
+//! A provider over real connections, with the faults that real ones have.
+
+use crate::kit::{eventually, question, streamed};
+use futures_util::StreamExt as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use weir::chat::{Event, Form, Request, fold};
+use weir::secret::Secret;
+use weir::upstream::provider::{Config, Provider, ProviderKind};
+use weir::upstream::{Error, Kind, Opened, Upstream};
+
+/// What the other side does with a connection once it has read a request.
+#[derive(Clone)]
+enum Play {
+    /// Writes these pieces, each on its own, and closes.
+    Write(Vec<Vec<u8>>),
+    /// Writes this, and then nothing.
+    WriteAndHang(Vec<u8>),
+    /// Writes this, and then resets the connection.
+    WriteAndReset(Vec<u8>),
+}
+
+struct Peer {
+    address: SocketAddr,
+    /// How many connections are open, after a request was read.
+    open: Arc<AtomicUsize>,
+    seen: Arc<std::sync::Mutex<String>>,
+}
+
+async fn peer(play: Play) -> Peer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (open, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(String::new())));
+    let (count, note) = (Arc::clone(&open), Arc::clone(&seen));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (play, count, note) = (play.clone(), Arc::clone(&count), Arc::clone(&note));
+            tokio::spawn(async move {
+                let mut stream = stream;
+                *note.lock().unwrap() = read_request(&mut stream).await;
+                count.fetch_add(1, Ordering::SeqCst);
+                act(stream, play).await;
+                count.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    Peer { address, open, seen }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !seen.ends_with(b"}") {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => break,
+            count => seen.extend_from_slice(&buffer[..count]),
+        }
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+async fn act(mut stream: TcpStream, play: Play) {
+    match play {
+        Play::Write(pieces) => {
+            for piece in pieces {
+                let _ = stream.write_all(&piece).await;
+                let _ = stream.flush().await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Play::WriteAndHang(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            // Until the other side closes.
+            let _ = stream.read(&mut [0; 16]).await;
+        }
+        Play::WriteAndReset(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
+fn config(address: SocketAddr) -> Config {
+    Config {
+        name: "primary".into(),
+        kind: ProviderKind::OpenAi,
+        base_url: format!("http://{address}/v1/"),
+        api_key: Some(Secret::new("sk-secret")),
+        models: vec!["*".into()],
+        headers: vec![("x-extra".into(), Secret::new("yes"))],
+        connect_timeout: Duration::from_secs(2),
+        first_token_timeout: Duration::from_millis(400),
+        idle_timeout: Duration::from_millis(300),
+        price: None,
+    }
+}
+
+async fn open(play: Play, request: &Request) -> Result<Opened, Error> {
+    Provider::new(config(peer(play).await.address)).unwrap().open(request).await
+}
+
+/// All events, and the error at the end if there is one.
+async fn events(mut opened: Opened) -> (Vec<Event>, Option<Error>) {
+    let mut events = Vec::new();
+    while let Some(chunk) = opened.chunks.next().await {
+        match chunk {
+            Ok(chunk) => events.extend(chunk.events),
+            Err(error) => return (events, Some(error)),
+        }
+    }
+    (events, None)
+}
+
+fn head(status: &str, content_type: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\nconnection: close\r\n")
+}
+
+fn whole(status: &str, extra: &str, body: &str) -> Play {
+    let head = head(status, "application/json");
+    Play::Write(vec![format!("{head}content-length: {}\r\n{extra}\r\n{body}", body.len()).into_bytes()])
+}
+
+fn stream_head() -> Vec<u8> {
+    format!("{}\r\n", head("200 OK", "text/event-stream; charset=utf-8")).into_bytes()
+}
+
+const REPLY: &str = r#"{"id":"c1","object":"chat.completion","created":7,"model":"m","future":{"kept":1},"choices":[{"index":0,"message":{"role":"assistant","content":"Grüße"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+
+const STREAM: &str = "data: {\"id\":\"c1\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Grü\"}}]}\r\n\r\n: keep-alive\n\ndata:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"ße\"}}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+#[tokio::test]
+async fn a_whole_reply_is_understood_and_its_bytes_are_kept() {
+    let mut opened = open(whole("200 OK", "", REPLY), &question("q")).await.unwrap();
+    let chunk = opened.chunks.next().await.unwrap().unwrap();
+    let raw = chunk.raw.unwrap();
+    assert_eq!((raw.form, &raw.bytes[..]), (Form::Whole, REPLY.as_bytes()));
+    assert!(chunk.events.contains(&Event::Opaque { field: "future".into() }));
+    assert!(chunk.events.contains(&Event::Text { choice: 0, text: "Grüße".into() }));
+    assert!(opened.chunks.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_request_carries_key_headers_and_body() {
+    let peer = peer(whole("200 OK", "", REPLY)).await;
+    let mut request = question("q");
+    request.extra.insert("future".into(), serde_json::json!([1]));
+    Provider::new(config(peer.address)).unwrap().open(&request).await.unwrap();
+    let seen = peer.seen.lock().unwrap().clone();
+    assert!(seen.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{seen}");
+    for part in
+        ["authorization: Bearer sk-secret\r\n", "x-extra: yes\r\n", "content-type: application/json\r\n"]
+    {
+        assert!(seen.contains(part), "{part} is not in {seen}");
+    }
+    let body: serde_json::Value = serde_json::from_str(seen.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({"model":"m","messages":[{"role":"user","content":"q"}],"future":[1]})
+    );
+}
+
+#[tokio::test]
+async fn a_stream_is_understood_however_it_is_split_and_without_done() {
+    for done in ["data: [DONE]\n\n", ""] {
+        for size in [1, 7, 1000] {
+            let text = format!("{STREAM}{done}");
+            let pieces =
+                std::iter::once(stream_head()).chain(text.as_bytes().chunks(size).map(<[u8]>::to_vec));
+            let mut pieces: Vec<Vec<u8>> = pieces.collect();
+            // One byte at a time takes too long with a pause after each: the first 40 will do.
+            let rest = pieces.split_off(pieces.len().min(40)).concat();
+            pieces.push(rest);
+            let (events, error) = events(open(Play::Write(pieces), &streamed("q")).await.unwrap()).await;
+            assert!(error.is_none(), "{error:?}");
+            let reply = fold(&events).unwrap();
+            assert_eq!((reply.id.as_str(), reply.choices[0].text.as_str()), ("c1", "Grüße"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_after_its_beginning_is_cut() {
+    let half = [stream_head(), STREAM.as_bytes()[..STREAM.len() / 2].to_vec()].concat();
+    for play in [Play::Write(vec![half.clone()]), Play::WriteAndReset(half.clone())] {
+        let (events, error) = events(open(play, &streamed("q")).await.unwrap()).await;
+        assert_eq!(error.unwrap().kind, Kind::Cut);
+        assert!(!events.contains(&Event::End));
+    }
+    let (_, error) = events(open(Play::WriteAndHang(half), &streamed("q")).await.unwrap()).await;
+    assert_eq!(error.unwrap().kind, Kind::Timeout);
+}
+
+#[tokio::test]
+async fn an_error_in_the_stream_is_a_cut_and_its_words_stay_here() {
+    let text = format!("{STREAM}data: {{\"error\":{{\"message\":\"key sk-secret is wrong\"}}}}\n\n");
+    let play = Play::Write(vec![stream_head(), text.into_bytes()]);
+    let (_, error) = events(open(play, &streamed("q")).await.unwrap()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Cut, "the reply holds an error"));
+}
+
+#[tokio::test]
+async fn before_the_first_chunk_every_fault_can_be_failed_over() {
+    let error_body = r#"{"error":{"message":"no","type":"t","code":"insufficient_quota"}}"#;
+    let cases = [
+        (whole("429 Too Many", "retry-after: 7\r\n", "{}"), Kind::RateLimit),
+        (whole("429 Too Many", "", error_body), Kind::Billing),
+        (whole("500 Oops", "", "<html>"), Kind::Server),
+        (whole("401 Who", "", "{}"), Kind::Auth),
+        (whole("302 Found", "location: http://127.0.0.1:9/\r\n", ""), Kind::BadResponse),
+        (whole("200 OK", "", "not json"), Kind::BadResponse),
+        (Play::Write(vec![stream_head()]), Kind::BadResponse),
+        (Play::Write(vec![stream_head(), b"data: {broken\n\n".to_vec()]), Kind::BadResponse),
+        (Play::WriteAndHang(stream_head()), Kind::Timeout),
+        (Play::WriteAndHang(Vec::new()), Kind::Timeout),
+        (Play::WriteAndReset(Vec::new()), Kind::Connection),
+    ];
+    for (play, kind) in cases {
+        let error = open(play, &streamed("q")).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.kind.worth_failing_over(), "{error}");
+        assert_eq!(error.retry_after, (kind == Kind::RateLimit).then_some(Duration::from_secs(7)));
+        assert!(!error.to_string().contains("sk-secret"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_a_connection_fault() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = Provider::new(config(address)).unwrap().open(&question("q")).await.unwrap_err();
+    assert_eq!(error.to_string(), "primary: could not connect");
+    assert_eq!(error.kind, Kind::Connection);
+}
+
+#[tokio::test]
+async fn dropping_the_answer_closes_the_connection() {
+    let half = [stream_head(), STREAM.as_bytes()[..STREAM.len() / 2].to_vec()].concat();
+    let peer = peer(Play::WriteAndHang(half)).await;
+    let opened = Provider::new(config(peer.address)).unwrap().open(&streamed("q")).await.unwrap();
+    assert_eq!(peer.open.load(Ordering::SeqCst), 1);
+    drop(opened);
+    eventually("the connection is closed", || peer.open.load(Ordering::SeqCst) == 0).await;
+}
+
+#[test]
+fn a_header_that_http_does_not_allow_is_named_without_its_value() {
+    let mut config = config(SocketAddr::from(([127, 0, 0, 1], 9)));
+    config.headers.push(("x-bad".into(), Secret::new("line\nbreak")));
+    let error = Provider::new(config).err().unwrap().to_string();
+    assert_eq!(error, "upstream \"primary\": the header \"x-bad\" is not valid");
+}
