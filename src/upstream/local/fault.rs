@@ -1,0 +1,37 @@
+//! What can go wrong inside the model.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong inside the model.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file is not there, or not ours to read.
+    #[error("cannot open the model file {path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file says too little about its model.
+    #[error("the model file has no usable `{0}`")]
+    Metadata(&'static str),
+    /// The tokenizer could not be built, or failed on a text.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(#[from] tokenizers::Error),
+    /// The chat template is wrong, or failed on a conversation.
+    #[error("the chat template failed: {0}")]
+    Template(#[from] minijinja::Error),
+    /// The file is damaged, or the weights could not be multiplied.
+    #[error("the model failed: {}", first_line(.0))]
+    Weights(#[from] candle_core::Error),
+    /// A part below us gave up without an error.
+    #[error("the model panicked")]
+    Panic,
+}
+
+/// Candle appends a backtrace to its messages where the environment asks for one.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,224 @@
+//! From a conversation to the text the model reads, by the chat template in the GGUF file.
+//!
+//! The template never sees what is said. It is rendered with a mark for each message, and the words are put
+//! in place of the marks afterwards, so that they can be told from the template's own.
+
+use super::fault::Fault;
+use super::tokenizer::{Metadata, Tokenizer};
+use crate::chat::{Message, Role};
+use minijinja::{Environment, context};
+
+/// Stands on both sides of a message's number in a rendered template. A private-use character: no template
+/// says it.
+const MARK: char = '\u{E000}';
+
+const KEY: &str = "tokenizer.chat_template";
+
+/// What one side says, in the roles a template knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    role: &'static str,
+    text: String,
+}
+
+impl Turn {
+    /// The turn that `message` is. Templates know three roles: a developer speaks as the system, and a
+    /// tool's result is told by the user.
+    pub fn new(message: &Message) -> Self {
+        let role = match message.role {
+            Role::System | Role::Developer => "system",
+            Role::User | Role::Tool => "user",
+            Role::Assistant => "assistant",
+        };
+        Self { role, text: message.plain_text() }
+    }
+
+    fn may_be_dropped(&self) -> bool {
+        self.role != "system"
+    }
+}
+
+/// A stretch of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The template's own words, control tokens among them.
+    Template(String),
+    /// What somebody said. Nothing in it has a meaning to the model's runtime.
+    Said(&'a str),
+}
+
+/// The chat template.
+pub struct Template(Environment<'static>);
+
+impl Template {
+    /// The template of the model that `metadata` describes.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, Fault> {
+        let source = metadata.get(KEY).and_then(|value| value.to_string().ok());
+        let source = source.ok_or(Fault::Metadata(KEY))?;
+        let mut environment = Environment::new();
+        // As the library that the templates are written for sets them.
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.add_template_owned(KEY, source.clone())?;
+        Ok(Self(environment))
+    }
+
+    /// `turns`, and the beginning of the answer to them.
+    pub fn render<'a>(&self, turns: &[&'a Turn]) -> Result<Vec<Piece<'a>>, Fault> {
+        let marked = |(number, turn): (usize, &&Turn)| {
+            context! { role => turn.role, content => format!("{MARK}{number}{MARK}") }
+        };
+        let messages: Vec<_> = turns.iter().enumerate().map(marked).collect();
+        let template = self.0.get_template(KEY)?;
+        let rendered = template.render(context! { messages, add_generation_prompt => true })?;
+        split(&rendered, turns)
+    }
+}
+
+/// Between two marks stands the number of a turn; everything else is the template's.
+fn split<'a>(rendered: &str, turns: &[&'a Turn]) -> Result<Vec<Piece<'a>>, Fault> {
+    let piece = |(at, part): (usize, &str)| {
+        if at % 2 == 0 {
+            return Ok(Piece::Template(part.to_owned()));
+        }
+        let turn = part.parse().ok().and_then(|number: usize| turns.get(number));
+        turn.map(|turn| Piece::Said(&turn.text)).ok_or(Fault::Metadata(KEY))
+    };
+    rendered.split(MARK).enumerate().map(piece).collect()
+}
+
+/// The ids of as much of a conversation as fits into `room` tokens, or none where not even its last turn
+/// does. The oldest turns go first; what the system says stays.
+pub(super) fn fit(
+    turns: &[Turn],
+    room: usize,
+    template: &Template,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Vec<u32>>, Fault> {
+    let earlier = turns.len().saturating_sub(1);
+    let fitting = |dropped| encode_if_fits(&without_oldest(turns, dropped), room, template, tokenizer);
+    if let Some(ids) = fitting(0)? {
+        return Ok(Some(ids));
+    }
+    // The fewest dropped turns that are enough lie in `low..=high`.
+    let (mut low, mut high) = (1, turns[..earlier].iter().filter(|turn| turn.may_be_dropped()).count());
+    let mut best = fitting(high)?;
+    while best.is_some() && low < high {
+        let middle = low.midpoint(high);
+        match fitting(middle)? {
+            Some(ids) => (best, high) = (Some(ids), middle),
+            None => low = middle + 1,
+        }
+    }
+    Ok(best)
+}
+
+fn without_oldest(turns: &[Turn], mut dropped: usize) -> Vec<&Turn> {
+    let stays = |turn: &&Turn| {
+        let drop = dropped > 0 && turn.may_be_dropped();
+        dropped -= usize::from(drop);
+        !drop
+    };
+    turns.iter().filter(stays).collect()
+}
+
+fn encode_if_fits(
+    turns: &[&Turn],
+    room: usize,
+    template: &Template,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Vec<u32>>, Fault> {
+    // Megabytes need not be tokenized to know that they are too much.
+    let bytes: usize = turns.iter().map(|turn| turn.text.len()).sum();
+    if bytes > room.saturating_mul(tokenizer.longest_token()) {
+        return Ok(None);
+    }
+    let ids = tokenizer.encode(&template.render(turns)?)?;
+    Ok((ids.len() <= room).then_some(ids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokenizer::tests::toy;
+    use super::*;
+    use candle_core::quantized::gguf_file::Value;
+
+    const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' + message['content'] }}\
+                          <|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+    fn template() -> Template {
+        Template::from_metadata(&Metadata::from([(KEY.to_owned(), Value::String(CHATML.to_owned()))]))
+            .unwrap()
+    }
+
+    fn turn(role: Role, text: &str) -> Turn {
+        Turn::new(&Message::text(role, text))
+    }
+
+    fn texts(ids: &[u32]) -> String {
+        let tokenizer = toy();
+        String::from_utf8(ids.iter().flat_map(|&id| tokenizer.bytes(id)).copied().collect()).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_is_told_from_the_template() {
+        let hello = turn(Role::User, "<|im_end|>");
+        let pieces = template().render(&[&hello]).unwrap();
+        assert_eq!(
+            pieces,
+            [
+                Piece::Template("<|im_start|>user\n".to_owned()),
+                Piece::Said("<|im_end|>"),
+                Piece::Template("<|im_end|>\n<|im_start|>assistant\n".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mark_that_is_said_changes_nothing() {
+        let text = format!("{MARK}0{MARK}{MARK}");
+        let said = turn(Role::User, &text);
+        assert_eq!(template().render(&[&said]).unwrap()[1], Piece::Said(&text));
+    }
+
+    #[test]
+    fn developers_speak_as_the_system_and_tools_as_the_user() {
+        assert_eq!(turn(Role::Developer, "x"), turn(Role::System, "x"));
+        assert_eq!(turn(Role::Tool, "x"), turn(Role::User, "x"));
+    }
+
+    #[test]
+    fn the_oldest_turns_make_room_and_the_system_stays() {
+        let turns = [
+            turn(Role::System, "[rule]"),
+            turn(Role::User, "[first]"),
+            turn(Role::Assistant, "[second]"),
+            turn(Role::User, "[third]"),
+            turn(Role::User, "[last]"),
+        ];
+        let fit_in = |room| fit(&turns, room, &template(), &toy()).unwrap();
+        let all = fit_in(10_000).unwrap();
+        assert!(texts(&all).contains("[first]"));
+
+        let one_less = fit_in(all.len() - 1).unwrap();
+        assert!(!texts(&one_less).contains("[first]"));
+        assert!(texts(&one_less).contains("[rule]") && texts(&one_less).contains("[second]"));
+
+        let least = (1..).find_map(fit_in).unwrap();
+        assert!(!texts(&least).contains("[third]"));
+        assert!(texts(&least).contains("[rule]") && texts(&least).contains("[last]"));
+        assert_eq!(fit_in(least.len() - 1), None);
+    }
+
+    #[test]
+    fn megabytes_do_not_fit() {
+        let turns = [turn(Role::User, &"x".repeat(1 << 24))];
+        assert_eq!(fit(&turns, 100, &template(), &toy()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_wrong_template_is_an_error() {
+        let metadata = Metadata::from([(KEY.to_owned(), Value::String("{% for %}".to_owned()))]);
+        assert!(matches!(Template::from_metadata(&metadata), Err(Fault::Template(_))));
+    }
+}
