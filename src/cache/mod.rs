@@ -1,6 +1,24 @@
-//! Cache.
+//! The cache: what was answered before, and whether it may be served again.
+//!
+//! Similarity only nominates; [`decide`] decides. Whatever is unsure is a [`Miss`], and every miss has a
+//! name. Reading and writing never fail a request: a broken store is a miss, a full write queue drops.
 
+mod decide;
+mod query;
+mod writer;
+
+pub use decide::decide;
+pub use query::{Asker, Query};
+pub use writer::NotKept;
+
+use crate::chat::Reply;
+use crate::clock::Clock;
+use crate::store::{Entry, Store};
+use crate::vector::UnitVector;
+use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
+use writer::Writer;
 
 /// What is looked up, and for how long an answer lives.
 #[derive(Clone, Debug)]
@@ -19,6 +37,183 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { exact: true, semantic: true, min_similarity: 0.97, ttl: Duration::from_hours(24 * 30), write_queue: 1024 }
+        Self {
+            exact: true,
+            semantic: true,
+            min_similarity: 0.97,
+            ttl: Duration::from_hours(30 * 24),
+            write_queue: 1024,
+        }
     }
+}
+
+/// How many neighbours are looked at: the nearest may be vetoed where the next is right.
+const CANDIDATES: usize = 4;
+
+/// Why there is no answer from memory. The names are stable: they appear in headers, metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// The cache is switched off.
+    Off,
+    /// The caller asked for a fresh answer.
+    Bypassed,
+    /// The last message is not a question in words.
+    NoQuestion,
+    /// Tools are offered: an answer may be an action, and an action is not repeated from memory.
+    Tools,
+    /// Nothing like it is known.
+    Absent,
+    /// It was known, and its time is over.
+    Expired,
+    /// The semantic lane is off.
+    SemanticOff,
+    /// Too many texts wait to be embedded.
+    EmbedBusy,
+    /// The text could not be embedded.
+    EmbedFailed,
+    /// The text is longer than the encoder reads.
+    Truncated,
+    /// The nearest is not near enough.
+    TooFar,
+    /// The nearest speaks of other numbers.
+    OtherNumbers,
+    /// The nearest says the opposite.
+    Opposite,
+    /// The store failed.
+    StoreFailed,
+}
+
+impl Miss {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Bypassed => "bypassed",
+            Self::NoQuestion => "no_question",
+            Self::Tools => "tools",
+            Self::Absent => "absent",
+            Self::Expired => "expired",
+            Self::SemanticOff => "semantic_off",
+            Self::EmbedBusy => "embed_busy",
+            Self::EmbedFailed => "embed_failed",
+            Self::Truncated => "truncated",
+            Self::TooFar => "too_far",
+            Self::OtherNumbers => "other_numbers",
+            Self::Opposite => "opposite",
+            Self::StoreFailed => "store_failed",
+        }
+    }
+}
+
+/// An answer that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The answer.
+    pub reply: Reply,
+    /// The upstream that once gave it.
+    pub upstream: String,
+    /// How long ago.
+    pub age: Duration,
+    /// The cosine to the question it was given to; one for the very same text.
+    pub similarity: f32,
+}
+
+/// Looks up and remembers.
+pub struct Cache {
+    config: Config,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    writer: Writer,
+}
+
+impl Cache {
+    /// A cache over `store`. Must be called within a tokio runtime: it starts the writer.
+    pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let writer = Writer::spawn(Arc::clone(&store), config.write_queue);
+        Self { config, store, clock, writer }
+    }
+
+    /// Whether questions in other words are looked up at all.
+    pub fn is_semantic(&self) -> bool {
+        self.config.semantic
+    }
+
+    /// The answer to the very same question.
+    pub async fn exact(&self, query: &Query) -> Result<Hit, Miss> {
+        if !self.config.exact {
+            return Err(Miss::Off);
+        }
+        if let Some(entry) = self.writer.pending(query) {
+            return self.hit(&entry, 1.0);
+        }
+        match self.store.load(&query.scope, &query.id).await {
+            // The text is compared too: a digest that happens to be equal must not answer.
+            Ok(Some(entry)) if entry.text == query.text => self.hit(&entry, 1.0),
+            Ok(_) => Err(Miss::Absent),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// An answer to a question that means the same.
+    pub async fn nearest(&self, query: &Query, vector: &UnitVector) -> Result<Hit, Miss> {
+        if !self.config.semantic {
+            return Err(Miss::SemanticOff);
+        }
+        let found = self.store.nearest(&query.scope, vector, CANDIDATES).await;
+        let found = found.map_err(|error| failed(&error))?;
+        // The reason told is that of the nearest: the others only come after it.
+        let mut reason = None;
+        for candidate in found {
+            let verdict = decide(&query.text, &candidate.entry.text, candidate.cosine, &self.config);
+            match verdict.and_then(|()| self.hit(&candidate.entry, candidate.cosine)) {
+                Ok(hit) => return Ok(hit),
+                Err(miss) => reason = reason.or(Some(miss)),
+            }
+        }
+        Err(reason.unwrap_or(Miss::Absent))
+    }
+
+    /// Keeps an answer, soon: the caller never waits for the disk. Until it is written it is already found
+    /// by [`Cache::exact`].
+    pub fn remember(
+        &self,
+        query: &Query,
+        vector: Option<UnitVector>,
+        reply: Reply,
+        upstream: &str,
+    ) -> Result<(), NotKept> {
+        writer::worth_keeping(&reply)?;
+        let created = self.clock.now();
+        let entry = Entry {
+            id: query.id,
+            text: query.text.clone(),
+            vector,
+            reply,
+            upstream: upstream.to_owned(),
+            created,
+            expires: Some(created.plus(self.config.ttl)),
+        };
+        self.writer.enqueue(query.scope, entry)
+    }
+
+    /// Waits until everything remembered up to now is written.
+    pub async fn drain(&self) {
+        self.writer.drain().await;
+    }
+
+    /// The one place where it is decided whether an answer's time is over.
+    fn hit(&self, entry: &Entry, similarity: f32) -> Result<Hit, Miss> {
+        let now = self.clock.now();
+        if entry.expires.is_some_and(|expires| expires <= now) {
+            return Err(Miss::Expired);
+        }
+        let (reply, upstream) = (entry.reply.clone(), entry.upstream.clone());
+        Ok(Hit { reply, upstream, age: now.since(entry.created), similarity })
+    }
+}
+
+fn failed(error: &crate::store::Error) -> Miss {
+    tracing::warn!(%error, "the store failed; the request goes on as a miss");
+    Miss::StoreFailed
 }

@@ -1,0 +1,151 @@
+//! Is it safe to serve the answer of one question to another? Similarity only nominates.
+//!
+//! Deliberately strict until evidence decides: a high cosine, the same numbers in the same order, and no
+//! word on one side alone that turns a meaning around.
+
+use super::{Config, Miss};
+use std::collections::BTreeSet;
+
+/// Numbers that are spelled out.
+const NUMBER_WORDS: [(&str, &str); 14] = [
+    ("zero", "0"),
+    ("one", "1"),
+    ("two", "2"),
+    ("three", "3"),
+    ("four", "4"),
+    ("five", "5"),
+    ("six", "6"),
+    ("seven", "7"),
+    ("eight", "8"),
+    ("nine", "9"),
+    ("ten", "10"),
+    ("eleven", "11"),
+    ("twelve", "12"),
+    ("twenty", "20"),
+];
+
+/// Words that turn a meaning around when they stand on one side alone. MiniLM puts "turn on the light" and
+/// "turn off the light" closer together than most paraphrases.
+const POLAR_WORDS: [&str; 62] = [
+    "not", "no", "never", "without", "cannot", "except", "on", "off", "up", "down", "in", "out", "open",
+    "opened", "close", "closed", "enable", "enabled", "disable", "disabled", "start", "stop", "add",
+    "remove", "delete", "increase", "decrease", "raise", "lower", "more", "less", "most", "least", "before",
+    "after", "since", "until", "above", "below", "over", "under", "first", "last", "left", "right", "from",
+    "to", "buy", "sell", "allow", "deny", "mute", "unmute", "lock", "unlock", "max", "min", "maximum",
+    "minimum", "always", "import", "export",
+];
+
+/// Whether the answer to `known` may be served to `asked`.
+pub fn decide(asked: &str, known: &str, cosine: f32, config: &Config) -> Result<(), Miss> {
+    if cosine.is_nan() || cosine < config.min_similarity {
+        return Err(Miss::TooFar);
+    }
+    let (asked, known) = (words(asked), words(known));
+    if numbers(&asked) != numbers(&known) {
+        return Err(Miss::OtherNumbers);
+    }
+    if polarity(&asked) != polarity(&known) {
+        return Err(Miss::Opposite);
+    }
+    Ok(())
+}
+
+/// Runs of letters, and runs of digits with the signs that belong to them: `-2.5` and `2.5` differ.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut previous = ' ';
+    let mut current = String::new();
+    for character in text.chars().chain([' ']) {
+        let joins = character.is_alphanumeric()
+            || (matches!(character, '.' | ',' | ':' | '/') && previous.is_ascii_digit())
+            || (matches!(character, '\'' | '’') && previous.is_alphabetic());
+        let signs = character == '-' && !previous.is_alphanumeric();
+        if joins || signs {
+            current.extend(character.to_lowercase());
+        } else if !current.is_empty() {
+            words.push(std::mem::take(&mut current));
+        }
+        previous = character;
+    }
+    for word in &mut words {
+        word.truncate(word.trim_end_matches(['.', ',', ':', '/', '\'', '’']).len());
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+fn numbers(words: &[String]) -> Vec<&str> {
+    let number =
+        |word: &'_ String| NUMBER_WORDS.iter().find(|(name, _)| name == word).map(|(_, digits)| *digits);
+    words
+        .iter()
+        .filter_map(|word| {
+            let written = word.chars().any(char::is_numeric).then_some(word.as_str());
+            written.or_else(|| number(word))
+        })
+        .collect()
+}
+
+fn polarity(words: &[String]) -> BTreeSet<&str> {
+    words
+        .iter()
+        .filter_map(|word| match word.as_str() {
+            word if word.ends_with("n't") || word.ends_with("n’t") => Some("not"),
+            word => POLAR_WORDS.contains(&word).then_some(word),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(asked: &str, known: &str) -> Result<(), Miss> {
+        decide(asked, known, 0.99, &Config::default())
+    }
+
+    #[test]
+    fn serves_the_same_words_in_another_dress() {
+        assert_eq!(verdict("how do i reset my password", "How do I reset my password?"), Ok(()));
+        assert_eq!(verdict("Volume of track three, please", "volume of track 3?"), Ok(()));
+        assert_eq!(verdict("What's the time at 10:30?", "what's the time at 10:30"), Ok(()));
+    }
+
+    #[test]
+    fn other_numbers_are_other_questions() {
+        let pairs = [
+            ("solo track 3", "solo track 4"),
+            ("solo track three", "solo track four"),
+            ("convert 2.5 m", "convert 25 m"),
+            ("what is -2 plus 3", "what is 2 plus 3"),
+            ("from 3 to 4", "from 4 to 3"),
+            ("room 7a", "room 7b"),
+            ("version 1.2", "version 1.2.0"),
+            ("is it 3", "is it"),
+        ];
+        for (asked, known) in pairs {
+            assert_eq!(verdict(asked, known), Err(Miss::OtherNumbers), "{asked} / {known}");
+        }
+    }
+
+    #[test]
+    fn opposites_are_other_questions() {
+        let pairs = [
+            ("turn on dark mode", "turn off dark mode"),
+            ("is port 6379 open?", "is port 6379 closed?"),
+            ("you can do that", "you can't do that"),
+            ("events before May", "events after May"),
+        ];
+        for (asked, known) in pairs {
+            assert_eq!(verdict(asked, known), Err(Miss::Opposite), "{asked} / {known}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_near_is_never_served() {
+        let config = Config::default();
+        assert_eq!(decide("a", "a", 0.969, &config), Err(Miss::TooFar));
+        assert_eq!(decide("a", "a", f32::NAN, &config), Err(Miss::TooFar));
+        assert_eq!(decide("a", "a", 0.97, &config), Ok(()));
+    }
+}

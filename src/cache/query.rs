@@ -1,0 +1,237 @@
+//! What is asked: the scope that must match exactly, and the text that may be put in other words.
+
+use super::Miss;
+use crate::chat::{Delivery, Message, Part, Request};
+use crate::store::{EntryId, Scope};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+/// Fields that change nothing about the answer, so two requests that differ in them are the same question.
+/// They name the end user, label the request, or steer the provider's own prompt cache.
+const IGNORED_FIELDS: [&str; 6] =
+    ["user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+
+/// On whose behalf something is asked, and by whom it would be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Whose answers may be seen.
+    pub tenant: &'a str,
+    /// The project context.
+    pub project: &'a str,
+    /// The encoder whose vectors are compared; empty where there is none.
+    pub encoder: &'a str,
+    /// The kind of voice that would answer: `provider` or `local`.
+    pub origin: &'a str,
+}
+
+/// A question, as the cache sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Everything but the question's text; it must match exactly.
+    pub scope: Scope,
+    /// The scope and the exact text.
+    pub id: EntryId,
+    /// The question: the words of the last user message.
+    pub text: String,
+}
+
+impl Query {
+    /// The question in `request`, or why there is none that memory could answer.
+    pub fn new(asker: &Asker<'_>, request: &Request) -> Result<Self, Miss> {
+        // Destructured in full: a new field does not compile until someone decides about it.
+        let Request {
+            model,
+            messages,
+            tools,
+            tool_choice,
+            response_format,
+            sampling,
+            delivery: Delivery { stream: _, options: _ },
+            extra,
+        } = request;
+        if !tools.is_empty() || has_legacy_functions(extra) {
+            return Err(Miss::Tools);
+        }
+        let question = request.question().ok_or(Miss::NoQuestion)?;
+        let text = question.plain_text();
+        if text.trim().is_empty() {
+            return Err(Miss::NoQuestion);
+        }
+        let Asker { tenant, project, encoder, origin } = asker;
+        let everything_else = json!({
+            "tenant": tenant, "project": project, "encoder": encoder, "origin": origin, "model": model,
+            "earlier": messages[..messages.len() - 1], "question": without_words(question),
+            "tool_choice": tool_choice, "response_format": response_format, "sampling": sampling,
+            "extra": without_ignored(extra),
+        });
+        let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
+        let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
+        Ok(Self { scope, id, text })
+    }
+}
+
+fn has_legacy_functions(extra: &Map<String, Value>) -> bool {
+    extra.get("functions").and_then(Value::as_array).is_some_and(|functions| !functions.is_empty())
+}
+
+/// The shape of the question: its images, and where words stood among them.
+fn without_words(question: &Message) -> Message {
+    let mut shape = question.clone();
+    for part in &mut shape.parts {
+        if let Part::Text { text, .. } = part {
+            text.clear();
+        }
+    }
+    shape
+}
+
+fn without_ignored(extra: &Map<String, Value>) -> Map<String, Value> {
+    let kept = extra.iter().filter(|(field, _)| !IGNORED_FIELDS.contains(&field.as_str()));
+    kept.map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
+/// One way to write a value: keys in order, and a number written as it counts (0.0 is 0).
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().collect();
+            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+            fields.into_iter().map(|(field, value)| (field, canonical(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(canonical).collect(),
+        Value::Number(number) => match number.as_f64() {
+            // Beyond 2^53 not every integer is a float, and the cast would lie.
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+                json!(float as i64)
+            }
+            _ => Value::Number(number),
+        },
+        other => other,
+    }
+}
+
+/// SHA-256 over the parts, each with its length before it, so that no two lists of parts run together.
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::openai_chat::decode_request;
+
+    const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", encoder: "e", origin: "provider" };
+
+    fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
+        Query::new(asker, &decode_request(body.to_string().as_bytes()).unwrap())
+    }
+
+    fn base() -> Value {
+        json!({
+            "model": "m", "temperature": 0, "seed": 1, "max_tokens": 9, "future": {"a": 1, "b": 2},
+            "messages": [
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url", "image_url": {"url": "u"}}]}
+            ]
+        })
+    }
+
+    fn with(pointer: &str, value: Value) -> Value {
+        let mut body = base();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        let parent = body.pointer_mut(parent).unwrap();
+        match parent {
+            Value::Array(items) => items[field.parse::<usize>().unwrap()] = value,
+            other => other[field] = value,
+        }
+        body
+    }
+
+    #[test]
+    fn whatever_bears_meaning_is_part_of_the_scope() {
+        let scope = query(&ASKER, &base()).unwrap().scope;
+        let changes = [
+            ("/model", json!("m2")),
+            ("/temperature", json!(0.1)),
+            ("/seed", json!(2)),
+            ("/max_tokens", json!(10)),
+            ("/max_completion_tokens", json!(9)),
+            ("/top_p", json!(0.5)),
+            ("/stop", json!("x")),
+            ("/n", json!(2)),
+            ("/response_format", json!({"type": "json_object"})),
+            ("/tool_choice", json!("none")),
+            ("/future", json!({"a": 1, "b": 3})),
+            ("/messages/0/content", json!("s2")),
+            ("/messages/0/role", json!("developer")),
+            ("/messages/0/name", json!("boss")),
+            ("/messages/1/content/1/image_url/url", json!("u2")),
+            ("/messages/1/name", json!("anna")),
+        ];
+        for (pointer, value) in changes {
+            let changed = query(&ASKER, &with(pointer, value)).unwrap().scope;
+            assert_ne!(changed, scope, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn whatever_bears_none_is_not() {
+        let same = query(&ASKER, &base()).unwrap();
+        let changes = [
+            ("/temperature", json!(0.0)),
+            ("/stream", json!(true)),
+            ("/stream_options", json!({"include_usage": true})),
+            ("/user", json!("anna")),
+            ("/metadata", json!({"trace": "1"})),
+            ("/future", json!({"b": 2.0, "a": 1})),
+        ];
+        for (pointer, value) in changes {
+            assert_eq!(query(&ASKER, &with(pointer, value)), Ok(same.clone()), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn tenants_projects_encoders_and_origins_never_meet() {
+        let askers = [
+            ASKER,
+            Asker { tenant: "t2", ..ASKER },
+            Asker { project: "p2", ..ASKER },
+            Asker { encoder: "e2", ..ASKER },
+            Asker { origin: "local", ..ASKER },
+            // The same letters, split elsewhere.
+            Asker { tenant: "tp", project: "", ..ASKER },
+        ];
+        let scopes: std::collections::BTreeSet<_> =
+            askers.iter().map(|asker| query(asker, &base()).unwrap().scope).collect();
+        assert_eq!(scopes.len(), askers.len());
+    }
+
+    #[test]
+    fn the_words_change_the_id_and_not_the_scope() {
+        let (one, other) = (
+            query(&ASKER, &base()).unwrap(),
+            query(&ASKER, &with("/messages/1/content/0/text", json!("other"))).unwrap(),
+        );
+        assert_eq!((one.scope, one.id == other.id), (other.scope, false));
+    }
+
+    #[test]
+    fn what_memory_must_not_answer_says_why() {
+        let tool = json!([{"type": "function", "function": {"name": "f"}}]);
+        let cases = [
+            (with("/tools", tool.clone()), Miss::Tools),
+            (with("/functions", tool), Miss::Tools),
+            (with("/messages/1", json!({"role": "assistant", "content": "q"})), Miss::NoQuestion),
+            (with("/messages/1/content", json!("  \n")), Miss::NoQuestion),
+            (with("/messages/1/content", json!([{"type": "image_url"}])), Miss::NoQuestion),
+        ];
+        for (body, miss) in cases {
+            assert_eq!(query(&ASKER, &body), Err(miss), "{body}");
+        }
+    }
+}
