@@ -1,1 +1,223 @@
-//! To be written.
+//! The one path. [`Pipeline::answer`] is the only way an answer is made; the server, the bench and the
+//! replay differ only in what they plug into it.
+//!
+//! ```text
+//! limits.admit ─▶ intent ─▶ cache.exact ─▶ embed ─▶ cache.nearest ─▶ upstream ─▶ remember
+//! ```
+//!
+//! Recall cannot fail a request: whatever breaks on the way to the upstream is a miss with a name. The
+//! pipeline hands one [`Outcome`] to one observer when an answer has ended, however it ended.
+
+mod answer;
+mod outcome;
+mod record;
+
+pub use answer::{Answer, Source};
+pub use outcome::{Ended, Observer, Outcome, Timings};
+
+use crate::cache::{Asker, Cache, Hit, Miss, Query};
+use crate::chat::{Reply, Request};
+use crate::clock::Clock;
+use crate::embed::{self, Embedder};
+use crate::intent::{Action, RuleSet};
+use crate::limits::{Limiter, Permit, Refusal};
+use crate::upstream::{self, Origin, Upstream};
+use crate::vector::UnitVector;
+use record::Recorder;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What the path is made of.
+pub struct Pipeline {
+    /// Who is let in.
+    pub limiter: Limiter,
+    /// What is answered by rule.
+    pub rules: RuleSet,
+    /// What was answered before.
+    pub cache: Arc<Cache>,
+    /// From text to vectors; `None` switches the semantic lane off.
+    pub embedder: Option<Embedder>,
+    /// Who answers the rest.
+    pub upstream: Arc<dyn Upstream>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told how it went.
+    pub observer: Observer,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Names this request in logs and headers.
+    pub request_id: String,
+    /// Whose answers may be seen.
+    pub tenant: Arc<str>,
+    /// The project context.
+    pub project: String,
+    /// What the caller allows the cache to do.
+    pub memory: Memory,
+}
+
+/// What a caller allows the cache to do. Callers can only make it stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Answer from memory.
+    pub read: bool,
+    /// Remember the answer.
+    pub write: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was not let in.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nobody could answer.
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+}
+
+/// What memory says.
+enum Recall {
+    /// Here is the answer.
+    Ready(Source, Reply),
+    /// Ask someone; this is what to remember it under.
+    Forward(Plan),
+}
+
+/// What is known about a question that goes upstream.
+struct Plan {
+    miss: Miss,
+    /// Where to remember the answer; `None` where it must not be.
+    query: Option<Query>,
+    vector: Option<UnitVector>,
+    origin: Origin,
+}
+
+impl Pipeline {
+    /// Answers a request.
+    pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
+        let mut recorder = Recorder::new(self, &caller, &request);
+        let permit = self.limiter.admit().inspect_err(|refusal| recorder.refused(*refusal))?;
+        match self.recall(&caller, &request).await {
+            Recall::Ready(source, reply) => {
+                recorder.recalled();
+                Ok(Answer::ready(source, &reply, recorder, permit))
+            }
+            Recall::Forward(plan) => self.forward(request, plan, recorder, permit).await,
+        }
+    }
+
+    /// Rules, then memory. Cannot fail: a broken part is a miss.
+    async fn recall(&self, caller: &Caller, request: &Request) -> Recall {
+        if let Some((rule, reply)) = self.rule(caller, request) {
+            return Recall::Ready(Source::Rule { rule }, reply);
+        }
+        let origin = self.upstream.origin(request);
+        let query = match self.query(caller, request, origin) {
+            Ok(query) => query,
+            Err(miss) => return Recall::Forward(Plan { miss, query: None, vector: None, origin }),
+        };
+        let (found, vector) = match caller.memory.read {
+            true => self.remembered(&query).await,
+            false => (Err(Miss::Bypassed), None),
+        };
+        match found {
+            Ok((source, reply)) => Recall::Ready(source, reply),
+            Err(miss) => {
+                let query = caller.memory.write.then_some(query);
+                Recall::Forward(Plan { miss, query, vector, origin })
+            }
+        }
+    }
+
+    fn rule(&self, caller: &Caller, request: &Request) -> Option<(String, Reply)> {
+        let text = request.question()?.plain_text();
+        let verdict = self.rules.classify(&caller.project, &text)?;
+        let Action::Answer(answer) = verdict.action;
+        let reply = Reply {
+            id: format!("rule-{}", caller.request_id),
+            created: self.clock.now().as_secs(),
+            ..Reply::text("weir/rules", answer)
+        };
+        Some((verdict.rule.to_owned(), reply))
+    }
+
+    fn query(&self, caller: &Caller, request: &Request, origin: Origin) -> Result<Query, Miss> {
+        if !caller.memory.read && !caller.memory.write {
+            return Err(Miss::Bypassed);
+        }
+        let asker = Asker {
+            tenant: &caller.tenant,
+            project: &caller.project,
+            encoder: self.embedder.as_ref().map_or("", Embedder::id),
+            origin: origin.name(),
+        };
+        Query::new(&asker, request)
+    }
+
+    /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
+    async fn remembered(&self, query: &Query) -> (Result<(Source, Reply), Miss>, Option<UnitVector>) {
+        match self.cache.exact(query).await {
+            Ok(Hit { reply, age, upstream, .. }) => {
+                return (Ok((Source::Exact { age, upstream }, reply)), None);
+            }
+            Err(Miss::Absent | Miss::Off) => {}
+            // What is known to be stale or unreadable is asked afresh.
+            Err(miss) => return (Err(miss), None),
+        }
+        let vector = match self.vector(query).await {
+            Ok(vector) => vector,
+            Err(miss) => return (Err(miss), None),
+        };
+        let found = self.cache.nearest(query, &vector).await.map(|hit| {
+            let Hit { reply, age, upstream, similarity } = hit;
+            (Source::Semantic { age, similarity, upstream }, reply)
+        });
+        (found, Some(vector))
+    }
+
+    async fn vector(&self, query: &Query) -> Result<UnitVector, Miss> {
+        if !self.cache.is_semantic() {
+            return Err(Miss::SemanticOff);
+        }
+        let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
+        match embedder.embed(&query.text).await {
+            // Such a vector speaks only for the beginning of the text.
+            Ok(embedding) if embedding.truncated => Err(Miss::Truncated),
+            Ok(embedding) => Ok(embedding.vector),
+            Err(embed::Error::TooLong) => Err(Miss::Truncated),
+            Err(embed::Error::Busy | embed::Error::Deadline(_)) => Err(Miss::EmbedBusy),
+            Err(error) => {
+                tracing::warn!(%error, "a text could not be embedded; the request goes on as a miss");
+                Err(Miss::EmbedFailed)
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        request: Request,
+        plan: Plan,
+        mut recorder: Recorder,
+        permit: Permit,
+    ) -> Result<Answer, Error> {
+        recorder.missed(plan.miss);
+        let asked = Instant::now();
+        match self.upstream.open(&request).await {
+            Ok(opened) => {
+                recorder.opened(&opened, asked.elapsed());
+                // A stand-in's answer is not what was asked for, so it is given and forgotten.
+                if opened.origin == plan.origin {
+                    recorder.remember_as(plan.query, plan.vector);
+                }
+                Ok(Answer::opened(opened, plan.miss, recorder, permit))
+            }
+            Err(error) => {
+                recorder.failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+}

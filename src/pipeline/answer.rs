@@ -1,0 +1,133 @@
+//! [`Answer`]: where it comes from, and its chunks.
+
+use super::record::{Recorded, Recorder};
+use crate::cache::Miss;
+use crate::chat::{Reply, unfold};
+use crate::limits::Permit;
+use crate::upstream::{self, Chunks, Opened, Origin};
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// Where an answer comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "source")]
+pub enum Source {
+    /// A rule.
+    Rule {
+        /// Its name.
+        rule: String,
+    },
+    /// Memory: the very same question.
+    Exact {
+        /// How old the answer is.
+        age: Duration,
+        /// Who once gave it.
+        upstream: String,
+    },
+    /// Memory: a question that means the same.
+    Semantic {
+        /// How old the answer is.
+        age: Duration,
+        /// The cosine to the question it was given to.
+        similarity: f32,
+        /// Who once gave it.
+        upstream: String,
+    },
+    /// A provider.
+    Upstream {
+        /// Its name.
+        upstream: String,
+        /// Why memory had no answer.
+        miss: Miss,
+    },
+    /// The local model.
+    Local {
+        /// Its name.
+        upstream: String,
+        /// Why memory had no answer.
+        miss: Miss,
+    },
+}
+
+impl Source {
+    /// Its stable name, as in `x-weir-source`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rule { .. } => "rule",
+            Self::Exact { .. } => "exact",
+            Self::Semantic { .. } => "semantic",
+            Self::Upstream { .. } => "upstream",
+            Self::Local { .. } => "local",
+        }
+    }
+
+    /// Who gave the answer, now or once; a rule has nobody.
+    pub fn upstream(&self) -> Option<&str> {
+        match self {
+            Self::Rule { .. } => None,
+            Self::Exact { upstream, .. }
+            | Self::Semantic { upstream, .. }
+            | Self::Upstream { upstream, .. }
+            | Self::Local { upstream, .. } => Some(upstream),
+        }
+    }
+
+    /// How old the answer is, where it comes from memory.
+    pub fn age(&self) -> Option<Duration> {
+        match self {
+            Self::Exact { age, .. } | Self::Semantic { age, .. } => Some(*age),
+            Self::Rule { .. } | Self::Upstream { .. } | Self::Local { .. } => None,
+        }
+    }
+
+    /// Why memory had no answer, where it had none.
+    pub fn miss(&self) -> Option<Miss> {
+        match self {
+            Self::Upstream { miss, .. } | Self::Local { miss, .. } => Some(*miss),
+            Self::Rule { .. } | Self::Exact { .. } | Self::Semantic { .. } => None,
+        }
+    }
+}
+
+/// An answer that has begun. Dropping it cancels the work behind it.
+pub struct Answer {
+    /// Where it comes from.
+    pub source: Source,
+    /// Those that were asked before and failed, in order.
+    pub failed: Vec<upstream::Error>,
+    /// What it says.
+    pub chunks: Chunks,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// One that is known in full.
+    pub(super) fn ready(source: Source, reply: &Reply, recorder: Recorder, permit: Permit) -> Self {
+        let chunks = stream::iter([Ok(unfold(reply).into())]).boxed();
+        Self { source: source.clone(), failed: Vec::new(), chunks: recorder.follow(source, chunks, permit) }
+    }
+
+    /// One that an upstream has begun to give.
+    pub(super) fn opened(opened: Opened, miss: Miss, recorder: Recorder, permit: Permit) -> Self {
+        let Opened { by, origin, failed, chunks } = opened;
+        let upstream = by.to_string();
+        let source = match origin {
+            Origin::Provider => Source::Upstream { upstream, miss },
+            Origin::Local => Source::Local { upstream, miss },
+        };
+        Self { source: source.clone(), failed, chunks: recorder.follow(source, chunks, permit) }
+    }
+}
+
+impl Recorder {
+    fn follow(self, source: Source, chunks: Chunks, permit: Permit) -> Chunks {
+        Recorded::new(self.answered_by(source), chunks, permit).boxed()
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Outcome`]: the facts of one request, told once.
+
+use super::Source;
+use crate::cache::{Miss, NotKept};
+use crate::chat::Usage;
+use crate::upstream::Kind;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Is told how each request went. It is called on the request's own task, so it must be quick.
+pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
+
+/// How one request went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Names the request.
+    pub request_id: String,
+    /// Whose request it was.
+    pub tenant: Arc<str>,
+    /// In which project.
+    pub project: String,
+    /// The model asked for.
+    pub model: String,
+    /// Whether as a stream.
+    pub stream: bool,
+    /// Where the answer came from; `None` where there was none.
+    pub source: Option<Source>,
+    /// Why memory had no answer, where it was asked.
+    pub miss: Option<Miss>,
+    /// The upstreams that were asked and failed, and how.
+    pub failed: Vec<(Arc<str>, Kind)>,
+    /// What the answer cost, where the upstream said.
+    pub usage: Option<Usage>,
+    /// Whether the answer was remembered; `None` where it was not to be.
+    pub kept: Option<Result<(), NotKept>>,
+    /// How it ended.
+    pub ended: Ended,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With a whole answer.
+    Complete,
+    /// The answer broke off.
+    Cut(Kind),
+    /// The client left before the end.
+    ClientGone,
+    /// No upstream could answer.
+    Failed(Kind),
+    /// It was not let in.
+    Refused(&'static str),
+}
+
+impl Ended {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cut(_) => "cut",
+            Self::ClientGone => "client_gone",
+            Self::Failed(kind) => kind.name(),
+            Self::Refused(limit) => limit,
+        }
+    }
+}
+
+/// How long a request took, counted from its arrival in the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Until memory had spoken.
+    pub recall: Duration,
+    /// From the call upstream to the first chunk.
+    pub upstream: Option<Duration>,
+    /// Until the end.
+    pub total: Duration,
+}

@@ -1,0 +1,109 @@
+//! What the tests share: a pipeline of sim plugs, and requests.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use weir::cache::{self, Cache};
+use weir::chat::{Delivery, Folder, Message, Reply, Request, Role};
+use weir::clock::{Clock, Millis};
+use weir::embed::{self, Embedder};
+use weir::intent::RuleSet;
+use weir::limits::{self, Limiter};
+use weir::pipeline::{Answer, Caller, Memory, Outcome, Pipeline};
+use weir::sim::{Manual, WordEncoder};
+use weir::store::Store;
+use weir::upstream::Upstream;
+
+pub(crate) type Told = Arc<Mutex<Vec<Outcome>>>;
+
+/// A pipeline, and what its parts saw.
+pub(crate) struct Rig {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) clock: Arc<Manual>,
+    pub(crate) told: Told,
+}
+
+impl Rig {
+    pub(crate) fn new(upstream: Arc<dyn Upstream>, store: Arc<dyn Store>) -> Self {
+        Self::with(upstream, store, RuleSet::default(), limits::Config::default())
+    }
+
+    pub(crate) fn with(
+        upstream: Arc<dyn Upstream>,
+        store: Arc<dyn Store>,
+        rules: RuleSet,
+        limits: limits::Config,
+    ) -> Self {
+        let clock = Arc::new(Manual::at(Millis(1_000_000)));
+        let told = Told::default();
+        let seen = Arc::clone(&told);
+        let pipeline = Pipeline {
+            limiter: Limiter::new(limits),
+            rules,
+            cache: Arc::new(Cache::new(
+                cache::Config::default(),
+                store,
+                Arc::clone(&clock) as Arc<dyn Clock>,
+            )),
+            embedder: Some(Embedder::spawn(WordEncoder, embed::Config::default()).unwrap()),
+            upstream,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),
+        };
+        Self { pipeline, clock, told }
+    }
+
+    /// Asks, takes the whole answer, and gives where it came from and what it says.
+    pub(crate) async fn ask(&self, request: Request) -> (String, String) {
+        self.ask_as(caller(), request).await
+    }
+
+    pub(crate) async fn ask_as(&self, caller: Caller, request: Request) -> (String, String) {
+        let answer = self.pipeline.answer(caller, request).await.unwrap();
+        let source = answer.source.name().to_owned();
+        let reply = whole(answer).await.unwrap();
+        self.pipeline.cache.drain().await;
+        (source, reply.choices[0].text.clone())
+    }
+
+    pub(crate) fn last(&self) -> Outcome {
+        self.told.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+pub(crate) async fn whole(mut answer: Answer) -> Result<Reply, String> {
+    use futures_util::StreamExt as _;
+    let mut folder = Folder::default();
+    while let Some(chunk) = answer.chunks.next().await {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        chunk.events.iter().for_each(|event| folder.push(event));
+    }
+    folder.finish().map_err(|fault| fault.to_string())
+}
+
+pub(crate) fn caller() -> Caller {
+    Caller {
+        request_id: "req_1".into(),
+        tenant: "t".into(),
+        project: "p".into(),
+        memory: Memory { read: true, write: true },
+    }
+}
+
+pub(crate) fn question(text: &str) -> Request {
+    Request { model: "m".into(), messages: vec![Message::text(Role::User, text)], ..Request::default() }
+}
+
+pub(crate) fn streamed(text: &str) -> Request {
+    Request { delivery: Delivery { stream: true, ..Delivery::default() }, ..question(text) }
+}
+
+/// Waits until `holds`, or fails after five seconds.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
