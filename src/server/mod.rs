@@ -1,7 +1,22 @@
-//! Server.
+//! The face to clients: HTTP in front of the one path.
 
+mod admin;
+mod auth;
+mod error;
+mod listen;
+mod openai;
+
+pub use admin::{Component, Status, StatusReport};
+pub use listen::serve;
+
+use crate::clock::Clock;
+use crate::pipeline::Pipeline;
 use crate::secret::Secret;
+use crate::telemetry::Metrics;
+use axum::Router;
+use axum::routing::{get, post};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How the sidecar listens, and how much it takes.
@@ -52,4 +67,34 @@ pub struct Client {
     pub key: Secret,
     /// Whose answers it sees. Clients of one tenant share a cache; tenants never do.
     pub tenant: String,
+}
+
+/// What the handlers work with.
+pub struct Server {
+    /// How it listens, and how much it takes.
+    pub config: Config,
+    /// The one path.
+    pub pipeline: Pipeline,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What `/status` tells.
+    pub status: StatusReport,
+    /// The models that `/v1/models` names.
+    pub models: Vec<String>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The routes.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(openai::chat))
+        .route("/v1/models", get(openai::models))
+        .route("/healthz", get(admin::health))
+        .route("/readyz", get(admin::ready))
+        .route("/metrics", get(admin::metrics))
+        .route("/status", get(admin::status))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .with_state(server)
 }

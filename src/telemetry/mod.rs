@@ -1,27 +1,17 @@
-//! Telemetry.
+//! What is told about requests: metrics and one log line each. Never their words.
 
-/// How the log is written.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// A level (`info`), or directives by module (`info,weir::cache=debug`).
-    pub filter: String,
-    /// In which shape.
-    pub format: Format,
-}
+mod log;
+mod metrics;
 
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people on a terminal, JSON otherwise.
-    Auto,
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
+pub use log::{Config, Format, init};
+pub use metrics::{Metrics, Prices};
 
-impl Default for Config {
-    fn default() -> Self {
-        Self { filter: "info".to_owned(), format: Format::Auto }
+use crate::pipeline::Outcome;
+
+impl Metrics {
+    /// Tells how a request went: once in the metrics, and once in the log.
+    pub fn record(&self, outcome: &Outcome) {
+        self.count(outcome);
+        log::request(outcome);
     }
 }

@@ -1,0 +1,100 @@
+//! Pages for operators: health, readiness, metrics, status.
+
+use super::error::Error;
+use super::{Server, auth};
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Tells how the parts are, whenever it is asked.
+pub type StatusReport = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// What `/status` tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Of this program.
+    pub version: &'static str,
+    /// Since when it runs, in Unix milliseconds.
+    pub started: u64,
+    /// What the models run on.
+    pub device: String,
+    /// The embedding model; without it there are no semantic hits.
+    pub encoder: Component,
+    /// The local model; without it the chain ends with the last provider.
+    pub local: Component,
+    /// Where answers are kept.
+    pub store: Component,
+    /// How many rules there are.
+    pub rules: usize,
+    /// Who is asked, in order.
+    pub chain: Vec<String>,
+}
+
+/// A part that may be missing while the rest works.
+#[derive(Clone, Debug, Serialize)]
+pub struct Component {
+    /// What it is.
+    pub name: String,
+    /// `ready`, `loading`, `off`, or why not.
+    pub state: String,
+    /// Whether what it does is missing, against the configuration.
+    pub degraded: bool,
+}
+
+impl Component {
+    /// A part that works.
+    pub fn ready(name: impl Into<String>) -> Self {
+        Self { name: name.into(), state: "ready".to_owned(), degraded: false }
+    }
+
+    /// A part that is not wanted, or not there yet.
+    pub fn idle(name: impl Into<String>, state: impl Into<String>) -> Self {
+        Self { name: name.into(), state: state.into(), degraded: false }
+    }
+
+    /// A part that is wanted and does not work.
+    pub fn failed(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { name: name.into(), state: why.into(), degraded: true }
+    }
+}
+
+impl Status {
+    /// What is missing, in words; empty when all is well.
+    pub fn degraded(&self) -> Vec<String> {
+        let parts = [("semantic lane", &self.encoder), ("local model", &self.local), ("store", &self.store)];
+        let missing = parts.into_iter().filter(|(_, part)| part.degraded);
+        missing.map(|(what, part)| format!("{what} off: {}", part.state)).collect()
+    }
+}
+
+/// `GET /healthz`: the process lives.
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: it answers requests. A part that is missing does not make it unready, since requests are
+/// answered without it; it is named.
+pub(super) async fn ready(State(server): State<Arc<Server>>) -> Response {
+    Json(json!({ "ready": true, "degraded": (server.status)().degraded() })).into_response()
+}
+
+/// `GET /metrics`. Names of upstreams are for clients only.
+pub(super) async fn metrics(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, content_type)], server.metrics.encode()).into_response())
+}
+
+/// `GET /status`. Likewise.
+pub(super) async fn status(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+    Ok(Json((server.status)()).into_response())
+}

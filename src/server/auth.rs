@@ -1,0 +1,70 @@
+//! Who calls: a key to a tenant.
+
+use super::Client;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use std::sync::Arc;
+
+/// The tenant of everyone, where no clients are configured.
+const EVERYONE: &str = "default";
+
+/// The tenant of the key that the request shows. Where no clients are configured, any key or none will do:
+/// many SDKs insist on sending one, and the address is a loopback one.
+pub(super) fn tenant(clients: &[Client], headers: &HeaderMap) -> Option<Arc<str>> {
+    if clients.is_empty() {
+        return Some(EVERYONE.into());
+    }
+    let shown = shown_key(headers)?;
+    // Every key is compared, so that the time taken does not tell which one came close.
+    let found = clients.iter().fold(None, |found, client| {
+        let matches = client.key.matches(shown);
+        found.or(matches.then_some(client))
+    });
+    found.map(|client| client.tenant.as_str().into())
+}
+
+/// A bearer token as OpenAI's SDKs send it, or `x-api-key` as Anthropic's do.
+fn shown_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn client(key: &str, tenant: &str) -> Client {
+        Client { name: tenant.into(), key: Secret::new(key), tenant: tenant.into() }
+    }
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn without_clients_any_key_or_none_will_do() {
+        assert_eq!(tenant(&[], &HeaderMap::new()).as_deref(), Some("default"));
+        assert_eq!(tenant(&[], &headers("authorization", "Bearer whatever")).as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn with_clients_the_key_decides() {
+        let clients = [client("key-a", "a"), client("key-b", "b")];
+        let cases = [
+            (headers("authorization", "Bearer key-a"), Some("a")),
+            (headers("authorization", "bearer key-b"), Some("b")),
+            (headers("x-api-key", "key-b"), Some("b")),
+            (headers("authorization", "Bearer key-c"), None),
+            (headers("authorization", "Bearer key-"), None),
+            (headers("authorization", "Basic key-a"), None),
+            (HeaderMap::new(), None),
+        ];
+        for (headers, expected) in cases {
+            assert_eq!(tenant(&clients, &headers).as_deref(), expected, "{headers:?}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The log: for people on a terminal, JSON otherwise; one line a request, never its words.
+
+use crate::cache::{Miss, NotKept};
+use crate::pipeline::{Ended, Outcome, Source};
+use std::io::IsTerminal as _;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A level (`info`), or directives by module (`info,weir::cache=debug`).
+    pub filter: String,
+    /// In which shape.
+    pub format: Format,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: Format::Auto }
+    }
+}
+
+impl Config {
+    /// Whether lines are JSON, here and now.
+    pub fn is_json(&self) -> bool {
+        match self.format {
+            Format::Auto => !std::io::stderr().is_terminal(),
+            Format::Human => false,
+            Format::Json => true,
+        }
+    }
+}
+
+/// Starts the log, on standard error. A second call changes nothing.
+pub fn init(config: &Config) -> Result<(), ParseError> {
+    let filter = EnvFilter::try_new(&config.filter)?;
+    let terminal = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let _ = if config.is_json() {
+        tracing::subscriber::set_global_default(log.json().flatten_event(true).finish())
+    } else {
+        tracing::subscriber::set_global_default(log.compact().with_target(false).finish())
+    };
+    Ok(())
+}
+
+/// One line for one request.
+pub(super) fn request(outcome: &Outcome) {
+    let Outcome {
+        request_id,
+        tenant,
+        project,
+        model,
+        stream,
+        source,
+        miss,
+        failed,
+        usage,
+        kept,
+        ended,
+        timings,
+    } = outcome;
+    let failed: Vec<String> = failed.iter().map(|(name, kind)| format!("{name}={}", kind.name())).collect();
+    tracing::info!(
+        request_id,
+        %tenant,
+        project,
+        model,
+        stream,
+        source = source.as_ref().map_or("none", Source::name),
+        upstream = source.as_ref().and_then(Source::upstream),
+        miss = miss.map(Miss::name),
+        failed = (!failed.is_empty()).then(|| failed.join(",")),
+        kept = kept.map(|kept| kept.map_or_else(NotKept::name, |()| "yes")),
+        input_tokens = usage.map(|usage| usage.input),
+        output_tokens = usage.map(|usage| usage.output),
+        recall_ms = millis(timings.recall),
+        upstream_ms = timings.upstream.map(millis),
+        total_ms = millis(timings.total),
+        ended = ended.name(),
+        "{}",
+        headline(ended)
+    );
+}
+
+fn headline(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Complete => "answered",
+        Ended::Cut(_) => "answer cut",
+        Ended::ClientGone => "client left",
+        Ended::Failed(_) => "not answered",
+        Ended::Refused(_) => "refused",
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
