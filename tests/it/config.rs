@@ -1,1 +1,933 @@
-//! To be written.
+//! The configuration, through its public face: what loads, what is refused and in which words, and what is
+//! shown of it.
+
+use insta::assert_snapshot;
+use std::path::Path;
+use weir::config::{Config, Environment, Error, Overrides, Store};
+
+/// A folder with a `weir.toml`, and an environment in which it is the working directory.
+struct Bench {
+    folder: tempfile::TempDir,
+    environment: Environment,
+    flags: Overrides,
+}
+
+impl Bench {
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            working_dir: folder.path().to_owned(),
+            config_dir: Some(folder.path().join("config")),
+            data_dir: Some("/home/ada/.local/share".into()),
+            ..Environment::default()
+        };
+        Self { folder, environment, flags: Overrides::default() }
+    }
+
+    fn with_file(text: &str) -> Self {
+        Self::empty().write("weir.toml", text)
+    }
+
+    fn write(self, name: &str, text: &str) -> Self {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn set(mut self, variable: &str, value: &str) -> Self {
+        self.environment.variables.insert(variable.to_owned(), value.into());
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn load(&self) -> Result<Config, Error> {
+        Config::load(&self.flags, &self.environment)
+    }
+
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What is said against it, the folder's own path left out.
+    fn refusal(&self) -> String {
+        let error = self.load().expect_err("this should be refused").to_string();
+        error.replace(self.path().to_str().unwrap(), "FOLDER")
+    }
+}
+
+fn refusal(text: &str) -> String {
+    Bench::with_file(text).refusal()
+}
+
+mod refusals {
+    use super::*;
+
+    #[test]
+    fn of_an_unknown_key() {
+        assert_snapshot!(refusal("[server]\nlisten = '127.0.0.1:1'\nlisten_on = 2\n  lisen = '127.0.0.1:4100'\n"), @r#"
+        2 problems in the configuration
+          weir.toml:3:1: server.listen_on: unknown key; did you mean "listen"?
+          weir.toml:4:3: server.lisen: unknown key; did you mean "listen"?
+        "#);
+    }
+
+    #[test]
+    fn of_an_unknown_section() {
+        assert_snapshot!(refusal("[cach]\nexact = 'on'\n"), @r#"weir.toml:1:2: cach: unknown key; did you mean "cache"?"#);
+    }
+
+    #[test]
+    fn of_a_key_in_the_wrong_section() {
+        assert_snapshot!(refusal("listen = '127.0.0.1:4100'\n"), @r#"weir.toml:1:1: listen: unknown key here; did you mean "server.listen"?"#);
+    }
+
+    #[test]
+    fn of_a_key_that_is_near_to_nothing() {
+        assert_snapshot!(refusal("[chain]\nstrategy = 'failover'\n"), @"weir.toml:2:1: chain.strategy: unknown key; known here: order");
+    }
+
+    #[test]
+    fn of_wrong_types() {
+        let text = "
+[server]
+max_connections = '12'
+listen = 4100
+[cache]
+min_similarity = true
+[chain]
+order = 'local'
+[local]
+enabled = 'yes'
+[rules]
+files = [1]
+[log]
+level = 2026-01-01
+";
+        assert_snapshot!(refusal(text), @"
+        7 problems in the configuration
+          weir.toml:3:19: server.max_connections: expected a whole number, found a string
+          weir.toml:4:10: server.listen: expected a string, found a whole number
+          weir.toml:6:18: cache.min_similarity: expected a number, found a boolean
+          weir.toml:8:9: chain.order: expected a list of strings, found a string
+          weir.toml:10:11: local.enabled: expected true or false, found a string
+          weir.toml:12:10: rules.files[0]: expected a string, found a whole number
+          weir.toml:14:9: log.level: expected a string, found a date
+        ");
+    }
+
+    #[test]
+    fn of_sections_of_another_shape() {
+        assert_snapshot!(refusal("cache = 'on'\n[upstream]\nname = 'primary'\n[[server]]\n"), @"
+        3 problems in the configuration
+          weir.toml:1:1: cache: expected [cache], found a string
+          weir.toml:2:2: upstream: expected [[upstream]], found [upstream]
+          weir.toml:4:3: server: expected [server], found [[server]]
+        ");
+    }
+
+    #[test]
+    fn of_impossible_numbers() {
+        let text = "
+[server]
+max_body_mb = 0
+max_header_kb = 4
+max_connections = 99999999999999999999
+[cache]
+min_similarity = 1.5
+ttl_seconds = 0
+write_queue = -1
+[embed]
+deadline_ms = 0
+";
+        assert_snapshot!(refusal(text), @"
+        7 problems in the configuration
+          weir.toml:3:15: server.max_body_mb: must be from 1 to 1024
+          weir.toml:4:17: server.max_header_kb: must be from 8 to 1024
+          weir.toml:5:19: server.max_connections: is too large a number
+          weir.toml:7:18: cache.min_similarity: must be from 0.8 to 1.0
+          weir.toml:8:15: cache.ttl_seconds: must be from 1 to 315360000
+          weir.toml:9:15: cache.write_queue: must be from 1 to 1000000
+          weir.toml:11:15: embed.deadline_ms: must be from 1 to 60000
+        ");
+    }
+
+    #[test]
+    fn of_a_similarity_that_is_no_number() {
+        assert_snapshot!(refusal("[cache]\nmin_similarity = nan\n"), @"weir.toml:2:18: cache.min_similarity: must be from 0.8 to 1.0");
+    }
+
+    #[test]
+    fn of_unknown_choices() {
+        let text = "
+[cache]
+semantic = 'onn'
+[store]
+kind = 'redis'
+[embed]
+device = 'gpu'
+[log]
+format = 'jsn'
+level = 'debgu'
+[[upstream]]
+name = 'primary'
+kind = 'opneai'
+";
+        assert_snapshot!(refusal(text), @r#"
+        6 problems in the configuration
+          weir.toml:3:12: cache.semantic: "onn" is none of on, off
+          weir.toml:5:8: store.kind: "redis" is none of embedded, memory
+          weir.toml:7:10: embed.device: "gpu" is none of auto, cpu, cuda
+          weir.toml:9:10: log.format: "jsn" is none of auto, human, json
+          weir.toml:10:9: log.level: expected a level (trace, debug, info, warn, error, off), or levels by module (info,weir::cache=debug), found "debgu"
+          weir.toml:13:8: upstream.primary.kind: "opneai" is none of openai, anthropic, gemini, ollama, generic, local; did you mean "openai"?
+        "#);
+    }
+
+    #[test]
+    fn of_an_address_that_is_none() {
+        assert_snapshot!(refusal("[server]\nlisten = 'localhost:http'\n"), @r#"weir.toml:2:10: server.listen: "localhost:http" is not an address and a port, like 127.0.0.1:4100"#);
+        assert_snapshot!(refusal("[server]\nlisten = '127.0.0.1:70000'\n"), @r#"weir.toml:2:10: server.listen: "127.0.0.1:70000" is not an address and a port, like 127.0.0.1:4100"#);
+    }
+
+    #[test]
+    fn of_listening_to_everyone_without_client_keys() {
+        assert_snapshot!(refusal("[server]\nlisten = '0.0.0.0:4100'\n"), @"weir.toml:2:10: server.listen: 0.0.0.0:4100 can be reached from other machines, and without a [[client]] anyone there could use your keys; add a [[client]] with a key, or listen on 127.0.0.1:4100");
+    }
+
+    #[test]
+    fn of_clients_that_cannot_be_told_apart() {
+        let text = "
+[[client]]
+name = 'editor'
+key = 'sk-secret-1'
+[[client]]
+name = 'editor'
+key = 'sk-secret-2'
+[[client]]
+name = 'shell'
+key = 'sk-secret-1'
+tenant = ''
+[[client]]
+key = ''
+[[client]]
+name = ''
+key = \"sk-secret\\n3\"
+";
+        assert_snapshot!(refusal(text), @r#"
+        7 problems in the configuration
+          weir.toml:6:8: client.editor.name: is used twice
+          weir.toml:10:7: client.shell.key: the client "editor" has the same key, so nobody can tell them apart
+          weir.toml:11:10: client.shell.tenant: must not be empty
+          weir.toml:12:1: client[3].name: missing; give it a name of its own
+          weir.toml:13:7: client[3].key: must not be empty
+          weir.toml:15:8: client[4].name: must not be empty
+          weir.toml:16:7: client[4].key: holds a character that cannot be sent in a header
+        "#);
+    }
+
+    #[test]
+    fn of_upstreams_that_lack_something() {
+        let text = "
+[[upstream]]
+name = 'primary'
+[[upstream]]
+kind = 'generic'
+[[upstream]]
+name = 'gateway'
+kind = 'generic'
+cost_per_million_input_tokens = 1
+";
+        assert_snapshot!(refusal(text), @"
+        4 problems in the configuration
+          weir.toml:2:1: upstream.primary.kind: missing; one of openai, anthropic, gemini, ollama, generic, local
+          weir.toml:4:1: upstream[1].name: missing; give it a name of its own
+          weir.toml:6:1: upstream.gateway.base_url: missing; where it is, like http://127.0.0.1:8000/v1
+          weir.toml:6:1: upstream.gateway.cost_per_million_output_tokens: missing; a cost needs both, for tokens in and out
+        ");
+    }
+
+    #[test]
+    fn of_base_urls_without_telling_them() {
+        let text = "
+[[upstream]]
+name = 'a'
+kind = 'generic'
+base_url = 'api.openai.com/v1'
+[[upstream]]
+name = 'b'
+kind = 'generic'
+base_url = 'https://ada:sk-secret@gateway/v1'
+[[upstream]]
+name = 'c'
+kind = 'generic'
+base_url = 'https://gateway/v1?key=sk-secret'
+[[upstream]]
+name = 'd'
+kind = 'generic'
+base_url = 'http://localhost:4100/v1'
+";
+        assert_snapshot!(refusal(text), @r#"
+        4 problems in the configuration
+          weir.toml:5:12: upstream.a.base_url: must begin with http:// or https://
+          weir.toml:9:12: upstream.b.base_url: must not hold a user name or a key; use api_key or headers
+          weir.toml:13:12: upstream.c.base_url: must end with its path, without a query (?) or a fragment
+          weir.toml:17:12: upstream.d.base_url: weir itself listens there, and would ask itself for ever
+        "#);
+    }
+
+    #[test]
+    fn of_names_that_are_taken() {
+        let text = "
+[[upstream]]
+name = 'my-gateway'
+kind = 'openai'
+[[upstream]]
+name = 'my-gateway'
+kind = 'openai'
+[[upstream]]
+name = 'my.gateway'
+kind = 'openai'
+[[upstream]]
+name = 'local'
+kind = 'openai'
+[[upstream]]
+name = 'a name'
+kind = 'openai'
+";
+        assert_snapshot!(refusal(text), @r#"
+        4 problems in the configuration
+          weir.toml:6:8: upstream.my-gateway.name: is used twice
+          weir.toml:9:8: upstream.my.gateway.name: there is a "my-gateway" already, and their variables would have the same names
+          weir.toml:12:8: upstream.local.name: this name is kept for the model in this process
+          weir.toml:15:8: upstream.a name.name: must be at most 64 letters (a-z), digits, "-", "_" or "."
+        "#);
+    }
+
+    #[test]
+    fn of_a_chain_that_names_nobody() {
+        let text = "
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+models = []
+[chain]
+order = [
+    'primery',
+    'primary',
+    'primary',
+    'backup',
+]
+";
+        assert_snapshot!(refusal(text), @r#"
+        4 problems in the configuration
+          weir.toml:5:10: upstream.primary.models: must not be empty; ["*"] is every model
+          weir.toml:8:5: chain.order[0]: there is no [[upstream]] named "primery"; did you mean "primary"?
+          weir.toml:10:5: chain.order[2]: "primary" is in it twice
+          weir.toml:11:5: chain.order[3]: there is no [[upstream]] named "backup"
+        "#);
+        assert_snapshot!(refusal("chain.order = []"), @"weir.toml:1:15: chain.order: must not be empty: nobody would answer");
+    }
+
+    #[test]
+    fn of_a_local_model_that_is_switched_off() {
+        assert_snapshot!(refusal("[local]\nenabled = false\n[chain]\norder = ['local']\n"), @"weir.toml:4:10: chain.order[0]: there is no local model: local.enabled is false");
+        assert_snapshot!(refusal("[local]\nenabled = false\n"), @"weir.toml:2:11: local.enabled: without it and without an [[upstream]], nobody would answer");
+    }
+
+    #[test]
+    fn of_a_local_model_with_a_providers_settings() {
+        let text = "
+[[upstream]]
+name = 'small'
+kind = 'local'
+base_url = 'http://localhost:1/v1'
+[[upstream]]
+name = 'tiny'
+kind = 'local'
+";
+        assert_snapshot!(refusal(text), @"
+        2 problems in the configuration
+          weir.toml:5:12: upstream.small.base_url: means nothing for the local model; see [local]
+          weir.toml:6:1: upstream.tiny: there is one local model only
+        ");
+    }
+
+    #[test]
+    fn of_strings_that_stand_for_nothing() {
+        let text = "
+data_dir = '~/weir'
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+api_key = '${OPENAI_API_KEY}'
+headers = { x-a = 'file:/no/such/file', 'x b' = '1', x-c = '${' }
+";
+        assert_snapshot!(refusal(text), @r#"
+        4 problems in the configuration
+          weir.toml:2:12: data_dir: a "~" is the shell's; write ${HOME}
+          weir.toml:6:11: upstream.primary.api_key: the environment variable OPENAI_API_KEY is not set; set it, or write ${OPENAI_API_KEY:-default}
+          weir.toml:7:19: upstream.primary.headers.x-a: could not read /no/such/file: No such file or directory (os error 2)
+          weir.toml:7:60: upstream.primary.headers.x-c: "${" is not followed by a variable's name and "}"; write $$ for a dollar
+        "#);
+    }
+
+    #[test]
+    fn of_headers_that_cannot_be_sent() {
+        let text =
+            "[[upstream]]\nname = 'a'\nkind = 'openai'\nheaders = { 'x b' = '1', x-c = \"sk-\\u0007\" }\n";
+        assert_snapshot!(refusal(text), @r#"
+        2 problems in the configuration
+          weir.toml:4:21: upstream.a.headers.x b: "x b" cannot be the name of a header
+          weir.toml:4:32: upstream.a.headers.x-c: holds a character that cannot be sent in a header
+        "#);
+    }
+
+    #[test]
+    fn of_a_value_from_a_variable_without_telling_it() {
+        let text = "[[upstream]]\nname = 'a'\nkind = '${SECRET}'\n";
+        assert_snapshot!(Bench::with_file(text).set("SECRET", "sk-secret").refusal(), @r#"weir.toml:3:8: upstream.a.kind: "${SECRET}" is none of openai, anthropic, gemini, ollama, generic, local"#);
+    }
+
+    #[test]
+    fn of_a_rules_file_that_is_not_there() {
+        assert_snapshot!(refusal("[rules]\nfiles = ['my-rules.toml']\n"), @"weir.toml:2:10: rules.files[0]: there is no file FOLDER/my-rules.toml");
+    }
+
+    #[test]
+    fn of_what_is_no_toml() {
+        assert_snapshot!(refusal("[server]\nlisten = \"127.0.0.1:4100\n"), @r#"weir.toml:2:25: not valid TOML: invalid basic string, expected `"`"#);
+        assert_snapshot!(refusal("[server]\nlisten = 'a'\nlisten = 'b'\n"), @"weir.toml:3:1: not valid TOML: duplicate key");
+        assert_snapshot!(refusal("[server\n"), @"weir.toml:1:8: not valid TOML: unclosed table, expected `]`");
+    }
+
+    #[test]
+    fn of_variables() {
+        let bench = Bench::with_file("[[upstream]]\nname = 'primary'\nkind = 'openai'\n")
+            .set("WEIR_CACHE_MIN_SIMILARITY", "high")
+            .set("WEIR_SERVER_LISEN", "127.0.0.1:4100")
+            .set("WEIR_SERVER_MAX_BODY_MB", "-1")
+            .set("WEIR_UPSTREAM_PRIMARY_API_KYE", "sk-secret")
+            .set("WEIR_UPSTREAM_SPARE_API_KEY", "sk-secret")
+            .set("WEIR_COLOUR_OF_THE_SKY", "blue");
+        assert_snapshot!(bench.refusal(), @"
+        6 problems in the configuration
+          WEIR_CACHE_MIN_SIMILARITY: cache.min_similarity: expected a number
+          WEIR_COLOUR_OF_THE_SKY: stands for no key of the configuration; `weir config init` lists them all
+          WEIR_SERVER_LISEN: stands for no key of the configuration; did you mean WEIR_SERVER_LISTEN?
+          WEIR_SERVER_MAX_BODY_MB: server.max_body_mb: must be from 1 to 1024
+          WEIR_UPSTREAM_PRIMARY_API_KYE: stands for no key of the configuration; did you mean WEIR_UPSTREAM_PRIMARY_API_KEY?
+          WEIR_UPSTREAM_SPARE_API_KEY: upstream.spare.kind: missing; one of openai, anthropic, gemini, ollama, generic, local
+        ");
+    }
+
+    #[test]
+    fn of_variables_of_providers() {
+        let bench = Bench::empty().set("OPENAI_API_KEY", "sk-secret\n").set("OPENAI_BASE_URL", "gateway");
+        assert_snapshot!(bench.refusal(), @"
+        2 problems in the configuration
+          OPENAI_API_KEY: upstream.openai.api_key: holds a character that cannot be sent in a header
+          OPENAI_BASE_URL: upstream.openai.base_url: must begin with http:// or https://
+        ");
+    }
+
+    #[test]
+    fn of_flags() {
+        let mut bench = Bench::empty();
+        bench.flags.listen = Some("4100".to_owned());
+        assert_snapshot!(bench.refusal(), @r#"--listen: server.listen: "4100" is not an address and a port, like 127.0.0.1:4100"#);
+    }
+
+    #[test]
+    fn of_a_file_that_was_named_and_is_not_there() {
+        assert_snapshot!(Bench::empty().set("WEIR_CONFIG", "other.toml").refusal(), @"WEIR_CONFIG names other.toml, but there is no such file; `weir config init other.toml` writes one");
+        let mut bench = Bench::empty();
+        bench.flags.config = Some("my.toml".into());
+        assert_snapshot!(bench.refusal(), @"--config names my.toml, but there is no such file; `weir config init my.toml` writes one");
+    }
+
+    #[test]
+    fn of_a_machine_without_a_home() {
+        let mut bench = Bench::empty();
+        bench.environment.data_dir = None;
+        assert_snapshot!(bench.refusal(), @"data_dir: this user has no folder for data (HOME is not set); set data_dir, WEIR_DATA_DIR or --data-dir");
+    }
+}
+
+mod files {
+    use super::*;
+
+    const LISTEN: &str = "server.listen = '127.0.0.1:1'\n";
+
+    #[test]
+    fn are_found_in_order() {
+        let port = |bench: &Bench| bench.config().server.listen.port();
+        let mut bench = Bench::empty();
+        assert_eq!(port(&bench), 4100, "no file at all");
+        bench = bench.write("config/weir/weir.toml", LISTEN);
+        assert_eq!(port(&bench), 1, "the user's");
+        bench = bench.write("weir.toml", &LISTEN.replace(":1", ":2"));
+        assert_eq!(port(&bench), 2, "that of the working directory");
+        bench = bench.write("named.toml", &LISTEN.replace(":1", ":3")).set("WEIR_CONFIG", "named.toml");
+        assert_eq!(port(&bench), 3, "that of the variable");
+        bench = bench.write("flag.toml", &LISTEN.replace(":1", ":4"));
+        bench.flags.config = Some(bench.path().join("flag.toml"));
+        assert_eq!(port(&bench), 4, "that of the flag");
+    }
+
+    #[test]
+    fn give_way_to_variables_and_these_to_flags() {
+        let mut bench = Bench::with_file(LISTEN).set("WEIR_SERVER_LISTEN", "127.0.0.1:2");
+        assert_eq!(bench.config().server.listen.port(), 2);
+        bench.flags.listen = Some("127.0.0.1:3".to_owned());
+        assert_eq!(bench.config().server.listen.port(), 3);
+        bench.flags.data_dir = Some("$$here".into());
+        assert_eq!(bench.config().data_dir, bench.path().join("$$here"), "the shell has expanded it already");
+    }
+
+    #[test]
+    fn have_their_paths_relative_to_themselves() {
+        let mut bench = Bench::empty()
+            .write("etc/weir.toml", "data_dir = 'data'\nrules.files = ['a.toml']\n")
+            .write("etc/a.toml", "")
+            .set("WEIR_MODELS_DIR", "models-here");
+        bench.flags.config = Some("etc/weir.toml".into());
+        let config = bench.config();
+        assert_eq!(config.data_dir, bench.path().join("etc/data"));
+        assert_eq!(config.rules, [bench.path().join("etc/a.toml")]);
+        assert_eq!(config.models_dir, bench.path().join("models-here"), "but a variable's are not");
+    }
+
+    #[test]
+    fn may_be_empty_or_begin_with_a_byte_order_mark() {
+        assert_eq!(Bench::with_file("").config().server.listen.port(), 4100);
+        assert_eq!(
+            Bench::with_file("\u{feff}server.listen = '127.0.0.1:1'\r\n").config().server.listen.port(),
+            1
+        );
+    }
+
+    #[test]
+    fn of_a_megabyte_are_refused() {
+        let text = "#".repeat((1 << 20) + 1);
+        assert!(matches!(Bench::with_file(&text).load(), Err(Error::TooLarge { .. })));
+    }
+}
+
+mod defaults {
+    use super::*;
+
+    #[test]
+    fn put_everything_below_the_data_folder() {
+        let config = Bench::empty().config();
+        assert_eq!(config.data_dir, Path::new("/home/ada/.local/share/weir"));
+        assert_eq!(config.models_dir, Path::new("/home/ada/.local/share/weir/models"));
+        let Store::Embedded(store) = &config.store else { panic!("not the embedded store") };
+        assert_eq!(store.path, Path::new("/home/ada/.local/share/weir/store"));
+        assert!(config.rules.is_empty());
+    }
+
+    #[test]
+    fn take_models_and_rules_where_they_are_found() {
+        let bench = Bench::empty().write("models/manifest.toml", "").write("rules.toml", "");
+        assert_eq!(bench.config().models_dir, bench.path().join("models"));
+        assert_eq!(bench.config().rules, [bench.path().join("rules.toml")]);
+
+        let bench = Bench::empty().write("models/other.safetensors", "");
+        assert!(bench.config().models_dir.ends_with("weir/models"), "someone else's");
+        let bench = bench.write("models/minilm/model.safetensors", "");
+        assert_eq!(bench.config().models_dir, bench.path().join("models"));
+    }
+
+    #[test]
+    fn prefer_the_rules_beside_the_file() {
+        let mut bench =
+            Bench::empty().write("etc/weir.toml", "").write("etc/rules.toml", "").write("rules.toml", "");
+        bench.flags.config = Some("etc/weir.toml".into());
+        assert_eq!(bench.config().rules, [bench.path().join("etc/rules.toml")]);
+    }
+}
+
+mod upstreams {
+    use super::*;
+
+    /// The chain, each provider with its address, whether it has a key, and its models.
+    fn chain(bench: &Bench) -> String {
+        let config = bench.config();
+        let line = |name: &String| match config.upstreams.iter().find(|upstream| upstream.name == *name) {
+            Some(upstream) => {
+                let key = if upstream.api_key.is_some() { "key" } else { "no key" };
+                format!("{name} {} ({key}) {}", upstream.base_url, upstream.models.join(" "))
+            }
+            None => name.clone(),
+        };
+        let notes = config.notes.iter().map(|note| format!("note: {note}"));
+        config.chain.iter().map(line).chain(notes).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn without_any_the_local_model_answers() {
+        assert_snapshot!(chain(&Bench::empty()), @"local");
+        assert_snapshot!(chain(&Bench::empty().set("OPENAI_API_KEY", "")), @"local");
+    }
+
+    #[test]
+    fn of_one_key_get_every_model() {
+        assert_snapshot!(chain(&Bench::empty().set("ANTHROPIC_API_KEY", "sk-1")), @"
+        anthropic https://api.anthropic.com/v1 (key) *
+        local
+        ");
+        assert_snapshot!(chain(&Bench::empty().set("OLLAMA_HOST", "0.0.0.0")), @"
+        ollama http://127.0.0.1:11434/v1 (no key) *
+        local
+        ");
+    }
+
+    #[test]
+    fn of_many_keys_get_the_models_they_know() {
+        let bench = [
+            "OPENAI",
+            "ANTHROPIC",
+            "GEMINI",
+            "GOOGLE",
+            "MISTRAL",
+            "DEEPSEEK",
+            "GROQ",
+            "TOGETHER",
+            "OPENROUTER",
+        ]
+        .iter()
+        .fold(Bench::empty(), |bench, name| bench.set(&format!("{name}_API_KEY"), "sk-1"))
+        .set("OLLAMA_HOST", "http://gpu-box:11434");
+        assert_snapshot!(chain(&bench), @"
+        openai https://api.openai.com/v1 (key) gpt-* chatgpt-* o1* o3* o4* codex-* text-* ft:*
+        anthropic https://api.anthropic.com/v1 (key) claude-*
+        gemini https://generativelanguage.googleapis.com/v1beta/openai (key) gemini-* gemma-* models/*
+        mistral https://api.mistral.ai/v1 (key) mistral-* ministral-* magistral-* codestral-* devstral-* pixtral-* open-mi*
+        deepseek https://api.deepseek.com/v1 (key) deepseek-*
+        groq https://api.groq.com/openai/v1 (key) llama-* meta-llama/* openai/gpt-oss-* qwen/* moonshotai/* groq/*
+        together https://api.together.xyz/v1 (key) meta-llama/* Qwen/* deepseek-ai/* mistralai/* moonshotai/* zai-org/*
+        openrouter https://openrouter.ai/api/v1 (key) */*
+        ollama http://gpu-box:11434/v1 (no key) *:* llama* qwen* gemma* phi* mistral smollm*
+        local
+        ");
+    }
+
+    #[test]
+    fn of_another_server_come_after_those_who_know_their_models() {
+        let bench =
+            Bench::empty().set("OPENAI_BASE_URL", "http://gpu-box:8000/v1/").set("ANTHROPIC_API_KEY", "sk-1");
+        assert_snapshot!(chain(&bench), @"
+        anthropic https://api.anthropic.com/v1 (key) claude-*
+        openai http://gpu-box:8000/v1 (no key) *
+        local
+        ");
+    }
+
+    #[test]
+    fn are_never_weir_itself() {
+        let bench =
+            Bench::empty().set("OPENAI_BASE_URL", "http://localhost:4100/v1").set("OPENAI_API_KEY", "sk-1");
+        assert_snapshot!(chain(&bench), @"
+        openai https://api.openai.com/v1 (key) *
+        local
+        note: OPENAI_BASE_URL is where weir itself listens, so it makes no upstream
+        ");
+    }
+
+    #[test]
+    fn are_not_made_up_where_the_chain_is_configured() {
+        let bench = Bench::with_file("chain.order = ['local']").set("OPENAI_API_KEY", "sk-1");
+        assert_snapshot!(chain(&bench), @"local");
+        let bench = Bench::with_file("[chain]\n[[upstream]]\nname = 'a'\nkind = 'ollama'\n")
+            .set("OPENAI_API_KEY", "sk-1");
+        assert_snapshot!(chain(&bench), @"
+        a http://127.0.0.1:11434/v1 (no key) *
+        local
+        ");
+    }
+
+    #[test]
+    fn are_asked_as_written_and_the_local_model_last() {
+        let text = "
+[[upstream]]
+name = 'b'
+kind = 'gemini'
+[[upstream]]
+name = 'a'
+kind = 'openai'
+base_url = 'https://gateway/v1/'
+api_key = '${KEY:-sk-1}'
+";
+        assert_snapshot!(chain(&Bench::with_file(text)), @"
+        b https://generativelanguage.googleapis.com/v1beta/openai (no key) *
+        a https://gateway/v1 (key) *
+        local
+        ");
+        assert_snapshot!(chain(&Bench::with_file(&format!("{text}\n[chain]\norder = ['a']\n"))), @"
+        a https://gateway/v1 (key) *
+        note: upstream.b is not in chain.order, and is never asked
+        ");
+    }
+
+    #[test]
+    fn of_kind_local_rename_the_local_model() {
+        let text = "
+[[upstream]]
+name = 'small'
+kind = 'local'
+[[upstream]]
+name = 'a'
+kind = 'openai'
+";
+        assert_snapshot!(chain(&Bench::with_file(text)), @"
+        small
+        a https://api.openai.com/v1 (no key) *
+        ");
+        assert_snapshot!(chain(&Bench::with_file(&format!("{text}\n[chain]\norder = ['a', 'local']\n"))), @"
+        a https://api.openai.com/v1 (no key) *
+        small
+        ");
+    }
+
+    #[test]
+    fn can_be_made_by_variables_alone() {
+        let bench = Bench::empty()
+            .set("WEIR_UPSTREAM_MY_GATEWAY_KIND", "generic")
+            .set("WEIR_UPSTREAM_MY_GATEWAY_BASE_URL", "http://gateway/v1")
+            .set("WEIR_UPSTREAM_MY_GATEWAY_MODELS", "a-*, b-*");
+        assert_snapshot!(chain(&bench), @"
+        my_gateway http://gateway/v1 (no key) a-* b-*
+        local
+        ");
+    }
+
+    #[test]
+    fn take_their_keys_from_variables_and_files() {
+        let bench = Bench::with_file(
+            "
+[[upstream]]
+name = 'my-gateway'
+kind = 'openai'
+api_key = '${NOT_SET}'
+[[upstream]]
+name = 'b'
+kind = 'openai'
+api_key = 'file:secrets/${WHICH}'
+",
+        )
+        .write("secrets/b", "sk-from-file\n")
+        .set("WHICH", "b")
+        .set("WEIR_UPSTREAM_MY_GATEWAY_API_KEY", "sk-over-it");
+        let config = bench.config();
+        let keys: Vec<_> =
+            config.upstreams.iter().map(|upstream| upstream.api_key.as_ref().unwrap().expose()).collect();
+        assert_eq!(keys, ["sk-over-it", "sk-from-file"]);
+    }
+}
+
+mod showing {
+    use super::*;
+
+    const FULL: &str = "
+data_dir = '/data'
+[server]
+listen = '0.0.0.0:4100'
+[[client]]
+name = 'editor'
+key = 'sk-secret-client'
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+base_url = 'http://gateway/v1'
+api_key = '${KEY}'
+headers = { x-token = 'sk-secret-header' }
+cost_per_million_input_tokens = 2.5
+cost_per_million_output_tokens = 10
+[[upstream]]
+name = 'small'
+kind = 'local'
+";
+
+    fn full() -> Bench {
+        Bench::with_file(FULL).set("KEY", "sk-secret-key").set("WEIR_CACHE_MIN_SIMILARITY", "0.98")
+    }
+
+    #[test]
+    fn tells_values_and_where_they_came_from() {
+        let bench = full();
+        assert_snapshot!(bench.config().show().replace(bench.path().to_str().unwrap(), "FOLDER"), @r#"
+        # the file is FOLDER/weir.toml
+        data_dir = "/data"  # weir.toml:2:12
+        models_dir = "/data/models"  # default
+
+        [server]
+        listen = "0.0.0.0:4100"  # weir.toml:4:10
+        max_body_mb = 32  # default
+        max_header_kb = 64  # default
+        max_connections = 4096  # default
+        concurrent_requests = 1024  # default
+        header_timeout_seconds = 10  # default
+        body_timeout_seconds = 60  # default
+        request_timeout_seconds = 600  # default
+        shutdown_grace_seconds = 30  # default
+
+        [[client]]
+        name = "editor"  # weir.toml:6:8
+        key = "***"  # weir.toml:7:7
+        tenant = "editor"  # default
+
+        [[upstream]]
+        name = "primary"  # weir.toml:9:8
+        kind = "openai"  # weir.toml:10:8
+        base_url = "http://gateway/v1"  # weir.toml:11:12
+        api_key = "***"  # weir.toml:12:11
+        models = ["*"]  # default
+        headers = { x-token = "***" }  # weir.toml:13:11
+        connect_timeout_seconds = 5  # default
+        first_token_timeout_seconds = 90  # default
+        idle_timeout_seconds = 60  # default
+        cost_per_million_input_tokens = 2.5  # weir.toml:14:33
+        cost_per_million_output_tokens = 10.0  # weir.toml:15:34
+
+        [[upstream]]
+        name = "small"  # weir.toml:17:8
+        kind = "local"  # weir.toml:18:8
+
+        [chain]
+        order = ["primary", "small"]  # default
+
+        [cache]
+        exact = "on"  # default
+        semantic = "on"  # default
+        min_similarity = 0.98  # WEIR_CACHE_MIN_SIMILARITY
+        ttl_seconds = 2592000  # default
+        write_queue = 1024  # default
+
+        [embed]
+        device = "auto"  # default
+        queue = 32  # default
+        max_batch = 4  # default
+        deadline_ms = 500  # default
+
+        [store]
+        kind = "embedded"  # default
+        path = "/data/store"  # default
+        flush_ms = 100  # default
+        max_entries = 200000  # default
+        index_mb = 256  # default
+        deadline_ms = 250  # default
+
+        [rules]
+        files = []  # default
+
+        [local]
+        enabled = true  # default
+        model = "smollm2-135m-instruct"  # default
+        queue = 16  # default
+        context = 2048  # default
+        max_tokens = 512  # default
+
+        [log]
+        level = "info"  # default
+        format = "auto"  # default
+        "#);
+    }
+
+    #[test]
+    fn never_tells_a_secret() {
+        let config = full().config();
+        let told = format!("{}\n{config:?}\n{config:#?}", config.show());
+        assert!(!told.contains("sk-secret"), "{told}");
+    }
+
+    #[test]
+    fn gives_a_file_that_loads_and_shows_the_same() {
+        let values = |page: &str| page.parse::<toml::Table>().unwrap();
+        let page = full().config().show();
+        assert_eq!(values(&Bench::with_file(&page).config().show()), values(&page));
+    }
+}
+
+#[test]
+fn the_lab_s_file_loads() {
+    let bench = Bench::with_file(
+        r#"
+[server]
+listen = "127.0.0.1:43219"
+[[upstream]]
+name = "primary"
+kind = "openai"
+base_url = "http://127.0.0.1:38211/v1"
+api_key = "sk-test"
+models = ["*"]
+[chain]
+order = ["primary", "local"]
+[cache]
+semantic = "on"
+"#,
+    );
+    let config = bench.set("WEIR_BIN", "target/release/weir").set("WEIR_LAB_CACHE", "cache").config();
+    assert_eq!(config.chain, ["primary", "local"]);
+    assert!(config.cache.semantic && config.local.is_some());
+}
+
+mod command_line {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: weir::cli::config::Args,
+    }
+
+    fn weir_config(bench: &Bench, arguments: &[&str]) -> Result<String, String> {
+        let cli = Cli::try_parse_from(["config"].iter().chain(arguments)).unwrap();
+        let mut out = Vec::new();
+        weir::cli::config::run(&cli.args, &bench.flags, &bench.environment, &mut out)
+            .map(|()| String::from_utf8(out).unwrap())
+            .map_err(|error| error.to_string().replace(bench.path().to_str().unwrap(), "FOLDER"))
+    }
+
+    #[test]
+    fn init_writes_a_file_that_is_fine_and_never_over_another() {
+        let bench = Bench::empty();
+        assert_eq!(weir_config(&bench, &["init"]).unwrap(), "wrote weir.toml\n");
+        assert_eq!(
+            weir_config(&bench, &["init"]).unwrap_err(),
+            "FOLDER/weir.toml is there already; `--force` writes over it"
+        );
+        let bench = bench.write("weir.toml", "not = 'ours'");
+        weir_config(&bench, &["init", "--force"]).unwrap();
+        weir_config(&bench, &["init", "new/folder/weir.toml"]).unwrap();
+        let checked = weir_config(&bench, &["check"]).unwrap();
+        assert_eq!(
+            checked.replace(bench.path().to_str().unwrap(), "FOLDER"),
+            "FOLDER/weir.toml: ok\nchain: local\n"
+        );
+    }
+
+    #[test]
+    fn check_lists_what_is_wrong() {
+        assert_snapshot!(weir_config(&Bench::empty(), &["check"]).unwrap(), @"
+        ok; there is no file, and none is needed (`weir config init` writes one)
+        chain: local
+        ");
+        let bench = Bench::with_file("[server]\nlisen = 1\n[cache]\nttl_seconds = 0\n");
+        assert_snapshot!(weir_config(&bench, &["check"]).unwrap_err(), @r#"
+        2 problems in the configuration
+          weir.toml:2:1: server.lisen: unknown key; did you mean "listen"?
+          weir.toml:4:15: cache.ttl_seconds: must be from 1 to 315360000
+        "#);
+    }
+
+    #[test]
+    fn show_prints_toml() {
+        let shown = weir_config(&Bench::empty(), &["show"]).unwrap();
+        assert!(shown.parse::<toml::Table>().unwrap().contains_key("server"));
+    }
+}

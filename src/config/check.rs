@@ -1,0 +1,393 @@
+//! What was typed becomes what it means: ranges, choices, addresses, and what must not go together.
+
+use super::error::Findings;
+use super::expand::Surroundings;
+use super::origin::{Origin, Place};
+use super::raw::{self, Raw};
+use super::read::{Context, Found, Text, Texts};
+use super::schema::nearest;
+use super::{Config, Local, Source, Store, upstreams};
+use crate::embed::device::DeviceChoice;
+use crate::store::embedded;
+use crate::{cache, embed, limits, server, telemetry};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+/// No wait is longer than a day, and none is so short that it is not one.
+pub(super) const WAIT_SECONDS: RangeInclusive<i64> = 1..=86_400;
+/// Waits within a request.
+const WAIT_MS: RangeInclusive<i64> = 1..=60_000;
+/// Ten years, the longest an answer can be worth keeping.
+const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
+/// Queues take memory for each that waits.
+const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
+/// Below, MiniLM takes questions for the same that are not: an answer from there would often be wrong.
+const SIMILARITY: RangeInclusive<f64> = 0.8..=1.0;
+
+/// Checks everything. What is wrong goes to the findings, and its default stands in, so that the rest is
+/// checked too.
+pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (Config, Findings) {
+    let mut check = Checker { findings: context.findings, surroundings: context.surroundings };
+    let data_dir = check.data_dir(raw.top.data_dir.as_ref());
+    let models_dir = check.models_dir(raw.top.models_dir.as_ref(), &data_dir);
+    let limits = check.limits(raw.server.concurrent_requests.as_ref());
+    let server = check.server(&raw.server, raw.client);
+    let mut local = check.local(&raw.local);
+    let (upstreams, chain) =
+        upstreams::check(&mut check, raw.upstream, &raw.chain, &mut local, server.listen);
+    if let (true, None, Some(enabled)) = (chain.is_empty(), &raw.chain.order, &raw.local.enabled) {
+        check.findings.problem(&enabled.place, "without it and without an [[upstream]], nobody would answer");
+    }
+    let (store, store_deadline) = check.store(&raw.store, &data_dir);
+    let (embed, device) = check.embed(&raw.embed);
+    let config = Config {
+        server,
+        limits,
+        upstreams,
+        chain,
+        cache: check.cache(&raw.cache),
+        embed,
+        device,
+        store,
+        store_deadline,
+        rules: check.rules(raw.rules.files),
+        local,
+        log: check.log(&raw.log),
+        data_dir,
+        models_dir,
+        notes: std::mem::take(&mut check.findings.notes),
+        source: Source { file, origins: std::mem::take(&mut check.findings.origins) },
+    };
+    (config, check.findings)
+}
+
+/// Checks values, and keeps what it finds.
+pub(super) struct Checker<'e> {
+    pub(super) findings: Findings,
+    pub(super) surroundings: Surroundings<'e>,
+}
+
+/// Sections.
+impl Checker<'_> {
+    fn data_dir(&mut self, typed: Option<&Found<Text>>) -> PathBuf {
+        if let Some(path) = self.path(typed) {
+            return path;
+        }
+        match &self.surroundings.environment.data_dir {
+            Some(folder) => folder.join("weir"),
+            None if typed.is_some() => PathBuf::new(),
+            None => {
+                let place = Place { key: "data_dir".to_owned(), origin: Origin::Default };
+                let reason = "this user has no folder for data (HOME is not set); set data_dir, WEIR_DATA_DIR or --data-dir";
+                self.findings.problem(&place, reason);
+                PathBuf::new()
+            }
+        }
+    }
+
+    fn models_dir(&mut self, typed: Option<&Found<Text>>, data_dir: &Path) -> PathBuf {
+        let beside = self.surroundings.environment.working_dir.join("models");
+        match self.path(typed) {
+            Some(path) => path,
+            None if holds_models(&beside) => beside,
+            None => data_dir.join("models"),
+        }
+    }
+
+    fn limits(&mut self, concurrent_requests: Option<&Found<i64>>) -> limits::Config {
+        let limits::Config { concurrent_requests: default } = limits::Config::default();
+        limits::Config { concurrent_requests: self.whole(concurrent_requests, 1..=1_000_000, default) }
+    }
+
+    fn server(&mut self, raw: &raw::Server, clients: Vec<Found<raw::Client>>) -> server::Config {
+        let default = server::Config::default();
+        let listen = self.listen(raw.listen.as_ref(), default.listen, clients.is_empty());
+        server::Config {
+            listen,
+            clients: self.clients(clients),
+            max_body_bytes: self.whole(raw.max_body_mb.as_ref(), 1..=1024, default.max_body_bytes >> 20)
+                << 20,
+            // The HTTP library needs 8 KiB to work in.
+            max_header_bytes: self.whole(
+                raw.max_header_kb.as_ref(),
+                8..=1024,
+                default.max_header_bytes >> 10,
+            ) << 10,
+            max_connections: self.whole(raw.max_connections.as_ref(), 1..=1_000_000, default.max_connections),
+            header_timeout: self.wait(raw.header_timeout_seconds.as_ref(), default.header_timeout),
+            body_timeout: self.wait(raw.body_timeout_seconds.as_ref(), default.body_timeout),
+            request_timeout: self.wait(raw.request_timeout_seconds.as_ref(), default.request_timeout),
+            shutdown_grace: self.seconds(
+                raw.shutdown_grace_seconds.as_ref(),
+                0..=*WAIT_SECONDS.end(),
+                default.shutdown_grace,
+            ),
+        }
+    }
+
+    fn listen(&mut self, typed: Option<&Found<Text>>, default: SocketAddr, no_clients: bool) -> SocketAddr {
+        let Some(Found { value: text, place }) = typed else { return default };
+        let Ok(listen) = text.value.parse::<SocketAddr>() else {
+            let reason = format!("\"{}\" is not an address and a port, like {default}", text.typed);
+            self.findings.problem(place, reason);
+            return default;
+        };
+        if no_clients && !listen.ip().to_canonical().is_loopback() {
+            let reason = format!(
+                "{listen} can be reached from other machines, and without a [[client]] anyone there could use \
+                 your keys; add a [[client]] with a key, or listen on {default}"
+            );
+            self.findings.problem(place, reason);
+        }
+        listen
+    }
+
+    fn clients(&mut self, raw: Vec<Found<raw::Client>>) -> Vec<server::Client> {
+        let mut clients: Vec<server::Client> = Vec::with_capacity(raw.len());
+        for Found { value: client, place } in raw {
+            let name = self.name(client.name.as_ref(), &place, clients.iter().map(|known| &*known.name));
+            match &client.key {
+                Some(key) => self.sendable(key),
+                None => self.findings.missing(&place, "key", "the key this client will show"),
+            }
+            let (Some(name), Some(key)) = (name, client.key) else { continue };
+            if let Some(twin) = clients.iter().find(|known| known.key.matches(key.value.expose())) {
+                let reason =
+                    format!("the client \"{}\" has the same key, so nobody can tell them apart", twin.name);
+                self.findings.problem(&key.place, reason);
+            }
+            let tenant = self.filled(client.tenant.as_ref()).unwrap_or_else(|| name.clone());
+            clients.push(server::Client { name, key: key.value, tenant });
+        }
+        clients
+    }
+
+    fn cache(&mut self, raw: &raw::Cache) -> cache::Config {
+        let default = cache::Config::default();
+        let on_off = [("on", true), ("off", false)];
+        cache::Config {
+            exact: self.choice(raw.exact.as_ref(), &on_off).unwrap_or(default.exact),
+            semantic: self.choice(raw.semantic.as_ref(), &on_off).unwrap_or(default.semantic),
+            min_similarity: self
+                .real(raw.min_similarity.as_ref(), SIMILARITY)
+                .map_or(default.min_similarity, |similarity| similarity as f32),
+            ttl: self.seconds(raw.ttl_seconds.as_ref(), TTL_SECONDS, default.ttl),
+            write_queue: self.whole(raw.write_queue.as_ref(), QUEUE, default.write_queue),
+        }
+    }
+
+    fn embed(&mut self, raw: &raw::Embed) -> (embed::Config, DeviceChoice) {
+        let default = embed::Config::default();
+        let config = embed::Config {
+            queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
+            max_batch: self.whole(raw.max_batch.as_ref(), 1..=1024, default.max_batch),
+            deadline: self.millis(raw.deadline_ms.as_ref(), default.deadline),
+        };
+        let devices =
+            [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", DeviceChoice::Cuda)];
+        (config, self.choice(raw.device.as_ref(), &devices).unwrap_or_default())
+    }
+
+    fn store(&mut self, raw: &raw::Store, data_dir: &Path) -> (Store, Duration) {
+        let default = embedded::Config::default();
+        let embedded = embedded::Config {
+            path: self.path(raw.path.as_ref()).unwrap_or_else(|| data_dir.join("store")),
+            flush: self.millis(raw.flush_ms.as_ref(), default.flush),
+            max_entries: self.whole(raw.max_entries.as_ref(), 1..=1_000_000_000, default.max_entries),
+            index_bytes: self.whole(raw.index_mb.as_ref(), 1..=1_048_576, default.index_bytes >> 20) << 20,
+        };
+        let deadline = self.millis(raw.deadline_ms.as_ref(), super::STORE_DEADLINE);
+        let kinds = [("embedded", true), ("memory", false)];
+        match self.choice(raw.kind.as_ref(), &kinds) {
+            Some(false) => (Store::Memory, deadline),
+            _ => (Store::Embedded(embedded), deadline),
+        }
+    }
+
+    fn rules(&mut self, files: Option<Found<Texts>>) -> Vec<PathBuf> {
+        let Some(files) = files else { return self.default_rules() };
+        let mut paths = Vec::with_capacity(files.value.len());
+        for file in &files.value {
+            let Some(path) = self.path(Some(file)) else { continue };
+            if !path.is_file() {
+                self.findings.problem(&file.place, format!("there is no file {}", path.display()));
+            }
+            paths.push(path);
+        }
+        paths
+    }
+
+    fn default_rules(&self) -> Vec<PathBuf> {
+        let working = self.surroundings.environment.working_dir.as_path();
+        let folders = self.surroundings.config_dir.into_iter().chain([working]);
+        folders.map(|folder| folder.join("rules.toml")).find(|path| path.is_file()).into_iter().collect()
+    }
+
+    fn local(&mut self, raw: &raw::Local) -> Option<Local> {
+        let Local { name, model, config: default } = Local::default();
+        let local = Local {
+            name,
+            model: self.filled(raw.model.as_ref()).unwrap_or(model),
+            config: crate::upstream::local::Config {
+                queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
+                context: self.whole(raw.context.as_ref(), 64..=1_048_576, default.context),
+                max_tokens: self.whole(raw.max_tokens.as_ref(), 1..=1_048_576, default.max_tokens),
+                file: default.file,
+            },
+        };
+        raw.enabled.as_ref().is_none_or(|enabled| enabled.value).then_some(local)
+    }
+
+    fn log(&mut self, raw: &raw::Log) -> telemetry::Config {
+        use telemetry::Format;
+        let default = telemetry::Config::default();
+        let formats = [("auto", Format::Auto), ("human", Format::Human), ("json", Format::Json)];
+        telemetry::Config {
+            filter: self.log_filter(raw.level.as_ref()).unwrap_or(default.filter),
+            format: self.choice(raw.format.as_ref(), &formats).unwrap_or(default.format),
+        }
+    }
+
+    fn log_filter(&mut self, typed: Option<&Found<Text>>) -> Option<String> {
+        let level = self.filled(typed)?;
+        // Anything that is no level would be taken for a module, and all others fall silent.
+        let is_level = |directive: &str| {
+            let level = directive.rsplit('=').next().unwrap_or(directive);
+            level.trim().parse::<LevelFilter>().is_ok()
+        };
+        if let (false, Some(typed)) = (level.split(',').all(is_level), typed) {
+            let reason = "expected a level (trace, debug, info, warn, error, off), or levels by module \
+                          (info,weir::cache=debug)";
+            self.findings.problem(&typed.place, format!("{reason}, found \"{}\"", typed.value.typed));
+        }
+        Some(level)
+    }
+}
+
+/// Values.
+impl Checker<'_> {
+    /// A path, from the root.
+    fn path(&mut self, typed: Option<&Found<Text>>) -> Option<PathBuf> {
+        let text = self.filled(typed)?;
+        let place = &typed?.place;
+        if text == "~" || text.starts_with("~/") {
+            self.findings.problem(place, "a \"~\" is the shell's; write ${HOME}");
+        }
+        Some(self.surroundings.resolve(&text, &place.origin))
+    }
+
+    /// Text that must not be empty.
+    pub(super) fn filled(&mut self, typed: Option<&Found<Text>>) -> Option<String> {
+        let Found { value: text, place } = typed?;
+        if text.value.trim().is_empty() {
+            self.findings.problem(place, "must not be empty");
+            return None;
+        }
+        Some(text.value.clone())
+    }
+
+    /// The name of a table in an array: it goes into headers, metrics and variables.
+    pub(super) fn name<'n>(
+        &mut self,
+        typed: Option<&Found<Text>>,
+        table: &Place,
+        mut known: impl Iterator<Item = &'n str>,
+    ) -> Option<String> {
+        let Some(found) = typed else {
+            self.findings.missing(table, "name", "give it a name of its own");
+            return None;
+        };
+        let name = self.filled(typed)?;
+        let simple = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.len() > 64 || !name.chars().all(simple) {
+            let reason = "must be at most 64 letters (a-z), digits, \"-\", \"_\" or \".\"";
+            self.findings.problem(&found.place, reason);
+        }
+        if let Some(twin) = known.find(|known| super::env::screaming(known) == super::env::screaming(&name)) {
+            let reason =
+                format!("there is a \"{twin}\" already, and their variables would have the same names");
+            self.findings
+                .problem(&found.place, if twin == name { "is used twice".to_owned() } else { reason });
+        }
+        Some(name)
+    }
+
+    /// A secret that will travel in a header.
+    pub(super) fn sendable(&mut self, secret: &Found<crate::secret::Secret>) {
+        let text = secret.value.expose();
+        if text.is_empty() {
+            self.findings.problem(&secret.place, "must not be empty");
+        } else if !text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+            self.findings.problem(&secret.place, "holds a character that cannot be sent in a header");
+        }
+    }
+
+    /// One of a few names.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        typed: Option<&Found<Text>>,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let Found { value: text, place } = typed?;
+        let chosen = choices.iter().find(|(name, _)| *name == text.value);
+        if chosen.is_none() {
+            let names = || choices.iter().map(|(name, _)| *name);
+            let near = nearest(&text.value, names()).map(|near| format!("; did you mean \"{near}\"?"));
+            let all = names().collect::<Vec<_>>().join(", ");
+            let reason = format!("\"{}\" is none of {all}{}", text.typed, near.unwrap_or_default());
+            self.findings.problem(place, reason);
+        }
+        chosen.map(|(_, value)| *value)
+    }
+
+    fn whole<T: TryFrom<i64>>(
+        &mut self,
+        typed: Option<&Found<i64>>,
+        range: RangeInclusive<i64>,
+        default: T,
+    ) -> T {
+        let Some(Found { value, place }) = typed else { return default };
+        let value =
+            Some(*value).filter(|value| range.contains(value)).and_then(|value| T::try_from(value).ok());
+        value.unwrap_or_else(|| {
+            self.findings.problem(place, format!("must be from {} to {}", range.start(), range.end()));
+            default
+        })
+    }
+
+    pub(super) fn real(&mut self, typed: Option<&Found<f64>>, range: RangeInclusive<f64>) -> Option<f64> {
+        let Found { value, place } = typed?;
+        // A NaN is in no range.
+        if !range.contains(value) {
+            self.findings.problem(place, format!("must be from {:?} to {:?}", range.start(), range.end()));
+            return None;
+        }
+        Some(*value)
+    }
+
+    pub(super) fn wait(&mut self, typed: Option<&Found<i64>>, default: Duration) -> Duration {
+        self.seconds(typed, WAIT_SECONDS, default)
+    }
+
+    fn seconds(
+        &mut self,
+        typed: Option<&Found<i64>>,
+        range: RangeInclusive<i64>,
+        default: Duration,
+    ) -> Duration {
+        Duration::from_secs(self.whole(typed, range, default.as_secs()))
+    }
+
+    fn millis(&mut self, typed: Option<&Found<i64>>, default: Duration) -> Duration {
+        Duration::from_millis(self.whole(typed, WAIT_MS, default.as_millis() as u64))
+    }
+}
+
+/// Whether a folder holds our models. Folders called `models` are common, so weights alone say nothing.
+fn holds_models(folder: &Path) -> bool {
+    folder.join("manifest.toml").is_file()
+        || ["minilm", &Local::default().model].iter().any(|model| folder.join(model).is_dir())
+}

@@ -1,0 +1,355 @@
+//! The environment: read once, here and nowhere else; and laid over the file, every key by its variable.
+//!
+//! `server.listen` is `WEIR_SERVER_LISTEN`. A table of an array goes by its name: the `api_key` of the
+//! upstream `primary` is `WEIR_UPSTREAM_PRIMARY_API_KEY`, and where there is no upstream of that name, its
+//! variables make one.
+
+use super::error::Findings;
+use super::origin::{Origin, Place};
+use super::schema::{Key, array_keys, nearest, section_keys};
+use super::tree::{Entry, Node, Table, Value, element_path, entry, join};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Names the configuration file.
+pub const CONFIG_VARIABLE: &str = "WEIR_CONFIG";
+
+const PREFIX: &str = "WEIR_";
+
+/// Variables that are ours, but no keys of the configuration: for the file's path, for `weir ask`, and for
+/// scripts around us. Those that end in `_` stand for all that begin so.
+const NOT_KEYS: &[&str] =
+    &[CONFIG_VARIABLE, "WEIR_URL", "WEIR_API_KEY", "WEIR_BIN", "WEIR_LAB_", "WEIR_BENCH_"];
+
+/// What the machine says: variables and folders. Not `Debug`: keys of providers are among the variables.
+#[derive(Default)]
+pub struct Environment {
+    /// The variables. An empty one counts as not set.
+    pub variables: BTreeMap<String, OsString>,
+    /// What relative paths are relative to.
+    pub working_dir: PathBuf,
+    /// Where the user's configurations are, if this machine has such a folder.
+    pub config_dir: Option<PathBuf>,
+    /// Where the user's data is, if this machine has such a folder.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        let folders = etcetera::choose_base_strategy().ok();
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .collect(),
+            working_dir: std::env::current_dir().unwrap_or_default(),
+            config_dir: folders.as_ref().map(etcetera::BaseStrategy::config_dir),
+            data_dir: folders.as_ref().map(etcetera::BaseStrategy::data_dir),
+        }
+    }
+
+    /// One of these variables alone, and no folders.
+    pub fn with<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Self { variables, ..Self::default() }
+    }
+
+    /// The value of a variable, if it is set, not empty, and text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name)?.to_str().filter(|value| !value.is_empty())
+    }
+}
+
+/// Lays every `WEIR_…` variable over `tree`.
+pub(super) fn overlay(tree: &mut Table, environment: &Environment, findings: &mut Findings) {
+    let ours = environment.variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
+    for (variable, value) in ours {
+        let origin = Origin::Variable(variable.clone());
+        let not_a_key = Place { key: String::new(), origin: origin.clone() };
+        match value.to_str() {
+            Some("") => {}
+            Some(value) if is_no_key(variable, value) => {}
+            None => findings.problem(&not_a_key, "not valid UTF-8"),
+            Some(value) => match Target::of(variable) {
+                Some(target) => target.set(tree, value, &origin, findings),
+                None => findings.problem(&not_a_key, unknown(variable, tree)),
+            },
+        }
+    }
+}
+
+fn is_no_key(variable: &str, value: &str) -> bool {
+    let listed = |name: &&str| *name == variable || (name.ends_with('_') && variable.starts_with(*name));
+    NOT_KEYS.iter().any(listed) || is_from_kubernetes(variable, value)
+}
+
+/// Kubernetes tells every pod about every service: one called `weir` gives `WEIR_SERVICE_HOST`, `WEIR_PORT`
+/// (`tcp://10.0.0.7:4100`), `WEIR_PORT_4100_TCP_ADDR` and more. They must not keep us from starting.
+fn is_from_kubernetes(variable: &str, value: &str) -> bool {
+    let port =
+        variable.split_once("_PORT_").is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()));
+    let address = variable.ends_with("_PORT") && value.contains("://");
+    port || address || variable.contains("_SERVICE_HOST") || variable.contains("_SERVICE_PORT")
+}
+
+/// The key a variable stands for.
+enum Target {
+    Section { section: &'static str, key: &'static Key },
+    Element { array: &'static str, name: String, key: &'static Key },
+}
+
+impl Target {
+    fn of(variable: &str) -> Option<Self> {
+        let in_section = section_keys().find(|(section, key)| section_variable(section, key) == variable);
+        if let Some((section, key)) = in_section {
+            return Some(Self::Section { section, key });
+        }
+        // The key of the longest name wins, should one end like another.
+        array_keys()
+            .filter(|(_, key)| key.name != "name")
+            .filter_map(|(array, key)| {
+                let name =
+                    variable.strip_prefix(PREFIX)?.strip_prefix(&screaming(array))?.strip_prefix('_')?;
+                let name = name.strip_suffix(&screaming(key.name))?.strip_suffix('_')?;
+                (!name.is_empty()).then(|| Self::Element { array, name: name.to_owned(), key })
+            })
+            .max_by_key(|target| target.key().name.len())
+    }
+
+    fn key(&self) -> &'static Key {
+        match self {
+            Self::Section { key, .. } | Self::Element { key, .. } => key,
+        }
+    }
+
+    fn set(&self, tree: &mut Table, value: &str, origin: &Origin, findings: &mut Findings) {
+        let Some((path, table)) = self.table(tree, origin) else {
+            // There is something else in its place, and the reader will say so.
+            return;
+        };
+        match self.key().kind.parse(value, origin) {
+            Ok(value) => {
+                table.insert(self.key().name.to_owned(), entry(value, origin));
+            }
+            Err(reason) => {
+                // What the file says there does not count any more.
+                table.remove(self.key().name);
+                let place = Place { key: join(&path, self.key().name), origin: origin.clone() };
+                findings.problem(&place, reason);
+            }
+        }
+    }
+
+    /// The table the key belongs to, and its path. It is made where there is none.
+    fn table<'t>(&self, tree: &'t mut Table, origin: &Origin) -> Option<(String, &'t mut Table)> {
+        match self {
+            Self::Section { section: "", .. } => Some((String::new(), tree)),
+            Self::Section { section, .. } => {
+                let made = || entry(Value::Table(Table::new()), origin);
+                match &mut tree.entry((*section).to_owned()).or_insert_with(made).node.value {
+                    Value::Table(table) => Some(((*section).to_owned(), table)),
+                    _ => None,
+                }
+            }
+            Self::Element { array, name, .. } => {
+                let made = || entry(Value::List(Vec::new()), origin);
+                match &mut tree.entry((*array).to_owned()).or_insert_with(made).node.value {
+                    Value::List(items) => element(items, array, name, origin),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// The one of `items` called `name` in a variable; a new one if there is none.
+fn element<'t>(
+    items: &'t mut Vec<Node>,
+    array: &str,
+    name: &str,
+    origin: &Origin,
+) -> Option<(String, &'t mut Table)> {
+    let index = items.iter().position(|item| element_name(item).is_some_and(|own| screaming(own) == name));
+    let index = index.unwrap_or_else(|| {
+        let own_name = entry(Value::Text(name.to_lowercase()), origin);
+        let table = Table::from([("name".to_owned(), own_name)]);
+        items.push(Node { value: Value::Table(table), origin: origin.clone() });
+        items.len() - 1
+    });
+    match &mut items[index].value {
+        Value::Table(table) => Some((element_path(array, index, table), table)),
+        _ => None,
+    }
+}
+
+fn element_name(item: &Node) -> Option<&str> {
+    let Value::Table(table) = &item.value else { return None };
+    match &table.get("name")?.node.value {
+        Value::Text(name) => Some(name),
+        _ => None,
+    }
+}
+
+fn section_variable(section: &str, key: &Key) -> String {
+    format!("{PREFIX}{}", screaming(&join(section, key.name)))
+}
+
+/// As it is written in a variable: `my-gateway.eu` is `MY_GATEWAY_EU`.
+pub(super) fn screaming(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+fn unknown(variable: &str, tree: &Table) -> String {
+    let of_sections = section_keys().map(|(section, key)| section_variable(section, key));
+    let of_elements = array_keys().filter(|(_, key)| key.name != "name").flat_map(|(array, key)| {
+        names(tree, array)
+            .map(move |name| format!("{PREFIX}{}", screaming(&format!("{array}_{name}_{}", key.name))))
+    });
+    let known: Vec<String> = of_sections.chain(of_elements).collect();
+    match nearest(variable, known.iter().map(String::as_str)) {
+        Some(near) => format!("stands for no key of the configuration; did you mean {near}?"),
+        None => "stands for no key of the configuration; `weir config init` lists them all".to_owned(),
+    }
+}
+
+fn names<'t>(tree: &'t Table, array: &str) -> impl Iterator<Item = &'t str> + use<'t> {
+    let items = match tree.get(array) {
+        Some(Entry { node: Node { value: Value::List(items), .. }, .. }) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter_map(element_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Overrides};
+    use super::*;
+
+    /// For each key: what a variable says, and what `weir config show` then says.
+    const SAMPLES: &[(&str, &str, &str)] = &[
+        ("data_dir", "/data", r#""/data""#),
+        ("models_dir", "/models", r#""/models""#),
+        ("server.listen", "127.0.0.1:4999", r#""127.0.0.1:4999""#),
+        ("server.max_body_mb", "1", "1"),
+        ("server.max_header_kb", "9", "9"),
+        ("server.max_connections", "2", "2"),
+        ("server.concurrent_requests", "3", "3"),
+        ("server.header_timeout_seconds", "4", "4"),
+        ("server.body_timeout_seconds", "5", "5"),
+        ("server.request_timeout_seconds", "6", "6"),
+        ("server.shutdown_grace_seconds", "0", "0"),
+        ("chain.order", "local, spare", r#"["local", "spare"]"#),
+        ("cache.exact", "off", r#""off""#),
+        ("cache.semantic", "off", r#""off""#),
+        ("cache.min_similarity", "0.9", "0.9"),
+        ("cache.ttl_seconds", "7", "7"),
+        ("cache.write_queue", "8", "8"),
+        ("embed.device", "cpu", r#""cpu""#),
+        ("embed.queue", "9", "9"),
+        ("embed.max_batch", "10", "10"),
+        ("embed.deadline_ms", "11", "11"),
+        ("store.kind", "memory", r#""memory""#),
+        ("store.path", "/store", r#""/store""#),
+        ("store.flush_ms", "12", "12"),
+        ("store.max_entries", "13", "13"),
+        ("store.index_mb", "14", "14"),
+        ("store.deadline_ms", "15", "15"),
+        ("rules.files", "a file that is there", "its path"),
+        ("local.enabled", "false", "false"),
+        ("local.model", "other", r#""other""#),
+        ("local.queue", "16", "16"),
+        ("local.context", "1024", "1024"),
+        ("local.max_tokens", "18", "18"),
+        ("log.level", "debug", r#""debug""#),
+        ("log.format", "json", r#""json""#),
+        ("client.editor.key", "sk-secret", r#""***""#),
+        ("client.editor.tenant", "team", r#""team""#),
+        ("upstream.spare.kind", "ollama", r#""ollama""#),
+        ("upstream.spare.base_url", "http://host/v1", r#""http://host/v1""#),
+        ("upstream.spare.api_key", "sk-secret", r#""***""#),
+        ("upstream.spare.models", "gpt-*,o1*", r#"["gpt-*", "o1*"]"#),
+        ("upstream.spare.headers", "x-a=sk-secret, x-b=2", r#"{ x-a = "***", x-b = "***" }"#),
+        ("upstream.spare.connect_timeout_seconds", "19", "19"),
+        ("upstream.spare.first_token_timeout_seconds", "20", "20"),
+        ("upstream.spare.idle_timeout_seconds", "21", "21"),
+        ("upstream.spare.cost_per_million_input_tokens", "0.5", "0.5"),
+        ("upstream.spare.cost_per_million_output_tokens", "1.5", "1.5"),
+    ];
+
+    /// Every key there is, as a path.
+    fn every_key() -> impl Iterator<Item = String> {
+        let named = array_keys().filter(|(_, key)| key.name != "name").map(|(array, key)| {
+            let name = if array == "client" { "editor" } else { "spare" };
+            format!("{array}.{name}.{}", key.name)
+        });
+        section_keys().map(|(section, key)| join(section, key.name)).chain(named)
+    }
+
+    fn shown_with(path: &str, value: &str) -> String {
+        let mut environment = Environment::with([
+            ("WEIR_DATA_DIR", "/elsewhere"),
+            ("WEIR_CLIENT_EDITOR_KEY", "sk-1"),
+            ("WEIR_UPSTREAM_SPARE_KIND", "openai"),
+            ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_INPUT_TOKENS", "1"),
+            ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_OUTPUT_TOKENS", "1"),
+        ]);
+        environment.variables.insert(format!("{PREFIX}{}", screaming(path)), value.into());
+        Config::load(&Overrides::default(), &environment).expect(path).show()
+    }
+
+    #[test]
+    fn every_key_can_be_set_by_its_variable() {
+        let rules = tempfile::NamedTempFile::new().unwrap();
+        let rules_file = rules.path().to_str().unwrap();
+        for path in every_key() {
+            let sample = SAMPLES.iter().find(|(known, ..)| *known == path);
+            let (_, value, shown) = sample.unwrap_or_else(|| panic!("no sample for the new key {path}"));
+            let rules_shown = format!("[\"{rules_file}\"]");
+            let (value, shown) =
+                if path == "rules.files" { (rules_file, rules_shown.as_str()) } else { (*value, *shown) };
+            let page = shown_with(&path, value);
+            let key = path.rsplit('.').next().unwrap();
+            let line = format!("{key} = {shown}  # {PREFIX}{}", screaming(&path));
+            assert!(page.contains(&line), "{line}\n is not in\n{page}");
+            assert!(!page.contains("sk-"), "a secret in\n{page}");
+        }
+    }
+
+    #[test]
+    fn the_exceptions_hide_no_key() {
+        for (section, key) in section_keys() {
+            let variable = section_variable(section, key);
+            assert!(!is_no_key(&variable, "x"), "{variable}");
+        }
+        for (array, key) in array_keys() {
+            let variable = format!("{PREFIX}{}", screaming(&format!("{array}_primary_{}", key.name)));
+            assert!(!is_no_key(&variable, "x"), "{variable}");
+        }
+    }
+
+    #[test]
+    fn each_variable_stands_for_one_key() {
+        let mut variables: Vec<String> =
+            section_keys().map(|(section, key)| section_variable(section, key)).collect();
+        variables.sort();
+        let count = variables.len();
+        variables.dedup();
+        assert_eq!(variables.len(), count);
+    }
+
+    #[test]
+    fn kubernetes_may_announce_a_service_of_our_name() {
+        for (name, value) in [
+            ("WEIR_SERVICE_HOST", "10.0.0.7"),
+            ("WEIR_SERVICE_PORT", "4100"),
+            ("WEIR_SERVICE_PORT_HTTP", "4100"),
+            ("WEIR_PORT", "tcp://10.0.0.7:4100"),
+            ("WEIR_PORT_4100_TCP", "tcp://10.0.0.7:4100"),
+            ("WEIR_SIDECAR_PORT_4100_TCP_PROTO", "tcp"),
+        ] {
+            assert!(is_no_key(name, value), "{name}");
+        }
+        assert!(!is_no_key("WEIR_SERVER_PORT", "4100"), "a slip for server.listen is not hidden");
+    }
+}

@@ -1,0 +1,189 @@
+//! What was typed: every key of `weir.toml`, declared once. The schema (for environment variables, the
+//! template and "did you mean") comes from the same declaration, so a new key cannot be forgotten in one of
+//! them. What the values mean is decided in [`super::check`].
+
+use super::read::{Context, Found, Headers, Reader, Section, Text, Texts, Typed};
+use super::schema::Key;
+use super::tree::Table;
+use crate::secret::Secret;
+
+/// Declares a section: its keys, and of which type each is.
+macro_rules! section {
+    ($(#[$about:meta])* $name:ident { $($key:ident: $type:ty,)+ }) => {
+        $(#[$about])*
+        pub(super) struct $name {
+            $(pub(super) $key: Option<Found<$type>>,)+
+        }
+
+        impl Section for $name {
+            const KEYS: &'static [Key] =
+                &[$(Key { name: stringify!($key), kind: <$type as Typed>::KIND },)+];
+
+            fn read(mut reader: Reader<'_, '_>) -> Self {
+                let section = Self { $($key: reader.take(stringify!($key)),)+ };
+                reader.refuse_the_rest(Self::KEYS);
+                section
+            }
+        }
+    };
+}
+
+/// Declares the document: its sections, and its arrays of sections.
+macro_rules! document {
+    (sections { $($section:ident: $Section:ident,)+ } arrays { $($array:ident: $Array:ident,)+ }) => {
+        /// Everything that was typed, in the file or over it.
+        pub(super) struct Raw {
+            pub(super) top: Top,
+            $(pub(super) $section: $Section,)+
+            $(pub(super) $array: Vec<Found<$Array>>,)+
+        }
+
+        /// The keys outside of arrays, by section; the section of the top level is called "".
+        pub(super) const SECTIONS: &[(&str, &[Key])] =
+            &[("", Top::KEYS), $((stringify!($section), $Section::KEYS),)+];
+
+        /// The keys of the tables in arrays, by array.
+        pub(super) const ARRAYS: &[(&str, &[Key])] = &[$((stringify!($array), $Array::KEYS),)+];
+
+        impl Raw {
+            /// Reads the whole tree. What cannot be read is reported, and left out.
+            pub(super) fn read(mut tree: Table, context: &mut Context<'_>) -> Self {
+                $(let $section = context.section(&mut tree, stringify!($section));)+
+                $(let $array = context.elements(&mut tree, stringify!($array));)+
+                Self { top: context.top(tree), $($section,)+ $($array,)+ }
+            }
+        }
+    };
+}
+
+document! {
+    sections {
+        server: Server,
+        chain: Chain,
+        cache: Cache,
+        embed: Embed,
+        store: Store,
+        rules: Rules,
+        local: Local,
+        log: Log,
+    }
+    arrays {
+        client: Client,
+        upstream: Upstream,
+    }
+}
+
+section! {
+    /// The keys above the first section.
+    Top {
+        data_dir: Text,
+        models_dir: Text,
+    }
+}
+
+section! {
+    /// `[server]`
+    Server {
+        listen: Text,
+        max_body_mb: i64,
+        max_header_kb: i64,
+        max_connections: i64,
+        concurrent_requests: i64,
+        header_timeout_seconds: i64,
+        body_timeout_seconds: i64,
+        request_timeout_seconds: i64,
+        shutdown_grace_seconds: i64,
+    }
+}
+
+section! {
+    /// `[[client]]`
+    Client {
+        name: Text,
+        key: Secret,
+        tenant: Text,
+    }
+}
+
+section! {
+    /// `[[upstream]]`
+    Upstream {
+        name: Text,
+        kind: Text,
+        base_url: Text,
+        api_key: Secret,
+        models: Texts,
+        headers: Headers,
+        connect_timeout_seconds: i64,
+        first_token_timeout_seconds: i64,
+        idle_timeout_seconds: i64,
+        cost_per_million_input_tokens: f64,
+        cost_per_million_output_tokens: f64,
+    }
+}
+
+section! {
+    /// `[chain]`
+    Chain {
+        order: Texts,
+    }
+}
+
+section! {
+    /// `[cache]`
+    Cache {
+        exact: Text,
+        semantic: Text,
+        min_similarity: f64,
+        ttl_seconds: i64,
+        write_queue: i64,
+    }
+}
+
+section! {
+    /// `[embed]`
+    Embed {
+        device: Text,
+        queue: i64,
+        max_batch: i64,
+        deadline_ms: i64,
+    }
+}
+
+section! {
+    /// `[store]`
+    Store {
+        kind: Text,
+        path: Text,
+        flush_ms: i64,
+        max_entries: i64,
+        index_mb: i64,
+        deadline_ms: i64,
+    }
+}
+
+section! {
+    /// `[rules]`
+    Rules {
+        files: Texts,
+    }
+}
+
+section! {
+    /// `[local]`
+    Local {
+        enabled: bool,
+        model: Text,
+        queue: i64,
+        context: i64,
+        max_tokens: i64,
+    }
+}
+
+section! {
+    /// `[log]`
+    Log {
+        level: Text,
+        format: Text,
+    }
+}

@@ -1,0 +1,258 @@
+//! `weir config show`: the configuration in force, as TOML that loads again, each value with where it came
+//! from. Everything is taken apart in full (no `..`), so that a new setting cannot be left out.
+
+use super::origin::{Origin, Origins};
+use super::tree::join;
+use super::upstreams::kind_name;
+use super::{Config, Local, Source, Store};
+use crate::embed::device::DeviceChoice;
+use crate::store::embedded;
+use crate::upstream::{local, provider};
+use crate::{cache, embed, limits, server, telemetry};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use toml::Value;
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+/// The whole configuration.
+pub(super) fn show(config: &Config) -> String {
+    let Config {
+        data_dir,
+        models_dir,
+        server,
+        limits,
+        upstreams,
+        chain,
+        cache,
+        embed,
+        device,
+        store,
+        store_deadline,
+        rules,
+        local,
+        log,
+        notes: _,
+        source: Source { file, origins },
+    } = config;
+    let mut page = Page { text: String::new(), origins };
+    match file {
+        Some(file) => page.comment(&format!("the file is {}", file.display())),
+        None => page.comment("there is no file"),
+    }
+    page.keys("", vec![("data_dir", path(data_dir)), ("models_dir", path(models_dir))]);
+    page.section("server", server_keys(server, *limits));
+    for client in &server.clients {
+        page.element("client", &client.name, client_keys(client));
+    }
+    for upstream in upstreams {
+        page.element("upstream", &upstream.name, upstream_keys(upstream));
+    }
+    if let Some(local) = local.as_ref().filter(|local| local.name != Local::DEFAULT_NAME) {
+        page.element("upstream", &local.name, vec![("name", text(&local.name)), ("kind", text("local"))]);
+    }
+    page.section("chain", vec![("order", texts(chain))]);
+    page.section("cache", cache_keys(cache));
+    page.section("embed", embed_keys(*embed, *device));
+    page.section("store", store_keys(store, *store_deadline));
+    page.section("rules", vec![("files", Value::Array(rules.iter().map(|file| path(file)).collect()))]);
+    page.section("local", local_keys(local.as_ref()));
+    page.section("log", log_keys(log));
+    page.text
+}
+
+type Keys = Vec<(&'static str, Value)>;
+
+struct Page<'o> {
+    text: String,
+    origins: &'o Origins,
+}
+
+impl Page<'_> {
+    fn comment(&mut self, comment: &str) {
+        let _ = writeln!(self.text, "# {comment}");
+    }
+
+    fn section(&mut self, name: &str, keys: Keys) {
+        let _ = writeln!(self.text, "\n[{name}]");
+        self.keys(name, keys);
+    }
+
+    fn element(&mut self, array: &str, name: &str, keys: Keys) {
+        let _ = writeln!(self.text, "\n[[{array}]]");
+        self.keys(&join(array, name), keys);
+    }
+
+    fn keys(&mut self, path: &str, keys: Keys) {
+        for (key, value) in keys {
+            let origin = self.origins.get(&join(path, key)).unwrap_or(&Origin::Default);
+            let _ = writeln!(self.text, "{key} = {value}  # {origin}");
+        }
+    }
+}
+
+fn server_keys(server: &server::Config, limits: limits::Config) -> Keys {
+    let server::Config {
+        listen,
+        clients: _, // sections of their own
+        max_body_bytes,
+        max_header_bytes,
+        max_connections,
+        header_timeout,
+        body_timeout,
+        request_timeout,
+        shutdown_grace,
+    } = server;
+    let limits::Config { concurrent_requests } = limits;
+    vec![
+        ("listen", text(&listen.to_string())),
+        ("max_body_mb", number(max_body_bytes >> 20)),
+        ("max_header_kb", number(max_header_bytes >> 10)),
+        ("max_connections", number(*max_connections)),
+        ("concurrent_requests", number(concurrent_requests)),
+        ("header_timeout_seconds", seconds(*header_timeout)),
+        ("body_timeout_seconds", seconds(*body_timeout)),
+        ("request_timeout_seconds", seconds(*request_timeout)),
+        ("shutdown_grace_seconds", seconds(*shutdown_grace)),
+    ]
+}
+
+fn client_keys(client: &server::Client) -> Keys {
+    let server::Client { name, key: _, tenant } = client;
+    vec![("name", text(name)), ("key", text(HIDDEN)), ("tenant", text(tenant))]
+}
+
+fn upstream_keys(upstream: &provider::Config) -> Keys {
+    let provider::Config {
+        name,
+        kind,
+        base_url,
+        api_key,
+        models,
+        headers,
+        connect_timeout,
+        first_token_timeout,
+        idle_timeout,
+        price,
+    } = upstream;
+    let mut keys = vec![("name", text(name)), ("kind", text(kind_name(*kind))), ("base_url", text(base_url))];
+    if api_key.is_some() {
+        keys.push(("api_key", text(HIDDEN)));
+    }
+    keys.push(("models", texts(models)));
+    if !headers.is_empty() {
+        let hidden = headers.iter().map(|(name, _)| (name.clone(), text(HIDDEN))).collect();
+        keys.push(("headers", Value::Table(hidden)));
+    }
+    keys.extend([
+        ("connect_timeout_seconds", seconds(*connect_timeout)),
+        ("first_token_timeout_seconds", seconds(*first_token_timeout)),
+        ("idle_timeout_seconds", seconds(*idle_timeout)),
+    ]);
+    if let Some(provider::Price { input, output }) = price {
+        keys.push(("cost_per_million_input_tokens", Value::Float(*input)));
+        keys.push(("cost_per_million_output_tokens", Value::Float(*output)));
+    }
+    keys
+}
+
+fn cache_keys(cache: &cache::Config) -> Keys {
+    let cache::Config { exact, semantic, min_similarity, ttl, write_queue } = cache;
+    vec![
+        ("exact", on_off(*exact)),
+        ("semantic", on_off(*semantic)),
+        ("min_similarity", real(*min_similarity)),
+        ("ttl_seconds", seconds(*ttl)),
+        ("write_queue", number(*write_queue)),
+    ]
+}
+
+fn embed_keys(embed: embed::Config, device: DeviceChoice) -> Keys {
+    let embed::Config { queue, max_batch, deadline } = embed;
+    let device = match device {
+        DeviceChoice::Auto => "auto",
+        DeviceChoice::Cpu => "cpu",
+        DeviceChoice::Cuda => "cuda",
+    };
+    vec![
+        ("device", text(device)),
+        ("queue", number(queue)),
+        ("max_batch", number(max_batch)),
+        ("deadline_ms", millis(deadline)),
+    ]
+}
+
+fn store_keys(store: &Store, deadline: Duration) -> Keys {
+    let mut keys = match store {
+        Store::Memory => vec![("kind", text("memory"))],
+        Store::Embedded(embedded::Config { path: folder, flush, max_entries, index_bytes }) => vec![
+            ("kind", text("embedded")),
+            ("path", path(folder)),
+            ("flush_ms", millis(*flush)),
+            ("max_entries", number(*max_entries)),
+            ("index_mb", number(index_bytes >> 20)),
+        ],
+    };
+    keys.push(("deadline_ms", millis(deadline)));
+    keys
+}
+
+fn local_keys(local: Option<&Local>) -> Keys {
+    let Some(Local { name: _, model, config }) = local else {
+        return vec![("enabled", Value::Boolean(false))];
+    };
+    let local::Config { file: _, queue, context, max_tokens } = config;
+    vec![
+        ("enabled", Value::Boolean(true)),
+        ("model", text(model)),
+        ("queue", number(*queue)),
+        ("context", number(*context)),
+        ("max_tokens", number(*max_tokens)),
+    ]
+}
+
+fn log_keys(log: &telemetry::Config) -> Keys {
+    let telemetry::Config { filter, format } = log;
+    let format = match format {
+        telemetry::Format::Auto => "auto",
+        telemetry::Format::Human => "human",
+        telemetry::Format::Json => "json",
+    };
+    vec![("level", text(filter)), ("format", text(format))]
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn texts(texts: &[String]) -> Value {
+    Value::Array(texts.iter().map(|item| text(item)).collect())
+}
+
+fn path(path: &Path) -> Value {
+    Value::String(path.display().to_string())
+}
+
+/// Every number was checked to be in a range that fits.
+fn number(number: impl TryInto<i64>) -> Value {
+    Value::Integer(number.try_into().unwrap_or(i64::MAX))
+}
+
+/// As it was typed: `0.97`, not the nearest `f32` to it.
+fn real(number: f32) -> Value {
+    Value::Float(number.to_string().parse().unwrap_or_else(|_| number.into()))
+}
+
+fn on_off(on: bool) -> Value {
+    text(if on { "on" } else { "off" })
+}
+
+fn seconds(duration: Duration) -> Value {
+    number(duration.as_secs())
+}
+
+fn millis(duration: Duration) -> Value {
+    number(duration.as_millis())
+}

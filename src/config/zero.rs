@@ -1,0 +1,248 @@
+//! Zero configuration: the providers whose keys are in the environment.
+
+use super::address::Address;
+use super::check::Checker;
+use super::env::Environment;
+use super::origin::{Origin, Place};
+use super::read::Found;
+use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT, default_base_url};
+use crate::secret::Secret;
+use crate::upstream::provider::{self, ProviderKind};
+use std::net::SocketAddr;
+
+/// A provider we know by the variable its own tools read.
+struct Known {
+    name: &'static str,
+    kind: ProviderKind,
+    /// Where its key may be; the first that is set counts.
+    keys: &'static [&'static str],
+    /// Where it is, if its kind does not say.
+    base_url: Option<&'static str>,
+    /// The models it is asked for when there are others: a request should not go to who cannot know it.
+    models: &'static [&'static str],
+}
+
+/// In the order of the chain: those with models of their own before those who pass on everybody's.
+const KNOWN: &[Known] = &[
+    Known {
+        name: "openai",
+        kind: ProviderKind::OpenAi,
+        keys: &["OPENAI_API_KEY"],
+        base_url: None,
+        models: &["gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "codex-*", "text-*", "ft:*"],
+    },
+    Known {
+        name: "anthropic",
+        kind: ProviderKind::Anthropic,
+        keys: &["ANTHROPIC_API_KEY"],
+        base_url: None,
+        models: &["claude-*"],
+    },
+    Known {
+        name: "gemini",
+        kind: ProviderKind::Gemini,
+        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        base_url: None,
+        models: &["gemini-*", "gemma-*", "models/*"],
+    },
+    Known {
+        name: "mistral",
+        kind: ProviderKind::Generic,
+        keys: &["MISTRAL_API_KEY"],
+        base_url: Some("https://api.mistral.ai/v1"),
+        models: &[
+            "mistral-*",
+            "ministral-*",
+            "magistral-*",
+            "codestral-*",
+            "devstral-*",
+            "pixtral-*",
+            "open-mi*",
+        ],
+    },
+    Known {
+        name: "deepseek",
+        kind: ProviderKind::Generic,
+        keys: &["DEEPSEEK_API_KEY"],
+        base_url: Some("https://api.deepseek.com/v1"),
+        models: &["deepseek-*"],
+    },
+    Known {
+        name: "groq",
+        kind: ProviderKind::Generic,
+        keys: &["GROQ_API_KEY"],
+        base_url: Some("https://api.groq.com/openai/v1"),
+        models: &["llama-*", "meta-llama/*", "openai/gpt-oss-*", "qwen/*", "moonshotai/*", "groq/*"],
+    },
+    Known {
+        name: "together",
+        kind: ProviderKind::Generic,
+        keys: &["TOGETHER_API_KEY"],
+        base_url: Some("https://api.together.xyz/v1"),
+        models: &["meta-llama/*", "Qwen/*", "deepseek-ai/*", "mistralai/*", "moonshotai/*", "zai-org/*"],
+    },
+    Known {
+        name: "openrouter",
+        kind: ProviderKind::Generic,
+        keys: &["OPENROUTER_API_KEY"],
+        base_url: Some("https://openrouter.ai/api/v1"),
+        models: &["*/*"],
+    },
+];
+
+/// Ollama's models have a size after a colon (`llama3.2:1b`), or one of these names.
+const OLLAMA_MODELS: &[&str] = &["*:*", "llama*", "qwen*", "gemma*", "phi*", "mistral", "smollm*"];
+
+/// An upstream for each provider found.
+pub(super) fn upstreams(checker: &mut Checker<'_>, listen: SocketAddr) -> Vec<provider::Config> {
+    let mut find = Finder { checker, listen, found: Vec::new() };
+    for known in KNOWN {
+        find.known(known);
+    }
+    find.ollama();
+    let mut found = find.found;
+    if let [only] = found.as_mut_slice() {
+        only.models = vec!["*".to_owned()];
+    }
+    // Who is asked for every model comes after those who surely know theirs.
+    found.sort_by_key(|provider| provider.models == ["*"]);
+    found
+}
+
+struct Finder<'c, 'e> {
+    checker: &'c mut Checker<'e>,
+    listen: SocketAddr,
+    found: Vec<provider::Config>,
+}
+
+impl<'e> Finder<'_, 'e> {
+    fn environment(&self) -> &'e Environment {
+        self.checker.surroundings.environment
+    }
+
+    fn known(&mut self, known: &Known) {
+        let api_key = self.api_key(known);
+        let elsewhere = match known.kind {
+            ProviderKind::OpenAi => {
+                let url = self.environment().get("OPENAI_BASE_URL");
+                self.base_url(known.name, "OPENAI_BASE_URL", url)
+            }
+            _ => None,
+        };
+        let default = known.base_url.or_else(|| default_base_url(known.kind)).unwrap_or_default();
+        match elsewhere.filter(|url| url != default) {
+            // Nobody knows which models another server has.
+            Some(url) => self.add(known.name, known.kind, url, api_key, &["*"]),
+            None if api_key.is_some() => {
+                self.add(known.name, known.kind, default.to_owned(), api_key, known.models);
+            }
+            None => {}
+        }
+    }
+
+    fn ollama(&mut self) {
+        let url = self.environment().get("OLLAMA_HOST").map(ollama_url);
+        if let Some(base_url) = self.base_url("ollama", "OLLAMA_HOST", url.as_deref()) {
+            self.add("ollama", ProviderKind::Ollama, base_url, None, OLLAMA_MODELS);
+        }
+    }
+
+    fn api_key(&mut self, known: &Known) -> Option<Secret> {
+        let environment = self.environment();
+        let (variable, key) = known.keys.iter().find_map(|name| Some((*name, environment.get(name)?)))?;
+        let place = self.record(known.name, "api_key", variable);
+        let key = Found { value: Secret::new(key), place };
+        self.checker.sendable(&key);
+        Some(key.value)
+    }
+
+    /// The address in a variable, unless it is our own. Clients are pointed at us by `OPENAI_BASE_URL`, and
+    /// we may well have been started from the same shell.
+    fn base_url(&mut self, name: &str, variable: &str, url: Option<&str>) -> Option<String> {
+        let address = Address::new(url?);
+        if address.as_ref().is_ok_and(|address| address.is_served_by(self.listen)) {
+            let note = format!("{variable} is where weir itself listens, so it makes no upstream");
+            self.checker.findings.notes.push(note);
+            return None;
+        }
+        let place = self.record(name, "base_url", variable);
+        address
+            .map(|address| address.url)
+            .map_err(|reason| self.checker.findings.problem(&place, reason))
+            .ok()
+    }
+
+    /// Notes where a value came from.
+    fn record(&mut self, name: &str, key: &str, variable: &str) -> Place {
+        let place =
+            Place { key: format!("upstream.{name}.{key}"), origin: Origin::Variable(variable.to_owned()) };
+        self.checker.findings.origins.insert(place.key.clone(), place.origin.clone());
+        place
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        kind: ProviderKind,
+        base_url: String,
+        api_key: Option<Secret>,
+        models: &[&str],
+    ) {
+        self.found.push(provider::Config {
+            name: name.to_owned(),
+            kind,
+            base_url,
+            api_key,
+            models: models.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            headers: Vec::new(),
+            connect_timeout: CONNECT_TIMEOUT,
+            first_token_timeout: FIRST_TOKEN_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            price: None,
+        });
+    }
+}
+
+/// The OpenAI-compatible address of what Ollama's own tools take for a host: it may lack scheme, host and
+/// port, and where a server was told to listen everywhere, a client goes to this machine.
+fn ollama_url(host: &str) -> String {
+    let host = host.trim().trim_end_matches('/');
+    let (scheme, host, default_port) = match host.split_once("://") {
+        Some((scheme, host)) => (scheme, host, ""),
+        None => ("http", host, ":11434"),
+    };
+    let (authority, path) = host.split_once('/').map_or((host, String::new()), |(a, p)| (a, format!("/{p}")));
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => (name, format!(":{port}")),
+        _ => (authority, default_port.to_owned()),
+    };
+    let name = match name {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "::" | "[::]" => "[::1]",
+        name => name,
+    };
+    format!("{scheme}://{name}{port}{path}/v1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ollama_host_may_lack_anything() {
+        for (host, url) in [
+            ("127.0.0.1", "http://127.0.0.1:11434/v1"),
+            ("gpu-box:8000", "http://gpu-box:8000/v1"),
+            (":11500", "http://127.0.0.1:11500/v1"),
+            ("0.0.0.0", "http://127.0.0.1:11434/v1"),
+            ("0.0.0.0:11434", "http://127.0.0.1:11434/v1"),
+            ("[::]:11434", "http://[::1]:11434/v1"),
+            ("[::1]", "http://[::1]:11434/v1"),
+            ("http://gpu-box:11434/", "http://gpu-box:11434/v1"),
+            ("https://ollama.example.com", "https://ollama.example.com/v1"),
+            ("https://example.com/ollama", "https://example.com/ollama/v1"),
+        ] {
+            assert_eq!(ollama_url(host), url, "{host}");
+        }
+    }
+}
