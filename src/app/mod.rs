@@ -1,0 +1,180 @@
+//! Assembly: the only place where concrete types meet. Configuration in, running sidecar out.
+//!
+//! Whatever an answer can do without (MiniLM, the local model, a damaged store) may be missing: it is said
+//! loudly, and the rest starts. Only what the user must know about first stops the start.
+
+mod banner;
+mod parts;
+
+pub use banner::Banner;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::pipeline::{Outcome, Pipeline};
+use crate::server::{self, Server, StatusReport};
+use crate::telemetry::Metrics;
+use crate::upstream::provider;
+use crate::{cache, intent, store};
+use parts::{Kept, Lane, LocalModel};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Why the sidecar does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It would answer the whole network, with anyone's keys.
+    #[error(
+        "server.listen is {0}, which others can reach, and no [[client]] is configured; add one with a key, or listen on 127.0.0.1"
+    )]
+    OpenToAll(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened, and must not be set aside.
+    #[error("cannot open the store: {0}")]
+    Store(#[from] store::Error),
+    /// A provider cannot be set up as configured.
+    #[error(transparent)]
+    Provider(#[from] provider::SetupError),
+    /// A rule file cannot be used.
+    #[error(transparent)]
+    Rules(#[from] intent::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// A part broke down while it started.
+    #[error("a part broke down while it started")]
+    Panicked,
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; is another weir running? choose another port with --listen",
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need more rights, choose another with --listen"
+        }
+        _ => "",
+    }
+}
+
+/// A sidecar that is ready to run.
+pub struct App {
+    listener: TcpListener,
+    server: Arc<Server>,
+    kept: Kept,
+    banner: Banner,
+}
+
+impl App {
+    /// Puts everything together.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let address = config.server.listen;
+        if !address.ip().is_loopback() && config.server.clients.is_empty() {
+            return Err(Error::OpenToAll(address));
+        }
+        // First of all: a second sidecar must not touch the first one's store.
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let rules = parts::rules(&config.rules)?;
+        let local = parts::local(&config, &clock).await?;
+        let (kept, lane) = tokio::try_join!(parts::store(&config), parts::lane(&config))?;
+        let chain = parts::chain(&config, local.as_ref())?;
+        let facts = Facts { lane, local, order: chain.order().iter().map(ToString::to_string).collect() };
+        let report = report(&facts, &kept, rules.rules().len(), &clock);
+        let bound = listener.local_addr().unwrap_or(address);
+        let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
+        let metrics = Metrics::new(parts::prices(&config.upstreams));
+        let pipeline = Pipeline {
+            limiter: crate::limits::Limiter::new(config.limits),
+            rules,
+            cache: Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock))),
+            embedder: facts.lane.embedder,
+            upstream: Arc::new(chain),
+            clock: Arc::clone(&clock),
+            observer: observer(&metrics),
+        };
+        let models = parts::model_names(&config.upstreams, facts.local.as_ref());
+        let server = Server { config: config.server, pipeline, metrics, status: report, models, clock };
+        Ok(Self { listener, server: Arc::new(server), kept, banner })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What to tell whoever has started it.
+    pub fn banner(&self) -> &Banner {
+        &self.banner
+    }
+
+    /// Serves until `stop` resolves; then lets running requests finish and writes everything down.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (cache, clock) = (Arc::clone(&self.server.pipeline.cache), Arc::clone(&self.server.clock));
+        tokio::select! {
+            () = server::serve(self.listener, self.server, stop) => {}
+            () = self.kept.sweep(clock.as_ref()) => {}
+        }
+        cache.drain().await;
+        self.kept.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// What is known about the parts once they have been started.
+struct Facts {
+    lane: Lane,
+    local: Option<LocalModel>,
+    order: Vec<String>,
+}
+
+fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
+    let metrics = metrics.clone();
+    Arc::new(move |outcome: &Outcome| metrics.record(outcome))
+}
+
+fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> StatusReport {
+    let started = clock.now().0;
+    let (device, encoder) = (facts.lane.device.clone(), facts.lane.component.clone());
+    let (local, kept, chain) = (facts.local.clone(), kept.clone(), facts.order.clone());
+    Arc::new(move || server::Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started,
+        device: device.clone(),
+        encoder: encoder.clone(),
+        local: LocalModel::describe(local.as_ref()),
+        store: kept.describe(),
+        rules,
+        chain: chain.clone(),
+    })
+}
+
+/// Resolves at the first signal to stop.
+pub async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// The rule files that were found, for `weir rules`.
+pub fn load_rules(files: &[PathBuf]) -> Result<intent::RuleSet, intent::Error> {
+    parts::rules(files)
+}

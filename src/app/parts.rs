@@ -1,0 +1,233 @@
+//! The parts, each made from its configuration. Those that may be missing say so in a [`Component`].
+
+use super::Error;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::embed::device;
+use crate::embed::minilm::MiniLm;
+use crate::embed::{Embedder, Encoder as _};
+use crate::intent::{self, RuleSet};
+use crate::models::{self, Manifest};
+use crate::server::Component;
+use crate::store::Store;
+use crate::store::embedded::{Embedded, Recovery};
+use crate::store::guarded::{self, Guarded};
+use crate::store::memory::Memory;
+use crate::telemetry::Prices;
+use crate::upstream::chain::{Chain, Link};
+use crate::upstream::local::{Local, Status};
+use crate::upstream::provider::{self, Provider};
+use crate::upstream::{Origin, Upstream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The embedding model's name in the manifest.
+const ENCODER: &str = "minilm";
+
+/// How often expired answers are removed. They are never served, however long they lie there.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Where answers are kept.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) store: Arc<dyn Store>,
+    /// The same store, for what only it can do; `None` where answers are kept in memory.
+    embedded: Option<Arc<Guarded<Embedded>>>,
+    pub(super) recovery: Option<Recovery>,
+    place: String,
+}
+
+impl Kept {
+    fn in_memory() -> Self {
+        Self {
+            store: Arc::new(Memory::default()),
+            embedded: None,
+            recovery: None,
+            place: "memory".to_owned(),
+        }
+    }
+
+    fn on_disk(place: String, embedded: Embedded, recovery: Recovery, deadline: Duration) -> Self {
+        let guard = guarded::Config { deadline, ..guarded::Config::default() };
+        let guarded = Arc::new(Guarded::new(embedded, guard));
+        let store = Arc::clone(&guarded) as Arc<dyn Store>;
+        Self { store, embedded: Some(guarded), recovery: Some(recovery), place }
+    }
+
+    pub(super) fn describe(&self) -> Component {
+        let aside = self.recovery.as_ref().and_then(|recovery| recovery.set_aside.as_ref());
+        let aside =
+            aside.map_or(String::new(), |aside| format!("; set aside as damaged: {}", aside.path.display()));
+        let entries = self
+            .embedded
+            .as_ref()
+            .map_or(String::new(), |embedded| format!(", {} answers", embedded.inner().counters().entries));
+        Component { state: format!("ready{entries}{aside}"), ..Component::ready(&self.place) }
+    }
+
+    /// Removes what has expired, from time to time, until it is dropped.
+    pub(super) async fn sweep(&self, clock: &dyn Clock) {
+        let Some(embedded) = &self.embedded else { return std::future::pending().await };
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            match embedded.inner().sweep(clock.now()).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed answers whose time is over"),
+                Err(error) => tracing::warn!(%error, "expired answers could not be removed"),
+            }
+        }
+    }
+
+    pub(super) async fn close(self) {
+        let Some(embedded) = self.embedded else { return };
+        if let Err(error) = embedded.inner().close().await {
+            tracing::warn!(%error, "the store was not closed cleanly; the next start will check it");
+        }
+    }
+}
+
+/// Opens the store. One that is damaged is set aside, so that only another process in the folder or a newer
+/// format stops the start.
+pub(super) async fn store(config: &Config) -> Result<Kept, Error> {
+    match config.store.clone() {
+        config::Store::Memory => Ok(Kept::in_memory()),
+        config::Store::Embedded(embedded) => {
+            let place = embedded.path.display().to_string();
+            let (embedded, recovery) = blocking(move || Embedded::open(embedded)).await??;
+            Ok(Kept::on_disk(place, embedded, recovery, config.store_deadline))
+        }
+    }
+}
+
+/// The semantic lane, or why it is off.
+pub(super) struct Lane {
+    pub(super) embedder: Option<Embedder>,
+    pub(super) component: Component,
+    pub(super) device: String,
+}
+
+/// Loads the encoder. Without it there are no semantic hits, and everything else works.
+pub(super) async fn lane(config: &Config) -> Result<Lane, Error> {
+    let (device, device_name) = device::pick(config.device);
+    if !config.cache.semantic {
+        let component = Component::idle(ENCODER, "off (cache.semantic)");
+        return Ok(Lane { embedder: None, component, device: device_name });
+    }
+    let folder = config.models_dir.clone();
+    let loaded = blocking(move || {
+        verified(&folder, ENCODER)?;
+        MiniLm::load(&folder.join(ENCODER), &device).map_err(|error| error.to_string())
+    });
+    match loaded.await? {
+        Ok(encoder) => {
+            let component = Component::ready(encoder.id());
+            let embedder = Embedder::spawn(encoder, config.embed).map_err(Error::Thread)?;
+            Ok(Lane { embedder: Some(embedder), component, device: device_name })
+        }
+        Err(why) => {
+            tracing::error!(%why, "the semantic lane is OFF: only exact questions are answered from memory");
+            Ok(Lane { embedder: None, component: Component::failed(ENCODER, why), device: device_name })
+        }
+    }
+}
+
+/// The local model, as the chain and `/status` know it.
+#[derive(Clone)]
+pub(super) struct LocalModel {
+    name: String,
+    model: String,
+    /// `None`: its file is missing or damaged.
+    local: Result<Arc<Local>, String>,
+}
+
+impl LocalModel {
+    pub(super) fn describe(this: Option<&Self>) -> Component {
+        let Some(Self { model, local, .. }) = this else {
+            return Component::idle("none", "off (local.enabled, or not in chain.order)");
+        };
+        match local.as_ref().map(|local| local.status()) {
+            Ok(Status::Ready { .. }) => Component::ready(model),
+            Ok(Status::Loading) => Component::idle(model, "loading"),
+            Ok(Status::Failed(why)) => Component::failed(model, why),
+            Err(why) => Component::failed(model, why.as_str()),
+        }
+    }
+}
+
+/// Starts the local model where the chain names it. It loads on its own thread, while requests are answered.
+pub(super) async fn local(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<LocalModel>, Error> {
+    let Some(wanted) = config.local.clone().filter(|local| config.chain.contains(&local.name)) else {
+        return Ok(None);
+    };
+    let config::Local { name, model, config: mut bounds } = wanted;
+    let (folder, id) = (config.models_dir.clone(), model.clone());
+    let local = match blocking(move || verified(&folder, &id)).await? {
+        Ok(file) => {
+            bounds.file = file;
+            Ok(Arc::new(Local::spawn(&name, bounds, Arc::clone(clock)).map_err(Error::Thread)?))
+        }
+        Err(why) => {
+            tracing::error!(%why, "the local model is OFF: the chain ends with the last provider");
+            Err(why)
+        }
+    };
+    Ok(Some(LocalModel { name, model, local }))
+}
+
+/// The first file of a model whose files are all there and sound. A damaged model gives wrong answers
+/// without a word, so every byte is checked.
+fn verified(models_dir: &Path, id: &str) -> Result<PathBuf, String> {
+    let manifest = Manifest::builtin();
+    let model =
+        manifest.get(id).ok_or_else(|| format!("there is no model \"{id}\"; see `weir models list`"))?;
+    models::verify(models_dir, model).map_err(|fault| fault.to_string())?;
+    model
+        .files
+        .first()
+        .map(|file| models::path(models_dir, file))
+        .ok_or_else(|| format!("\"{id}\" has no files"))
+}
+
+/// The chain, in the configured order.
+pub(super) fn chain(config: &Config, local: Option<&LocalModel>) -> Result<Chain, Error> {
+    let mut links = Vec::new();
+    for name in &config.chain {
+        if let Some(provider) = config.upstreams.iter().find(|upstream| upstream.name == *name) {
+            let upstream: Arc<dyn Upstream> = Arc::new(Provider::new(provider.clone())?);
+            links.push(Link::new(upstream, provider.models.clone()));
+        } else if let Some(Ok(local)) = local.filter(|local| local.name == *name).map(|local| &local.local) {
+            links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()));
+        }
+    }
+    Ok(Chain::new("chain", links))
+}
+
+/// The models that clients may want to see in a list.
+pub(super) fn model_names(upstreams: &[provider::Config], local: Option<&LocalModel>) -> Vec<String> {
+    let named = upstreams.iter().flat_map(|upstream| &upstream.models).filter(|model| !model.contains('*'));
+    let local = local.map(|local| format!("{}/{}", Origin::Local.name(), local.model));
+    let mut names: Vec<String> = named.cloned().chain(local).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn prices(upstreams: &[provider::Config]) -> Prices {
+    let priced = upstreams.iter().filter_map(|upstream| Some((upstream.name.clone(), upstream.price?)));
+    priced.map(|(name, price)| (name, (price.input, price.output))).collect()
+}
+
+/// All rule files as one set, in order.
+pub(super) fn rules(files: &[PathBuf]) -> Result<RuleSet, intent::Error> {
+    let mut rules = RuleSet::default();
+    for file in files {
+        rules.extend(intent::load(file)?);
+    }
+    Ok(rules)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Panicked)
+}

@@ -1,0 +1,137 @@
+//! `weir ask`: one question through the running sidecar, as any client would put it.
+
+use super::output;
+use crate::chat::{Event, Message, Request, Role};
+use crate::config::{Config, Environment};
+use crate::wire::openai_chat::{Decoder, encode_request};
+use crate::wire::sse;
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Response};
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+/// How long the answer may pause.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// `weir ask …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The question
+    question: String,
+    /// The sidecar's address [default: WEIR_URL, or where the configuration says it listens]
+    #[arg(long)]
+    url: Option<String>,
+    /// The project context
+    #[arg(long, default_value = "default")]
+    project: String,
+    /// The model
+    #[arg(long, default_value = "default")]
+    model: String,
+    /// Do not answer from memory
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("no sidecar answers at {0}; start one with `weir serve`")]
+    Unreachable(String),
+    #[error("the sidecar answered with status {0}: {1}")]
+    Refused(u16, String),
+    #[error("the answer broke off: {0}")]
+    Cut(String),
+}
+
+pub(super) async fn run(
+    args: Args,
+    environment: &Environment,
+    load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let url = match args.url.clone().or_else(|| environment.get("WEIR_URL").map(str::to_owned)) {
+        Some(url) => url,
+        None => format!("http://{}", load()?.server.listen),
+    };
+    let asked = Instant::now();
+    let response = send(&args, &url, environment.get("WEIR_API_KEY")).await?;
+    let (headers, begun) = (response.headers().clone(), asked.elapsed());
+    print_answer(response).await?;
+    output::note(facts(&headers, begun, asked.elapsed()));
+    Ok(())
+}
+
+async fn send(args: &Args, url: &str, key: Option<&str>) -> Result<Response, Box<dyn Error>> {
+    let mut request = Request {
+        model: args.model.clone(),
+        messages: vec![Message::text(Role::User, &args.question)],
+        ..Request::default()
+    };
+    request.delivery.stream = true;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().read_timeout(IDLE_TIMEOUT).tcp_nodelay(true).build()?;
+    let mut post = client
+        .post(format!("{}/v1/chat/completions", url.trim_end_matches('/')))
+        .header("content-type", "application/json")
+        .header("x-weir-project", &args.project)
+        .body(encode_request(&request));
+    if let Some(key) = key {
+        post = post.bearer_auth(key);
+    }
+    if args.fresh {
+        post = post.header("cache-control", "no-cache");
+    }
+    let response = post.send().await.map_err(|error| match error.is_connect() {
+        true => Fault::Unreachable(url.to_owned()),
+        false => Fault::Cut(error.without_url().to_string()),
+    })?;
+    let status = response.status();
+    if status.is_success() { Ok(response) } else { Err(refusal(status.as_u16(), response).await.into()) }
+}
+
+async fn refusal(status: u16, response: Response) -> Fault {
+    let body: serde_json::Value =
+        serde_json::from_slice(&response.bytes().await.unwrap_or_default()).unwrap_or_default();
+    Fault::Refused(status, body["error"]["message"].as_str().unwrap_or("no reason given").to_owned())
+}
+
+/// Prints the text as it arrives.
+async fn print_answer(mut response: Response) -> Result<(), Box<dyn Error>> {
+    let (mut bytes, mut decoder) = (sse::Decoder::default(), Decoder::default());
+    while let Some(piece) =
+        response.chunk().await.map_err(|error| Fault::Cut(error.without_url().to_string()))?
+    {
+        for payload in bytes.push(&piece)? {
+            let events = decoder.frame(&payload).map_err(|_| Fault::Cut(error_in(&payload)))?;
+            events.iter().for_each(print_event);
+        }
+    }
+    output::line("");
+    if decoder.ended() { Ok(()) } else { Err(Fault::Cut("the stream has no end".to_owned()).into()) }
+}
+
+fn print_event(event: &Event) {
+    if let Event::Text { text, .. } | Event::Refusal { text, .. } = event {
+        output::piece(text);
+    }
+}
+
+fn error_in(payload: &[u8]) -> String {
+    let payload: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
+    payload["error"]["message"].as_str().unwrap_or("the stream cannot be understood").to_owned()
+}
+
+/// `exact · by primary · 12 s old · first word after 0.4 ms, done after 0.6 ms`
+fn facts(headers: &HeaderMap, begun: Duration, done: Duration) -> String {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut facts = vec![format!("source: {}", header("x-weir-source").unwrap_or("unknown"))];
+    let named = [
+        ("rule", "x-weir-rule"),
+        ("upstream", "x-weir-upstream"),
+        ("similarity", "x-weir-similarity"),
+        ("failed", "x-weir-failed"),
+    ];
+    facts.extend(named.iter().filter_map(|(label, name)| Some(format!("{label}: {}", header(name)?))));
+    facts.extend(header("age").map(|age| format!("age: {age} s")));
+    facts.push(format!("first byte: {:.1} ms", begun.as_secs_f64() * 1e3));
+    facts.push(format!("total: {:.1} ms", done.as_secs_f64() * 1e3));
+    format!("[{}]", facts.join(" · "))
+}

@@ -1,0 +1,28 @@
+//! `weir serve`
+
+use super::{Outcome, output};
+use crate::app::{App, stop_signal};
+use crate::config::Config;
+use crate::telemetry;
+
+pub(super) fn run(config: Config) -> Outcome {
+    telemetry::init(&config.log)?;
+    let json = config.log.is_json();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        for note in &config.notes {
+            tracing::warn!("{note}");
+        }
+        let app = App::start(config).await?;
+        if json {
+            app.banner().log();
+        } else {
+            output::note(app.banner().to_string());
+        }
+        app.run(stop_signal()).await;
+        Ok(())
+    });
+    // A model thread in the middle of a token must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}

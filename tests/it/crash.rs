@@ -1,0 +1,275 @@
+//! Killed in the middle of many writes, the sidecar still knows what it acknowledged before the last flush window.
+//!
+//! The mock numbers its answers, so that an answer from before the kill cannot be mistaken for one asked again.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::future::ready;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+const ROUNDS: usize = 3;
+const WRITES: usize = 500;
+/// Between two writes; with the mock's thinking time about a hundred are on their way at any moment.
+const PACE: Duration = Duration::from_millis(3);
+const THINKING: Duration = Duration::from_millis(300);
+/// Acknowledged longer ago than this, an answer is on disk.
+const FLUSH_WINDOW: Duration = Duration::from_millis(500);
+/// The kill comes when this many answers are older than that (a little more, to be sure), and more are on their way.
+const SETTLED: usize = 200;
+const AFTER_SETTLED: Duration = Duration::from_millis(550);
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+const SETTLED_DEADLINE: Duration = Duration::from_secs(20);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const START_ATTEMPTS: usize = 3;
+const CHECKS_AT_ONCE: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_before_the_last_flush_window_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = start_mock().await;
+    let client = client();
+
+    let mut sidecar = Sidecar::start(folder.path(), upstream, &client).await;
+    for round in 0..ROUNDS {
+        let (asked, killed) = write_and_kill(&mut sidecar, &client, round).await;
+
+        sidecar = Sidecar::start(folder.path(), upstream, &client).await;
+        let log = sidecar.log();
+        assert!(log.to_lowercase().contains("recover"), "start-up should say what it recovered:\n{log}");
+
+        let settled = check_all(&sidecar, &client, &asked, killed).await;
+        assert!(
+            settled >= SETTLED,
+            "round {round} checked only {settled} answers older than the flush window"
+        );
+    }
+}
+
+/// A question, and what the sidecar answered before it was killed, if it still could.
+struct Asked {
+    question: String,
+    acknowledged: Option<Acknowledged>,
+}
+
+struct Acknowledged {
+    content: String,
+    at: Instant,
+}
+
+/// Asks many questions at once and kills the sidecar while the later ones are still on their way.
+async fn write_and_kill(
+    sidecar: &mut Sidecar,
+    client: &reqwest::Client,
+    round: usize,
+) -> (Vec<Asked>, Instant) {
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let mut writers = JoinSet::new();
+    for nth in 0..WRITES {
+        let (client, url, acknowledged) = (client.clone(), sidecar.url.clone(), Arc::clone(&acknowledged));
+        writers.spawn(async move {
+            sleep(PACE * u32::try_from(nth).unwrap()).await;
+            let question = format!("round {round} item {nth}: what is {} plus {round}?", nth * 7919);
+            let reply = ask(&client, &url, &question).await;
+            let at = Instant::now();
+            acknowledged.fetch_add(usize::from(reply.is_some()), Ordering::Relaxed);
+            Asked { question, acknowledged: reply.map(|reply| Acknowledged { content: reply.content, at }) }
+        });
+    }
+
+    let begun = Instant::now();
+    while acknowledged.load(Ordering::Relaxed) < SETTLED {
+        assert!(
+            begun.elapsed() < SETTLED_DEADLINE,
+            "too few answers in {SETTLED_DEADLINE:?}:\n{}",
+            sidecar.log()
+        );
+        sleep(PACE).await;
+    }
+    sleep(AFTER_SETTLED).await;
+    let killed = Instant::now();
+    sidecar.kill();
+    (writers.join_all().await, killed)
+}
+
+/// Asks everything again; gives how many of the answers had to be there.
+async fn check_all(sidecar: &Sidecar, client: &reqwest::Client, asked: &[Asked], killed: Instant) -> usize {
+    let checks = stream::iter(asked).map(|Asked { question, acknowledged }| async move {
+        let before = acknowledged.as_ref();
+        let is_settled = before.is_some_and(|before| killed.duration_since(before.at) > FLUSH_WINDOW);
+        check(sidecar, client, question, before, is_settled).await;
+        is_settled
+    });
+    checks.buffer_unordered(CHECKS_AT_ONCE).filter(|is_settled| ready(*is_settled)).count().await
+}
+
+async fn check(
+    sidecar: &Sidecar,
+    client: &reqwest::Client,
+    question: &str,
+    before: Option<&Acknowledged>,
+    is_settled: bool,
+) {
+    let again = ask(client, &sidecar.url, question).await.expect("the restarted sidecar answers");
+    assert!(again.content.starts_with(question), "{question:?} was answered with {:?}", again.content);
+    assert!(again.source == "exact" || !is_settled, "lost: {question:?} came from {:?}", again.source);
+    if let ("exact", Some(before)) = (again.source.as_str(), before) {
+        assert_eq!(again.content, before.content, "another answer to {question:?} than before the kill");
+    }
+}
+
+struct Reply {
+    source: String,
+    content: String,
+}
+
+/// `None` when no whole answer came: the sidecar was killed meanwhile.
+async fn ask(client: &reqwest::Client, url: &str, question: &str) -> Option<Reply> {
+    let body = json!({
+        "model": "m", "temperature": 0, "messages": [{ "role": "user", "content": question }],
+    });
+    let request =
+        client.post(format!("{url}/v1/chat/completions")).header("content-type", "application/json");
+    let reply = request.body(body.to_string()).send().await.ok()?;
+    assert_eq!(reply.status(), 200, "{question:?} should be answered");
+    let source = reply.headers().get("x-weir-source")?.to_str().ok()?.to_owned();
+    let completion: Value = serde_json::from_slice(&reply.bytes().await.ok()?).ok()?;
+    let content = completion["choices"][0]["message"]["content"].as_str()?.to_owned();
+    Some(Reply { source, content })
+}
+
+fn client() -> reqwest::Client {
+    // Building a client asks for one, although nothing here is encrypted; another test may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(REQUEST_DEADLINE).build().unwrap()
+}
+
+/// An upstream that thinks a while and answers with the question and a number of its own.
+async fn start_mock() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = Router::new().route("/v1/chat/completions", post(complete));
+    let served = axum::serve(listener, routes.with_state(Arc::new(AtomicUsize::new(0))));
+    tokio::spawn(served.into_future());
+    address
+}
+
+async fn complete(
+    State(answered): State<Arc<AtomicUsize>>,
+    body: String,
+) -> ([(&'static str, &'static str); 1], String) {
+    sleep(THINKING).await;
+    let request: Value = serde_json::from_str(&body).unwrap();
+    let question = request["messages"][0]["content"].as_str().unwrap();
+    let content = format!("{question} Answer {}.", answered.fetch_add(1, Ordering::Relaxed));
+    let message = json!({ "role": "assistant", "content": content });
+    let completion = json!({
+        "id": "chatcmpl-mock", "object": "chat.completion", "created": 1_700_000_000, "model": "m",
+        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30 },
+    });
+    ([("content-type", "application/json")], completion.to_string())
+}
+
+/// The built sidecar, running on `folder`.
+struct Sidecar {
+    child: Child,
+    url: String,
+    log: std::path::PathBuf,
+}
+
+impl Sidecar {
+    async fn start(folder: &Path, upstream: SocketAddr, client: &reqwest::Client) -> Self {
+        for _ in 0..START_ATTEMPTS {
+            let mut sidecar = Self::spawn(folder, upstream);
+            if sidecar.becomes_ready(client).await {
+                return sidecar;
+            }
+        }
+        let log = fs::read_to_string(folder.join("weir.log")).unwrap_or_default();
+        panic!("the sidecar did not start in {START_ATTEMPTS} attempts, its log:\n{log}");
+    }
+
+    fn spawn(folder: &Path, upstream: SocketAddr) -> Self {
+        let config = folder.join("weir.toml");
+        fs::write(&config, config_for(upstream)).unwrap();
+        let log = folder.join("weir.log");
+        let log_file = File::create(&log).unwrap();
+        // Free now; when something else takes it first, the next attempt asks for another.
+        let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["serve", "--listen", &address.to_string(), "--config"])
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .args(["--models-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/models")])
+            .stdout(log_file.try_clone().unwrap())
+            .stderr(log_file)
+            .spawn()
+            .unwrap();
+        Self { child, url: format!("http://{address}"), log }
+    }
+
+    /// False when it ended instead.
+    async fn becomes_ready(&mut self, client: &reqwest::Client) -> bool {
+        let begun = Instant::now();
+        loop {
+            let ready = client.get(format!("{}/readyz", self.url)).send().await;
+            if ready.is_ok_and(|reply| reply.status() == 200) {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(begun.elapsed() < READY_DEADLINE, "not ready in {READY_DEADLINE:?}:\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// As `kill -9` does.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        // It may have been killed before; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn config_for(upstream: SocketAddr) -> String {
+    format!(
+        r#"
+[[upstream]]
+name = "primary"
+kind = "openai"
+base_url = "http://{upstream}/v1"
+api_key = "sk-test"
+models = ["*"]
+[chain]
+order = ["primary"]
+[cache]
+semantic = "off"
+"#
+    )
+}
