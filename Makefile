@@ -1,0 +1,66 @@
+# `make` prints what there is. CI runs the same commands that you type.
+
+CARGO ?= cargo
+# The models are fetched by our own binary; in development that is the quick build.
+WEIR_DEV = $(CARGO) run --quiet --locked --
+TOOLS = target/tools
+DENY_VERSION = 0.20.2
+FUZZ_VERSION = 0.13.2
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = sse request reply rules
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt bench models doc deny fuzz cuda ci clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Fetch the models, build, and start the sidecar on 127.0.0.1:4100
+	./target/release/weir models fetch
+	./target/release/weir serve
+
+build: ## Build the release binary, target/release/weir
+	$(CARGO) build --release --locked
+
+test: models ## Fetch the models and run every test
+	$(CARGO) test --locked
+
+lint: ## Check the format and the lints; every warning is an error
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+bench: build models ## Measure the built sidecar (minutes, on a quiet machine); see benches/RESULTS.md
+	$(CARGO) bench --locked --bench spine -- --date "$$(date +%F)"
+
+models: ## Fetch and verify the model files
+	$(WEIR_DEV) models fetch
+
+doc: ## Build the documentation of the code; every warning is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+deny: ## Check licences, bans and sources of the dependencies (DENY="advisories" asks for known faults too)
+	@test -x $(TOOLS)/bin/cargo-deny || \
+		$(CARGO) install --locked --no-default-features --version $(DENY_VERSION) --root $(TOOLS) cargo-deny
+	$(TOOLS)/bin/cargo-deny check bans licenses sources $(DENY)
+
+fuzz: ## Fuzz every decoder for FUZZ_SECONDS each (needs a nightly toolchain)
+	@test -x $(TOOLS)/bin/cargo-fuzz || \
+		$(CARGO) install --locked --version $(FUZZ_VERSION) --root $(TOOLS) cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		$(CARGO) +nightly fuzz --version >/dev/null 2>&1; \
+		PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 || exit 1; \
+	done
+
+cuda: ## Build the release binary for an NVIDIA GPU (needs nvcc, see docs/cuda.md)
+	@command -v nvcc >/dev/null || { echo "nvcc is not on the PATH: see docs/cuda.md"; exit 1; }
+	$(CARGO) build --release --locked --features cuda --target-dir target/cuda
+
+ci: lint test doc deny ## What CI runs
+
+clean: ## Remove what was built; models and data stay
+	$(CARGO) clean
