@@ -73,7 +73,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 32, max_batch: 4, deadline: Duration::from_millis(500) }
+        Self { queue: 16, max_batch: 4, deadline: Duration::from_millis(500) }
     }
 }
 
@@ -152,5 +152,78 @@ fn run_batch(encoder: &mut impl Encoder, jobs: Vec<Job>) {
                 let _ = reply.send(Err(error.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Sender;
+
+    /// Waits for a nod before each batch, and notes how large it was.
+    struct Slow {
+        nods: Receiver<()>,
+        sizes: Sender<usize>,
+    }
+
+    impl Encoder for Slow {
+        fn id(&self) -> &'static str {
+            "slow"
+        }
+
+        fn encode(&mut self, batch: &[String]) -> Result<Vec<Embedding>, Error> {
+            self.sizes.send(batch.len()).unwrap();
+            self.nods.recv().map_err(|_| Error::Model("told to fail".to_owned()))?;
+            let vector = UnitVector::new(vec![1.0]).unwrap();
+            Ok(vec![Embedding { vector, truncated: false }; batch.len()])
+        }
+    }
+
+    fn slow(config: Config) -> (Embedder, SyncSender<()>, Receiver<usize>) {
+        let (nod, nods) = sync_channel(16);
+        #[expect(clippy::disallowed_methods, reason = "a test's channel, and it must not block the encoder")]
+        let (sizes, seen) = std::sync::mpsc::channel();
+        (Embedder::spawn(Slow { nods, sizes }, config).unwrap(), nod, seen)
+    }
+
+    #[tokio::test]
+    async fn what_queues_up_while_one_runs_is_taken_together() {
+        let (embedder, nod, seen) = slow(Config { max_batch: 3, ..Config::default() });
+        let asking: Vec<_> = (0..5)
+            .map(|_| {
+                let embedder = embedder.clone();
+                tokio::spawn(async move { embedder.embed("x").await })
+            })
+            .collect();
+        // All five are queued before the first batch is let go: asking does not wait.
+        tokio::task::yield_now().await;
+        (0..5).for_each(|_| nod.send(()).unwrap());
+        for asked in asking {
+            assert!(asked.await.unwrap().is_ok());
+        }
+        let sizes: Vec<usize> = seen.try_iter().collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 5, "{sizes:?}");
+        assert!(sizes.len() < 5 && sizes.iter().all(|size| *size <= 3), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_and_a_long_text_are_refused_at_once() {
+        let (embedder, _nod, _seen) =
+            slow(Config { queue: 1, deadline: Duration::from_millis(20), ..Config::default() });
+        assert!(matches!(embedder.embed(&"x".repeat(MAX_TEXT_BYTES + 1)).await, Err(Error::TooLong)));
+        // One is being encoded, one waits, and the next finds no place.
+        let errors = [embedder.embed("a").await, embedder.embed("b").await, embedder.embed("c").await];
+        assert!(
+            matches!(errors, [Err(Error::Deadline(_)), Err(Error::Deadline(_)), Err(Error::Busy)]),
+            "{errors:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failing_model_is_an_error_and_no_end() {
+        let (embedder, nod, _seen) = slow(Config::default());
+        drop(nod);
+        assert!(matches!(embedder.embed("a").await, Err(Error::Model(_))));
+        assert!(matches!(embedder.embed("b").await, Err(Error::Model(_))));
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The command, in a folder of its own and without the environment of whoever runs the tests.
@@ -31,6 +32,8 @@ struct Sidecar {
     child: Child,
     url: String,
     banner: Vec<String>,
+    /// What it has logged after the banner.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Sidecar {
@@ -53,7 +56,12 @@ impl Sidecar {
             }
         }
         // Whoever writes to a pipe that nobody reads is stopped by it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = lines.map_while(Result::ok);
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || lines.for_each(|line| log.lock().unwrap().push(line))
+        });
         let head = banner.iter().find(|line| line.contains("listens on"));
         let url = head
             .unwrap_or_else(|| panic!("no banner: {banner:?}"))
@@ -61,7 +69,7 @@ impl Sidecar {
             .nth(1)
             .unwrap()
             .to_owned();
-        Self { child, url, banner }
+        Self { child, url, banner, log }
     }
 }
 
@@ -328,6 +336,39 @@ fn without_models_the_sidecar_starts_says_so_and_answers_by_rule() {
     assert!(stderr(&asked).starts_with("[source: rule · rule: ping · "), "{}", stderr(&asked));
     let nobody = run(&["ask", "anything else", "--url", &sidecar.url]);
     assert!(stderr(&nobody).contains("no upstream is configured"), "{}", stderr(&nobody));
+}
+
+#[test]
+fn neither_words_nor_keys_reach_the_log_the_metrics_or_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Sidecar::start(
+        folder.path(),
+        "[[client]]\nname = 'me'\nkey = 'client-s3cret'\n\
+         [[upstream]]\nname = 'primary'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:9/v1'\n\
+         api_key = 'upstream-s3cret'\nheaders = { 'x-more' = 'header-s3cret' }\n",
+    );
+    let asked = weir(folder.path())
+        .args(["ask", "what is the pr1vate word?", "--url", &sidecar.url])
+        .env("WEIR_API_KEY", "client-s3cret")
+        .output()
+        .unwrap();
+    assert!(stderr(&asked).contains("could not connect"), "{}", stderr(&asked));
+    let shown = weir(folder.path()).args(["config", "show"]).output().unwrap();
+    let begun = Instant::now();
+    while !sidecar.log.lock().unwrap().iter().any(|line| line.contains("not answered")) {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", sidecar.log.lock().unwrap());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let log = sidecar.log.lock().unwrap().join("\n");
+    assert_eq!(log.matches("not answered").count(), 1, "one line a request: {log}");
+    for (place, text) in [
+        ("log", log),
+        ("banner", sidecar.banner.join("\n")),
+        ("config show", stdout(&shown)),
+        ("answer", stderr(&asked) + &stdout(&asked)),
+    ] {
+        assert!(!text.contains("s3cret") && !text.contains("pr1vate"), "{place}: {text}");
+    }
 }
 
 #[test]

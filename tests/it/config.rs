@@ -809,7 +809,7 @@ kind = 'local'
 
         [embed]
         device = "auto"  # default
-        queue = 32  # default
+        queue = 16  # default
         max_batch = 4  # default
         deadline_ms = 500  # default
 
