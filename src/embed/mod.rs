@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_and_a_long_text_are_refused_at_once() {
         let (embedder, _nod, _seen) =
-            slow(Config { queue: 1, deadline: Duration::from_millis(20), ..Config::default() });
+            slow(Config { queue: 1, deadline: Duration::from_millis(300), ..Config::default() });
         assert!(matches!(embedder.embed(&"x".repeat(MAX_TEXT_BYTES + 1)).await, Err(Error::TooLong)));
         // One is being encoded, one waits, and the next finds no place.
         let errors = [embedder.embed("a").await, embedder.embed("b").await, embedder.embed("c").await];

@@ -280,45 +280,48 @@ mod tests {
     use super::*;
     use std::sync::mpsc::SyncSender;
 
-    const PATIENCE: Duration = Duration::from_millis(20);
+    /// Long enough for a machine that is busy with other tests.
+    const PATIENCE: Duration = Duration::from_millis(300);
 
     /// Waits for what `work` does on another thread.
     fn waited(
+        patience: Duration,
         work: impl FnOnce(&SyncSender<Result<Opened, Failure>>, &AtomicU64) + Send + 'static,
     ) -> String {
         let progress = Arc::new(AtomicU64::new(0));
         let (done, result) = sync_channel(1);
         let seen = Arc::clone(&progress);
         let worker = std::thread::spawn(move || work(&done, &seen));
-        let failure = wait(&result, &progress, PATIENCE).err().map(Failure::into_error);
+        let failure = wait(&result, &progress, patience).err().map(Failure::into_error);
         drop(result);
         let _ = worker.join();
         failure.map(|error| error.to_string()).unwrap_or_default()
     }
 
-    fn pause() {
+    fn pause(time: Duration) {
         // A channel that nobody answers: the plain way to sleep is not for us.
         let (_open, never) = sync_channel::<()>(0);
-        let _ = never.recv_timeout(PATIENCE / 2);
+        let _ = never.recv_timeout(time);
     }
 
     #[test]
     fn a_hang_is_noticed() {
-        let said = waited(|_, _| (0..6).for_each(|_| pause()));
+        let said = waited(Duration::from_millis(20), |_, _| pause(PATIENCE));
         assert!(said.contains("no progress for 20ms"), "{said}");
     }
 
     #[test]
     fn a_panic_is_noticed() {
-        let said = waited(|_, _| panic!("as sled does, sometimes"));
+        // Printing a panic may take a while.
+        let said = waited(Duration::from_secs(20), |_, _| panic!("as sled does, sometimes"));
         assert!(said.contains("ended in a panic"), "{said}");
     }
 
     #[test]
     fn slow_progress_is_waited_for() {
-        let said = waited(|done, progress| {
-            for _ in 0..20 {
-                pause();
+        let said = waited(PATIENCE, |done, progress| {
+            for _ in 0..8 {
+                pause(PATIENCE / 4);
                 progress.fetch_add(1, Ordering::Relaxed);
             }
             let _ = done.send(Err(Failure::Other(Error::InUse("in the end".to_owned()))));
