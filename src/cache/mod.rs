@@ -1,6 +1,6 @@
 //! The cache: what was answered before, and whether it may be served again.
 //!
-//! Similarity only nominates; [`decide`] decides. Whatever is unsure is a [`Miss`], and every miss has a
+//! Similarity only nominates; [`decide()`] decides. Whatever is unsure is a [`Miss`], and every miss has a
 //! name. Reading and writing never fail a request: a broken store is a miss, a full write queue drops.
 
 mod decide;

@@ -1,7 +1,7 @@
 //! The configuration: what was typed, checked as a whole, and composed of the modules' own `Config`s.
 //!
 //! Three layers, each over the one before: the file, `WEIR_…` variables, flags. They are laid over each
-//! other as a [`tree`] of values with places, read by type into [`raw`] (what was typed), and checked into
+//! other as a `tree` of values with places, read by type into `raw` (what was typed), and checked into
 //! [`Config`] (what it means). Every problem found on the way is reported, with its file and line, or its
 //! variable, or its flag.
 
