@@ -3,10 +3,10 @@
 use super::{Outcome, output};
 use crate::app::{App, stop_signal};
 use crate::config::Config;
-use crate::telemetry;
+use crate::telemetry::Log;
 
 pub(super) fn run(config: Config) -> Outcome {
-    telemetry::init(&config.log)?;
+    let log = Log::start(&config.log)?;
     let json = config.log.is_json();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
@@ -24,5 +24,6 @@ pub(super) fn run(config: Config) -> Outcome {
     });
     // A model thread in the middle of a token must not hold up the exit.
     runtime.shutdown_background();
+    drop(log);
     result
 }

@@ -1,5 +1,6 @@
 //! The log: for people on a terminal, JSON otherwise; one line a request, never its words.
 
+use super::lines::Lines;
 use crate::cache::{Miss, NotKept};
 use crate::pipeline::{Ended, Outcome, Source};
 use std::io::IsTerminal as _;
@@ -44,18 +45,44 @@ impl Config {
     }
 }
 
-/// Starts the log, on standard error. A second call changes nothing.
-pub fn init(config: &Config) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(&config.filter)?;
-    let terminal = std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    let _ = if config.is_json() {
-        tracing::subscriber::set_global_default(log.json().flatten_event(true).finish())
-    } else {
-        tracing::subscriber::set_global_default(log.compact().with_target(false).finish())
-    };
-    Ok(())
+/// A log that runs.
+pub struct Log {
+    lines: Lines,
+}
+
+impl Log {
+    /// Starts it, on standard error. In a process that has one already, this one stays silent.
+    pub fn start(config: &Config) -> Result<Self, Error> {
+        let filter = EnvFilter::try_new(&config.filter)?;
+        let lines = Lines::to(std::io::stderr())?;
+        let terminal = std::io::stderr().is_terminal();
+        let log =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone()).with_ansi(terminal);
+        let _ = if config.is_json() {
+            tracing::subscriber::set_global_default(log.json().flatten_event(true).finish())
+        } else {
+            tracing::subscriber::set_global_default(log.compact().with_target(false).finish())
+        };
+        Ok(Self { lines })
+    }
+}
+
+impl Drop for Log {
+    /// The last lines are often the ones that matter.
+    fn drop(&mut self) {
+        self.lines.flush();
+    }
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `log.level` cannot be understood.
+    #[error("log.level: {0}")]
+    Filter(#[from] ParseError),
+    /// Its thread could not be started.
+    #[error("the log cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// One line for one request.

@@ -1,9 +1,10 @@
 //! What is told about requests: metrics and one log line each. Never their words.
 
+mod lines;
 mod log;
 mod metrics;
 
-pub use log::{Config, Format, init};
+pub use log::{Config, Error, Format, Log};
 pub use metrics::{Metrics, Prices};
 
 use crate::pipeline::Outcome;

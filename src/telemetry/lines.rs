@@ -1,0 +1,131 @@
+//! Log lines on their way out: a bounded queue and a thread, so that a reader who stands still (a full pipe,
+//! a paused terminal) never holds up a request. Lines that find no place are dropped, counted, and told.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How many lines may wait: a few megabytes, and a tenth of a second at the highest load measured.
+const MAX_WAITING: usize = 8192;
+
+/// How long the last lines get at the end.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Where lines are put. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Lines {
+    queue: SyncSender<Job>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Job {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+impl Lines {
+    /// Begins to write to `out`, on a thread of its own.
+    pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, waiting) = sync_channel(MAX_WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&dropped);
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || write(out, &waiting, &told))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Waits until everything put in up to now is out, but not for ever.
+    pub(super) fn flush(&self) {
+        let (done, flushed) = sync_channel(1);
+        if self.queue.try_send(Job::Flush(done)).is_ok() {
+            let _ = flushed.recv_timeout(FLUSH_DEADLINE);
+        }
+    }
+}
+
+fn write(mut out: impl Write, waiting: &Receiver<Job>, dropped: &AtomicU64) {
+    while let Ok(job) = waiting.recv() {
+        // A log that cannot be written is no reason to stop answering.
+        match job {
+            Job::Line(line) => drop(out.write_all(&line)),
+            Job::Flush(done) => drop(out.flush().and_then(|()| done.send(()).map_err(io::Error::other))),
+        }
+        match dropped.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lost => drop(writeln!(
+                out,
+                "{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"lines\":{lost}}}"
+            )),
+        }
+    }
+}
+
+/// The subscriber writes each event as one whole line.
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Job::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Takes nothing until its gate is opened.
+    struct Gated {
+        gate: Receiver<()>,
+        open: bool,
+        seen: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !self.open {
+                let _ = self.gate.recv();
+                self.open = true;
+            }
+            self.seen.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_stands_still_holds_nobody_up_and_what_is_lost_is_told() {
+        let (open, gate) = sync_channel(1);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut lines = Lines::to(Gated { gate, open: false, seen: Arc::clone(&seen) }).unwrap();
+        for number in 0..MAX_WAITING + 100 {
+            lines.write_all(format!("line {number}\n").as_bytes()).unwrap();
+        }
+        open.send(()).unwrap();
+        while !String::from_utf8_lossy(&seen.lock().unwrap()).contains("log lines dropped") {
+            std::thread::yield_now();
+        }
+        lines.flush();
+        let seen = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+        assert!(seen.starts_with("line 0\n"), "{}", &seen[..40]);
+        assert!(seen.lines().filter(|line| line.starts_with("line ")).count() >= MAX_WAITING);
+    }
+}
