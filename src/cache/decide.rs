@@ -1,7 +1,8 @@
 //! Is it safe to serve the answer of one question to another? Similarity only nominates.
 //!
-//! Deliberately strict until evidence decides: a high cosine, the same numbers in the same order, and no
-//! word on one side alone that turns a meaning around.
+//! Deliberately strict until evidence decides: a high cosine, the same numbers in the same order, no word on
+//! one side alone that turns a meaning around, and the same symbols and spellings where the encoder is blind
+//! to them.
 
 use super::{Config, Miss};
 use std::collections::BTreeSet;
@@ -40,14 +41,45 @@ pub fn decide(asked: &str, known: &str, cosine: f32, config: &Config) -> Result<
     if cosine.is_nan() || cosine < config.min_similarity {
         return Err(Miss::TooFar);
     }
-    let (asked, known) = (words(asked), words(known));
-    if numbers(&asked) != numbers(&known) {
+    let (asked_words, known_words) = (words(asked), words(known));
+    if numbers(&asked_words) != numbers(&known_words) {
         return Err(Miss::OtherNumbers);
     }
-    if polarity(&asked) != polarity(&known) {
+    if polarity(&asked_words) != polarity(&known_words) {
         return Err(Miss::Opposite);
     }
+    if symbols(asked) != symbols(known) || telling_spellings(asked) != telling_spellings(known) {
+        return Err(Miss::OtherSpelling);
+    }
     Ok(())
+}
+
+/// Everything that is neither a word nor the punctuation of a sentence, in order: `12 + 7` is not `12 - 7`.
+fn symbols(text: &str) -> String {
+    const PUNCTUATION: &str = ".,;:!?'\"()[]{}‘’“”«»…–—-¿¡、。，？！";
+    let characters: Vec<char> = text.chars().collect();
+    let is_letter =
+        |at: Option<usize>| at.and_then(|at| characters.get(at)).is_some_and(|c| c.is_alphabetic());
+    let counts = |(at, character): (usize, &char)| match character {
+        // A sign or an option, and not the hyphen of a compound.
+        '-' => !(is_letter(at.checked_sub(1)) && is_letter(Some(at + 1))),
+        other => !(other.is_alphanumeric() || other.is_whitespace() || PUNCTUATION.contains(*other)),
+    };
+    characters.iter().enumerate().filter(|found| counts(*found)).map(|(_, character)| *character).collect()
+}
+
+/// The words whose exact spelling says something that MiniLM does not see, since it reads all in lower case
+/// and without accents: `iOS`, `US`, `-V`, `papá`. A capital at the beginning says nothing.
+fn telling_spellings(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words
+        .filter(|word| {
+            let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+            let capital_inside = word.chars().skip(1).any(char::is_uppercase);
+            let one_letter = letters == 1 && !matches!(*word, "I" | "i" | "A" | "a");
+            capital_inside || one_letter || !word.is_ascii()
+        })
+        .collect()
 }
 
 /// Runs of letters, and runs of digits with the signs that belong to them: `-2.5` and `2.5` differ.
@@ -139,6 +171,25 @@ mod tests {
         for (asked, known) in pairs {
             assert_eq!(verdict(asked, known), Err(Miss::Opposite), "{asked} / {known}");
         }
+    }
+
+    #[test]
+    fn what_the_encoder_is_blind_to_must_be_the_same() {
+        let pairs = [
+            ("what is 12 + 7", "what is 12 - 7"),
+            ("what does grep -v do", "what does grep -V do"),
+            ("tell US about it", "tell us about it"),
+            ("decode aGVsbG8", "decode AgvSBg8"),
+            ("es mi papá", "es mi papa"),
+            ("what does 🦄 mean", "what does 🎉 mean"),
+            ("is 5 < 7", "is 5 > 7"),
+            ("change $5", "change €5"),
+        ];
+        for (asked, known) in pairs {
+            assert!(verdict(asked, known).is_err(), "{asked} / {known}");
+        }
+        assert_eq!(verdict("Is this a well-known thing?", "is this a well-known thing"), Ok(()));
+        assert_eq!(verdict("what can i do in the USA", "What can I do in the USA?"), Ok(()));
     }
 
     #[test]

@@ -72,14 +72,16 @@ pub enum Miss {
     EmbedBusy,
     /// The text could not be embedded.
     EmbedFailed,
-    /// The text is longer than the encoder reads.
-    Truncated,
+    /// The encoder has not read all of the text: too long, or of characters it does not know.
+    PartlyRead,
     /// The nearest is not near enough.
     TooFar,
     /// The nearest speaks of other numbers.
     OtherNumbers,
     /// The nearest says the opposite.
     Opposite,
+    /// The nearest has other symbols, or other spellings where they matter.
+    OtherSpelling,
     /// The store failed.
     StoreFailed,
 }
@@ -97,10 +99,11 @@ impl Miss {
             Self::SemanticOff => "semantic_off",
             Self::EmbedBusy => "embed_busy",
             Self::EmbedFailed => "embed_failed",
-            Self::Truncated => "truncated",
+            Self::PartlyRead => "partly_read",
             Self::TooFar => "too_far",
             Self::OtherNumbers => "other_numbers",
             Self::Opposite => "opposite",
+            Self::OtherSpelling => "other_spelling",
             Self::StoreFailed => "store_failed",
         }
     }
@@ -183,7 +186,7 @@ impl Cache {
         reply: Reply,
         upstream: &str,
     ) -> Result<(), NotKept> {
-        writer::worth_keeping(&reply)?;
+        writer::worth_keeping(&reply, query.answers)?;
         let created = self.clock.now();
         let entry = Entry {
             id: query.id,

@@ -33,6 +33,8 @@ pub struct Query {
     pub id: EntryId,
     /// The question: the words of the last user message.
     pub text: String,
+    /// How many answers are wanted.
+    pub answers: u32,
 }
 
 impl Query {
@@ -66,7 +68,7 @@ impl Query {
         });
         let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
-        Ok(Self { scope, id, text })
+        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1) })
     }
 }
 
@@ -74,9 +76,13 @@ fn has_legacy_functions(extra: &Map<String, Value>) -> bool {
     extra.get("functions").and_then(Value::as_array).is_some_and(|functions| !functions.is_empty())
 }
 
-/// The shape of the question: its images, and where words stood among them.
+/// The shape of the question: its images, and where words stood among them. Where words stand in several
+/// places, which of them stand where is part of the shape too, and nothing may be put in other words.
 fn without_words(question: &Message) -> Message {
     let mut shape = question.clone();
+    if shape.parts.iter().filter(|part| part.as_text().is_some()).count() > 1 {
+        return shape;
+    }
     for part in &mut shape.parts {
         if let Part::Text { text, .. } = part {
             text.clear();
@@ -193,6 +199,18 @@ mod tests {
         for (pointer, value) in changes {
             assert_eq!(query(&ASKER, &with(pointer, value)), Ok(same.clone()), "{pointer}");
         }
+    }
+
+    #[test]
+    fn words_on_either_side_of_an_image_are_not_mixed_up() {
+        let image = json!({"type": "image_url", "image_url": {"url": "u"}});
+        let split = |before: &str, after: &str| {
+            let text = |text: &str| json!({"type": "text", "text": text});
+            query(&ASKER, &with("/messages/1/content", json!([text(before), image, text(after)]))).unwrap()
+        };
+        let (one, other) = (split("a", "b\nc"), split("a\nb", "c"));
+        assert_eq!(one.text, other.text);
+        assert_ne!((one.scope, one.id), (other.scope, other.id));
     }
 
     #[test]

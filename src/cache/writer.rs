@@ -3,11 +3,17 @@
 
 use super::Query;
 use crate::chat::{Choice, Finish, Reply};
-use crate::store::{Entry, EntryId, Scope, Store};
+use crate::store::{Entry, EntryId, Error, Scope, Store};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// How often a write is tried on a store that does not answer, and how long is waited in between: together
+/// longer than the breaker in front of it stays open.
+const ATTEMPTS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why an answer is not remembered. The names are stable: they appear in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -39,9 +45,11 @@ impl NotKept {
 }
 
 /// Whether an answer is one to give again.
-pub(super) fn worth_keeping(reply: &Reply) -> Result<(), NotKept> {
-    if reply.choices.is_empty() {
-        return Err(NotKept::Empty);
+pub(super) fn worth_keeping(reply: &Reply, wanted: u32) -> Result<(), NotKept> {
+    match reply.choices.len() {
+        0 => return Err(NotKept::Empty),
+        given if given != wanted as usize => return Err(NotKept::Unfinished),
+        _ => {}
     }
     reply.choices.iter().try_for_each(|choice| {
         let Choice { text, reasoning: _, refusal, tool_calls, finish } = choice;
@@ -101,14 +109,25 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Job>, pending:
     while let Some(job) = waiting.recv().await {
         match job {
             Job::Write(scope, entry) => {
-                if let Err(error) = store.put(&scope, Entry::clone(&entry)).await {
-                    tracing::warn!(%error, "an answer could not be stored");
-                }
+                put(store.as_ref(), &scope, &entry).await;
                 forget(&pending, scope, &entry);
             }
             Job::Drained(done) => drop(done.send(())),
         }
     }
+}
+
+/// Writes an entry down. A store that is slow or left alone for a while gets some time to come back: the
+/// queue is bounded, and what waits in it is found meanwhile.
+async fn put(store: &dyn Store, scope: &Scope, entry: &Entry) {
+    for _ in 0..ATTEMPTS {
+        match store.put(scope, entry.clone()).await {
+            Ok(()) => return,
+            Err(Error::Open | Error::Deadline(_)) => tokio::time::sleep(PAUSE).await,
+            Err(error) => return tracing::warn!(%error, "an answer could not be stored"),
+        }
+    }
+    tracing::warn!("an answer was lost: the store has not come back");
 }
 
 /// A newer entry of the same id stays: it is still on its way.
@@ -148,7 +167,8 @@ mod tests {
             (reply(|choice| choice.tool_calls.push(ToolCall::default())), Err(NotKept::CallsTools)),
         ];
         for (reply, verdict) in cases {
-            assert_eq!(worth_keeping(&reply), verdict, "{reply:?}");
+            assert_eq!(worth_keeping(&reply, 1), verdict, "{reply:?}");
         }
+        assert_eq!(worth_keeping(&reply(|_| {}), 2), Err(NotKept::Unfinished), "one of two");
     }
 }

@@ -15,6 +15,9 @@ const MAX_PIECES: usize = 256;
 /// within it; what goes beyond is cut off and counts as truncated, so a huge text costs no more than a long one.
 const MAX_BYTES: usize = 16 * 1024;
 
+/// What a tokenizer of this family writes for characters it does not know.
+const UNKNOWN: &str = "[UNK]";
+
 /// Model, revision, arithmetic and pooling: what makes its vectors comparable.
 const ID: &str = "all-MiniLM-L6-v2@c9745ed1/f32-mean";
 
@@ -25,12 +28,14 @@ pub struct MiniLm {
     device: Device,
     max_pieces: usize,
     pad: u32,
+    /// Stands for every character that the model does not know: all of them look alike to it.
+    unknown: u32,
 }
 
 /// A text as the model reads it.
 struct Pieces {
     ids: Vec<u32>,
-    truncated: bool,
+    partial: bool,
 }
 
 impl MiniLm {
@@ -40,9 +45,12 @@ impl MiniLm {
     pub fn load(dir: &Path, device: &Device) -> Result<Self, Error> {
         let config: Config = serde_json::from_slice(&read(&dir.join("config.json"))?)
             .map_err(|error| unusable(&dir.join("config.json"), error))?;
+        let tokenizer = load_tokenizer(&dir.join("tokenizer.json"))?;
+        let unknown = tokenizer.token_to_id(UNKNOWN);
         let mut encoder = Self {
             model: load_weights(&dir.join("model.safetensors"), &config, device)?,
-            tokenizer: load_tokenizer(&dir.join("tokenizer.json"))?,
+            unknown: unknown.ok_or_else(|| unusable(&dir.join("tokenizer.json"), "it has no [UNK]"))?,
+            tokenizer,
             device: device.clone(),
             max_pieces: config.max_position_embeddings.min(MAX_PIECES),
             pad: u32::try_from(config.pad_token_id).unwrap_or_default(),
@@ -60,7 +68,8 @@ impl MiniLm {
             // The last piece marks the end and stays.
             ids.drain(self.max_pieces - 1..ids.len() - 1);
         }
-        Ok(Pieces { ids, truncated: too_long || read.len() < text.len() })
+        let partial = too_long || read.len() < text.len() || ids.contains(&self.unknown);
+        Ok(Pieces { ids, partial })
     }
 
     /// The sum of each text's piece vectors. It points where their mean points, and only that matters.
@@ -97,7 +106,7 @@ impl Encoder for MiniLm {
         let sums = self.forward(&texts).map_err(|error| failed(&error))?;
         let embed = |(sum, text): (Vec<f32>, Pieces)| {
             let vector = UnitVector::new(sum).map_err(|error| failed(&error))?;
-            Ok(Embedding { vector, truncated: text.truncated })
+            Ok(Embedding { vector, partial: text.partial })
         };
         sums.into_iter().zip(texts).map(embed).collect()
     }

@@ -8,6 +8,7 @@ pub mod device;
 pub mod minilm;
 
 use crate::vector::UnitVector;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -28,9 +29,9 @@ pub trait Encoder: Send + 'static {
 pub struct Embedding {
     /// The direction.
     pub vector: UnitVector,
-    /// The text was longer than the model reads, so the vector speaks only for its beginning. Such a text
-    /// must never be served a semantic hit.
-    pub truncated: bool,
+    /// The model has not read all of the text: it was too long, or holds characters that the model does not
+    /// know. The vector speaks for the rest only, and such a text must never be served a semantic hit.
+    pub partial: bool,
 }
 
 /// Why there is no vector.
@@ -141,7 +142,9 @@ fn run(mut encoder: impl Encoder, queue: &Receiver<Job>, max_batch: usize) {
 
 fn run_batch(encoder: &mut impl Encoder, jobs: Vec<Job>) {
     let (texts, replies): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.text, job.reply)).unzip();
-    match encoder.encode(&texts) {
+    // A panic below us costs one batch, not the lane.
+    let encoded = catch_unwind(AssertUnwindSafe(|| encoder.encode(&texts)));
+    match encoded.unwrap_or_else(|_| Err(Error::Model("the model panicked".to_owned()))) {
         Ok(embeddings) => {
             for (reply, embedding) in replies.into_iter().zip(embeddings) {
                 let _ = reply.send(Ok(embedding));
@@ -175,7 +178,7 @@ mod tests {
             self.sizes.send(batch.len()).unwrap();
             self.nods.recv().map_err(|_| Error::Model("told to fail".to_owned()))?;
             let vector = UnitVector::new(vec![1.0]).unwrap();
-            Ok(vec![Embedding { vector, truncated: false }; batch.len()])
+            Ok(vec![Embedding { vector, partial: false }; batch.len()])
         }
     }
 
@@ -208,15 +211,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_and_a_long_text_are_refused_at_once() {
-        let (embedder, _nod, _seen) =
+        let (embedder, _nod, seen) =
             slow(Config { queue: 1, deadline: Duration::from_millis(300), ..Config::default() });
         assert!(matches!(embedder.embed(&"x".repeat(MAX_TEXT_BYTES + 1)).await, Err(Error::TooLong)));
         // One is being encoded, one waits, and the next finds no place.
-        let errors = [embedder.embed("a").await, embedder.embed("b").await, embedder.embed("c").await];
-        assert!(
-            matches!(errors, [Err(Error::Deadline(_)), Err(Error::Deadline(_)), Err(Error::Busy)]),
-            "{errors:?}"
-        );
+        let first = tokio::spawn({
+            let embedder = embedder.clone();
+            async move { embedder.embed("a").await }
+        });
+        tokio::task::spawn_blocking(move || seen.recv().unwrap()).await.unwrap();
+        assert!(matches!(embedder.embed("b").await, Err(Error::Deadline(_))));
+        assert!(matches!(embedder.embed("c").await, Err(Error::Busy)));
+        assert!(matches!(first.await.unwrap(), Err(Error::Deadline(_))));
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ fn encode(text: &str) -> Result<Embedding, Error> {
         values[slot(word)] += 1.0;
     }
     let vector = UnitVector::new(values).map_err(|fault| Error::Model(fault.to_string()))?;
-    Ok(Embedding { vector, truncated: words.len() > MAX_WORDS })
+    Ok(Embedding { vector, partial: words.len() > MAX_WORDS })
 }
 
 /// FNV-1a: stable between runs and platforms.
