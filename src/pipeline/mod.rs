@@ -56,6 +56,8 @@ pub struct Caller {
     pub project: String,
     /// What the caller allows the cache to do.
     pub memory: Memory,
+    /// When the answer must be over. Whoever holds it drops the answer then; here it only tells the reason.
+    pub deadline: Instant,
 }
 
 /// What a caller allows the cache to do. Callers can only make it stricter.
@@ -121,7 +123,8 @@ impl Pipeline {
         };
         let (found, vector) = match caller.memory.read {
             true => self.remembered(&query).await,
-            false => (Err(Miss::Bypassed), None),
+            // Not looked up, but remembered: so that other words find it later.
+            false => (Err(Miss::Bypassed), self.vector(&query).await.ok()),
         };
         match found {
             Ok((source, reply)) => Recall::Ready(source, reply),
@@ -164,8 +167,8 @@ impl Pipeline {
                 return (Ok((Source::Exact { age, upstream }, reply)), None);
             }
             Err(Miss::Absent | Miss::Off) => {}
-            // What is known to be stale or unreadable is asked afresh.
-            Err(miss) => return (Err(miss), None),
+            // What is known to be stale or unreadable is asked afresh, and takes the old one's place.
+            Err(miss) => return (Err(miss), self.vector(query).await.ok()),
         }
         let vector = match self.vector(query).await {
             Ok(vector) => vector,
@@ -184,10 +187,10 @@ impl Pipeline {
         }
         let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
         match embedder.embed(&query.text).await {
-            // Such a vector speaks only for the beginning of the text.
-            Ok(embedding) if embedding.truncated => Err(Miss::Truncated),
+            // Such a vector speaks only for a part of the text.
+            Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
             Ok(embedding) => Ok(embedding.vector),
-            Err(embed::Error::TooLong) => Err(Miss::Truncated),
+            Err(embed::Error::TooLong) => Err(Miss::PartlyRead),
             Err(embed::Error::Busy | embed::Error::Deadline(_)) => Err(Miss::EmbedBusy),
             Err(error) => {
                 tracing::warn!(%error, "a text could not be embedded; the request goes on as a miss");

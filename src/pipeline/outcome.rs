@@ -48,6 +48,8 @@ pub enum Ended {
     Cut(Kind),
     /// The client left before the end.
     ClientGone,
+    /// It took longer than a request may.
+    Deadline,
     /// No upstream could answer.
     Failed(Kind),
     /// It was not let in.
@@ -61,6 +63,7 @@ impl Ended {
             Self::Complete => "complete",
             Self::Cut(_) => "cut",
             Self::ClientGone => "client_gone",
+            Self::Deadline => "deadline",
             Self::Failed(kind) => kind.name(),
             Self::Refused(limit) => limit,
         }

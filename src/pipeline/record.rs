@@ -18,6 +18,7 @@ pub(super) struct Recorder {
     observer: Observer,
     cache: Arc<Cache>,
     arrived: Instant,
+    deadline: Instant,
     folder: Folder,
     /// What to remember the answer under; `None` where it must not be remembered.
     key: Option<(Query, Option<UnitVector>)>,
@@ -45,6 +46,7 @@ impl Recorder {
             observer: Arc::clone(&pipeline.observer),
             cache: Arc::clone(&pipeline.cache),
             arrived: Instant::now(),
+            deadline: caller.deadline,
             folder: Folder::default(),
             key: None,
             outcome: Some(Box::new(outcome)),
@@ -79,8 +81,8 @@ impl Recorder {
     pub(super) fn failed(&mut self, error: &upstream::Error) {
         self.note(|outcome| {
             outcome.failed = match error.attempts.as_slice() {
-                [] => vec![blame(error)],
-                attempts => attempts.iter().map(blame).collect(),
+                attempts if error.kind == Kind::Exhausted => attempts.iter().map(blame).collect(),
+                attempts => attempts.iter().chain([error]).map(blame).collect(),
             };
         });
         self.tell(Ended::Failed(error.kind));
@@ -133,7 +135,8 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.tell(Ended::ClientGone);
+        let late = Instant::now() >= self.deadline;
+        self.tell(if late { Ended::Deadline } else { Ended::ClientGone });
     }
 }
 

@@ -65,12 +65,17 @@ impl Log {
         };
         Ok(Self { lines })
     }
+
+    /// Waits until everything told up to now is written, but not for ever. Not while requests are answered.
+    pub fn flush(&self) {
+        self.lines.flush();
+    }
 }
 
 impl Drop for Log {
     /// The last lines are often the ones that matter.
     fn drop(&mut self) {
-        self.lines.flush();
+        self.flush();
     }
 }
 
@@ -124,11 +129,17 @@ pub(super) fn request(outcome: &Outcome) {
     );
 }
 
+/// One line for a request that was turned away at the door.
+pub(super) fn rejected(request_id: &str, code: &'static str) {
+    tracing::info!(request_id, source = "none", ended = code, "rejected");
+}
+
 fn headline(ended: &Ended) -> &'static str {
     match ended {
         Ended::Complete => "answered",
         Ended::Cut(_) => "answer cut",
         Ended::ClientGone => "client left",
+        Ended::Deadline => "not answered in time",
         Ended::Failed(_) => "not answered",
         Ended::Refused(_) => "refused",
     }

@@ -194,6 +194,13 @@ impl Metrics {
         text
     }
 
+    pub(super) fn count_rejected(&self, status: &'static str) {
+        self.families
+            .requests
+            .get_or_create(&RequestLabels { route_id: ROUTE, status, method: "POST" })
+            .inc();
+    }
+
     pub(super) fn count(&self, outcome: &Outcome) {
         let families = &self.families;
         let status = outcome.ended.name();

@@ -15,4 +15,10 @@ impl Metrics {
         self.count(outcome);
         log::request(outcome);
     }
+
+    /// Tells of a request that was turned away before anyone looked at what it asks.
+    pub fn reject(&self, request_id: &str, code: &'static str) {
+        self.count_rejected(code);
+        log::rejected(request_id, code);
+    }
 }

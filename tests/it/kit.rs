@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 use weir::cache::{self, Cache};
 use weir::chat::{Delivery, Folder, Message, Reply, Request, Role};
 use weir::clock::{Clock, Millis};
@@ -86,6 +87,7 @@ pub(crate) fn caller() -> Caller {
         tenant: "t".into(),
         project: "p".into(),
         memory: Memory { read: true, write: true },
+        deadline: Instant::now() + Duration::from_mins(10),
     }
 }
 
