@@ -1,5 +1,6 @@
 //! What is told at the start: where it listens, what it is made of, and a line to try it with.
 
+use super::parts::NO_LOCAL_MODEL;
 use crate::config::Config;
 use crate::server::{Component, Status};
 use crate::store::embedded::Recovery;
@@ -44,7 +45,7 @@ impl Banner {
             },
             rules: *rules,
             store: format!("{}{}", part(store), recovered(recovery)),
-            curl: curl(&url, !config.server.clients.is_empty()),
+            curl: curl(&url, local, !config.server.clients.is_empty()),
             url,
         }
     }
@@ -87,10 +88,13 @@ fn recovered(recovery: Option<&Recovery>) -> String {
     }
 }
 
-fn curl(url: &str, keys: bool) -> String {
+/// Asks the local model where there is one, since which models a provider has is for the user to know.
+fn curl(url: &str, local: &Component, keys: bool) -> String {
+    let there = !local.degraded && local.name != NO_LOCAL_MODEL;
+    let model = if there { format!("local/{}", local.name) } else { "YOUR_MODEL".to_owned() };
     let key = if keys { " -H 'authorization: Bearer YOUR_KEY'" } else { "" };
     format!(
         "curl -i {url}/v1/chat/completions{key} -H 'content-type: application/json' -d \
-         '{{\"model\":\"default\",\"messages\":[{{\"role\":\"user\",\"content\":\"Why is the sky blue?\"}}]}}'"
+         '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Why is the sky blue?\"}}]}}'"
     )
 }

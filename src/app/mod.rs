@@ -20,7 +20,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// How long the last answers get to be written down.
+const WRITE_DOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,16 +122,39 @@ impl App {
         &self.banner
     }
 
-    /// Serves until `stop` resolves; then lets running requests finish and writes everything down.
+    /// Serves until `stop` resolves; then lets running requests finish and writes everything down. A second
+    /// signal ends that at once.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (cache, clock) = (Arc::clone(&self.server.pipeline.cache), Arc::clone(&self.server.clock));
+        let (stopping, stopped) = oneshot::channel();
+        let stop = async move {
+            stop.await;
+            let _ = stopping.send(());
+        };
+        let again = async move {
+            let _ = stopped.await;
+            stop_signal().await;
+        };
+        let serving = async {
+            tokio::select! {
+                () = server::serve(self.listener, self.server, stop) => {}
+                () = self.kept.sweep(clock.as_ref()) => {}
+            }
+            let written = async {
+                cache.drain().await;
+                self.kept.close().await;
+            };
+            match tokio::time::timeout(WRITE_DOWN_DEADLINE, written).await {
+                Ok(()) => tracing::info!("stopped"),
+                Err(_) => {
+                    tracing::warn!("stopped; the store did not close in time, the next start checks it");
+                }
+            }
+        };
         tokio::select! {
-            () = server::serve(self.listener, self.server, stop) => {}
-            () = self.kept.sweep(clock.as_ref()) => {}
+            () = serving => {}
+            () = again => tracing::warn!("stopped at once: running requests were cut"),
         }
-        cache.drain().await;
-        self.kept.close().await;
-        tracing::info!("stopped");
     }
 }
 
@@ -158,20 +186,24 @@ fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> S
     })
 }
 
-/// Resolves at the first signal to stop.
-pub async fn stop_signal() {
+/// Listens for signals to stop from now on; resolves at the first one. Must be called within a runtime.
+pub fn stop_signal() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let mut signals = {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        (signal(SignalKind::terminate()).ok(), signal(SignalKind::interrupt()).ok())
+    };
+    async move {
+        #[cfg(unix)]
+        if let (Some(terminate), Some(interrupt)) = (&mut signals.0, &mut signals.1) {
             tokio::select! {
                 _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
             }
             return;
         }
+        let _ = tokio::signal::ctrl_c().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// The rule files that were found, for `weir rules`.

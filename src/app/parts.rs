@@ -10,7 +10,7 @@ use crate::intent::{self, RuleSet};
 use crate::models::{self, Manifest};
 use crate::server::Component;
 use crate::store::Store;
-use crate::store::embedded::{Embedded, Recovery};
+use crate::store::embedded::{self, Embedded, Recovery};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
 use crate::telemetry::Prices;
@@ -40,8 +40,9 @@ pub(super) struct Kept {
 
 impl Kept {
     fn in_memory() -> Self {
+        let most = usize::try_from(embedded::Config::default().max_entries).unwrap_or(usize::MAX);
         Self {
-            store: Arc::new(Memory::default()),
+            store: Arc::new(Memory::bounded(most)),
             embedded: None,
             recovery: None,
             place: "memory".to_owned(),
@@ -80,8 +81,8 @@ impl Kept {
         }
     }
 
-    pub(super) async fn close(self) {
-        let Some(embedded) = self.embedded else { return };
+    pub(super) async fn close(&self) {
+        let Some(embedded) = &self.embedded else { return };
         if let Err(error) = embedded.inner().close().await {
             tracing::warn!(%error, "the store was not closed cleanly; the next start will check it");
         }
@@ -133,6 +134,9 @@ pub(super) async fn lane(config: &Config) -> Result<Lane, Error> {
     }
 }
 
+/// What the local model is called where there is none.
+pub(super) const NO_LOCAL_MODEL: &str = "none";
+
 /// The local model, as the chain and `/status` know it.
 #[derive(Clone)]
 pub(super) struct LocalModel {
@@ -145,7 +149,7 @@ pub(super) struct LocalModel {
 impl LocalModel {
     pub(super) fn describe(this: Option<&Self>) -> Component {
         let Some(Self { model, local, .. }) = this else {
-            return Component::idle("none", "off (local.enabled, or not in chain.order)");
+            return Component::idle(NO_LOCAL_MODEL, "off (local.enabled, or not in chain.order)");
         };
         match local.as_ref().map(|local| local.status()) {
             Ok(Status::Ready { .. }) => Component::ready(model),

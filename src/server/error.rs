@@ -57,6 +57,11 @@ impl Shape {
         Self::new(status, "invalid_request_error", code, message)
     }
 
+    /// The stable name that a program can act on.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The JSON that carries it, in a body or in a stream.
     pub(super) fn body(&self) -> Vec<u8> {
         error_body(&self.message, self.kind, self.code, self.param.as_deref()).to_string().into_bytes()

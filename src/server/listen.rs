@@ -1,5 +1,6 @@
 //! Connections: accepted up to a limit, with deadlines, and drained when it is time to stop.
 
+use super::stall::Unstalled;
 use super::{Config, Server, router};
 use axum::Router;
 use hyper::server::conn::http1;
@@ -10,10 +11,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 /// How long to wait before accepting again when the system has run out of something (file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long cut connections get to let go.
+const CUT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// hyper's own least buffer for a request's head.
 const LEAST_HEADER_BYTES: usize = 8192;
@@ -22,9 +27,9 @@ const LEAST_HEADER_BYTES: usize = 8192;
 pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future<Output = ()>) {
     let connections = GracefulShutdown::new();
     let config = server.config.clone();
-    let accepting = accept(&listener, &config, router(server), &connections);
+    let (cut, cutting) = watch::channel(());
     tokio::select! {
-        () = accepting => {}
+        () = accept(&listener, &config, router(server), &connections, &cutting) => {}
         () = stop => {}
     }
     drop(listener);
@@ -32,12 +37,22 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
     if running > 0 {
         tracing::info!(connections = running, "stopping: running requests get to finish");
     }
-    if tokio::time::timeout(config.shutdown_grace, connections.shutdown()).await.is_err() {
-        tracing::warn!("the grace is over: the requests that still ran were cut");
+    if timeout(config.shutdown_grace, connections.shutdown()).await.is_err() {
+        tracing::warn!("the grace is over: the requests that still run are cut");
+        drop(cutting);
+        let _ = cut.send(());
+        // Resolves when the last connection has let go.
+        let _ = timeout(CUT_DEADLINE, cut.closed()).await;
     }
 }
 
-async fn accept(listener: &TcpListener, config: &Config, router: Router, connections: &GracefulShutdown) {
+async fn accept(
+    listener: &TcpListener,
+    config: &Config,
+    router: Router,
+    connections: &GracefulShutdown,
+    cutting: &watch::Receiver<()>,
+) {
     let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let http = http(config);
     loop {
@@ -45,11 +60,16 @@ async fn accept(listener: &TcpListener, config: &Config, router: Router, connect
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                let stream = TokioIo::new(Unstalled::new(prompt(stream), config.body_timeout));
                 let service = TowerToHyperService::new(router.clone());
-                let connection =
-                    connections.watch(http.serve_connection(TokioIo::new(prompt(stream)), service));
+                let connection = connections.watch(http.serve_connection(stream, service));
+                let mut cutting = cutting.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = connection.await {
+                    let ended = tokio::select! {
+                        ended = connection => ended,
+                        _ = cutting.changed() => Ok(()),
+                    };
+                    if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
                     }
                     drop(slot);

@@ -5,6 +5,7 @@ mod auth;
 mod error;
 mod listen;
 mod openai;
+mod stall;
 
 pub use admin::{Component, Status, StatusReport};
 pub use listen::serve;
@@ -34,7 +35,7 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a client may take to send a request's head.
     pub header_timeout: Duration,
-    /// How long a client may take to send a request's body.
+    /// How long a client may take to send a request's body, and how long it may leave an answer unread.
     pub body_timeout: Duration,
     /// How long a request may take in all, its stream included.
     pub request_timeout: Duration,

@@ -31,23 +31,44 @@ const MAX_NAME: usize = 256;
 /// `POST /v1/chat/completions`
 pub(super) async fn chat(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
     let request_id = request_id(&headers);
-    let mut response =
-        answer(&server, &request_id, &headers, body).await.unwrap_or_else(Error::into_response);
+    let deadline = Instant::now() + server.config.request_timeout;
+    let answered = match understand(&server, &request_id, &headers, body, deadline).await {
+        Ok((caller, request)) => answer(&server, caller, request, deadline).await,
+        Err(error) => {
+            // It never reaches the path, so the path cannot tell of it.
+            server.metrics.reject(&request_id, Shape::from(&error).code());
+            Err(error)
+        }
+    };
+    let mut response = answered.unwrap_or_else(Error::into_response);
     set(response.headers_mut(), REQUEST_ID, &request_id);
     response
 }
 
-async fn answer(
+/// Who asks, and what.
+async fn understand(
     server: &Server,
     request_id: &str,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Response, Error> {
-    let deadline = Instant::now() + server.config.request_timeout;
-    let caller = caller(server, request_id, headers)?;
+    deadline: Instant,
+) -> Result<(Caller, Request), Error> {
+    let caller = caller(server, request_id, headers, deadline)?;
     let request = decode_request(&read(server, body).await?).map_err(Error::Wire)?;
+    Ok((caller, request))
+}
+
+async fn answer(
+    server: &Server,
+    caller: Caller,
+    request: Request,
+    deadline: Instant,
+) -> Result<Response, Error> {
     let delivery = request.delivery.clone();
-    let answer = begin(server, caller, request, deadline).await?;
+    let answer = match timeout_at(deadline, server.pipeline.answer(caller, request)).await {
+        Ok(answer) => answer.map_err(Error::Pipeline)?,
+        Err(_) => return Err(Error::Deadline(server.config.request_timeout)),
+    };
     let facts = fact_headers(&answer);
     let mut response = match delivery.stream {
         true => streamed(server, &delivery, answer.chunks, deadline),
@@ -57,31 +78,20 @@ async fn answer(
     Ok(response)
 }
 
-async fn begin(
+fn caller(
     server: &Server,
-    caller: Caller,
-    request: Request,
+    request_id: &str,
+    headers: &HeaderMap,
     deadline: Instant,
-) -> Result<Answer, Error> {
-    match timeout_at(deadline, server.pipeline.answer(caller, request)).await {
-        Ok(answer) => answer.map_err(Error::Pipeline),
-        Err(_) => Err(Error::Deadline(server.config.request_timeout)),
-    }
-}
-
-fn caller(server: &Server, request_id: &str, headers: &HeaderMap) -> Result<Caller, Error> {
+) -> Result<Caller, Error> {
     let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
     let project = match headers.get(PROJECT) {
         None => DEFAULT_PROJECT,
         // A project that cannot be read must not fall into the one of everybody else.
         Some(value) => visible(value).ok_or(Error::BadHeader(PROJECT))?,
     };
-    Ok(Caller {
-        request_id: request_id.to_owned(),
-        tenant,
-        project: project.to_owned(),
-        memory: memory(headers),
-    })
+    let (request_id, project) = (request_id.to_owned(), project.to_owned());
+    Ok(Caller { request_id, tenant, project, memory: memory(headers), deadline })
 }
 
 /// What `Cache-Control` allows: `no-store` is neither answered from memory nor remembered, `no-cache` is

@@ -7,12 +7,15 @@ use futures_util::{StreamExt as _, stream};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What happens at one call.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A complete answer.
     Say(Reply),
+    /// A complete answer of plain text, after a while.
+    SlowlySay(String, Duration),
     /// A failure before the first chunk.
     Fail(Kind),
     /// Nothing, for ever.
@@ -95,8 +98,10 @@ impl Upstream for Scripted {
     async fn open(&self, _: &Request) -> Result<Opened, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let chunks = match self.next_step() {
-            Step::Say(reply) => {
-                stream::iter(unfold(&reply).into_iter().map(|event| Ok(vec![event].into()))).boxed()
+            Step::Say(reply) => said(&reply),
+            Step::SlowlySay(text, wait) => {
+                tokio::time::sleep(wait).await;
+                said(&Reply::text("scripted", text))
             }
             Step::Fail(kind) => return Err(Error::new(kind, &self.name, kind.name())),
             Step::Stall => std::future::pending().await,
@@ -109,6 +114,10 @@ impl Upstream for Scripted {
         let chunks = Live::begin(&self.live).follow(chunks);
         Ok(Opened { by: Arc::clone(&self.name), origin: self.origin, failed: Vec::new(), chunks })
     }
+}
+
+fn said(reply: &Reply) -> Chunks {
+    stream::iter(unfold(reply).into_iter().map(|event| Ok(vec![event].into()))).boxed()
 }
 
 /// Counts an answer as live until it is dropped.

@@ -18,7 +18,7 @@ use weir::upstream::Kind;
 struct Running {
     address: SocketAddr,
     upstream: Arc<Scripted>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: std::cell::Cell<Option<oneshot::Sender<()>>>,
     done: tokio::task::JoinHandle<()>,
 }
 
@@ -49,7 +49,7 @@ async fn start_with(
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let done = tokio::spawn(server::serve(listener, Arc::new(server), async { drop(stopped.await) }));
-    Running { address, upstream, stop: Some(stop), done }
+    Running { address, upstream, stop: std::cell::Cell::new(Some(stop)), done }
 }
 
 fn status() -> Status {
@@ -68,6 +68,10 @@ fn status() -> Status {
 impl Running {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    fn stop_handle(&self) -> oneshot::Sender<()> {
+        self.stop.take().unwrap()
     }
 
     async fn get(&self, path: &str) -> reqwest::Response {
@@ -120,7 +124,7 @@ async fn error(response: reqwest::Response) -> (u16, String) {
     let status = response.status().as_u16();
     let body = json_of(response).await;
     let fields: Vec<&String> = body["error"].as_object().expect("the OpenAI shape").keys().collect();
-    assert_eq!(fields, ["code", "message", "param", "type"]);
+    assert_eq!(fields, ["message", "type", "param", "code"]);
     (status, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
@@ -329,6 +333,45 @@ async fn a_request_that_takes_too_long_is_ended() {
     let text = running.ask(&request).await.text().await.unwrap();
     assert!(text.contains("request_timeout"), "{text}");
     eventually("the upstream call is dropped", || running.upstream.live() == 0).await;
+    let metrics = running.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("status=\"deadline\",method=\"POST\"} 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_client_who_does_not_read_is_let_go() {
+    let huge = Step::say(&"x".repeat(32 << 20));
+    let running = start_with([huge], |config| config.body_timeout = Duration::from_millis(300)).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let mut request = body("q");
+    request["stream"] = json!(true);
+    let request = request.to_string();
+    let head =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", request.len());
+    stream.write_all(format!("{head}{request}").as_bytes()).await.unwrap();
+    eventually("the upstream is asked", || running.upstream.calls() == 1).await;
+    eventually("the answer is dropped", || running.upstream.live() == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_turned_away_at_the_door_is_counted() {
+    let running = start([Step::say("x")]).await;
+    running.ask(&json!({ "messages": [] })).await;
+    let metrics = running.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("status=\"invalid_request\",method=\"POST\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_running_answer_finish() {
+    let mut running = start([Step::SlowlySay("in the end".into(), Duration::from_millis(300))]).await;
+    let question = body("q");
+    let asking = running.ask(&question);
+    let stop = running.stop_handle();
+    let (answer, ()) = tokio::join!(asking, async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stop.send(()).unwrap();
+    });
+    assert_eq!(json_of(answer).await["choices"][0]["message"]["content"], "in the end");
+    tokio::time::timeout(Duration::from_secs(5), &mut running.done).await.expect("it stops").unwrap();
 }
 
 #[tokio::test]
@@ -342,8 +385,9 @@ async fn a_stop_lets_running_streams_finish_up_to_the_grace() {
     let mut response = running.ask(&request).await;
     response.chunk().await.unwrap();
     let begun = std::time::Instant::now();
-    running.stop.take().unwrap().send(()).unwrap();
+    running.stop_handle().send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(5), &mut running.done).await.expect("it stops").unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(300), "the stream had its grace");
+    assert_eq!(running.upstream.live(), 0, "and was cut then");
     assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens");
 }
