@@ -106,12 +106,15 @@ impl Upstream for Chain {
                     return Ok(Opened { failed: attempts, ..opened });
                 }
                 Err(error) => {
+                    // Its words may quote the request, so they are not for everyone's eyes.
+                    tracing::warn!(upstream = %error.upstream, kind = error.kind.name(), status = error.status, "an upstream failed");
+                    tracing::debug!(upstream = %error.upstream, message = %error.message, "what it said");
                     let hopeless = !error.kind.worth_failing_over();
-                    tracing::warn!(upstream = %error.upstream, kind = error.kind.name(), error = %error.message, "an upstream failed");
-                    attempts.push(error);
-                    if hopeless {
-                        break;
+                    // What is too much for the small model may be right for those who failed before it.
+                    if hopeless && upstream.origin(request) == Origin::Provider {
+                        return Err(Error { attempts, ..error });
                     }
+                    attempts.push(error);
                 }
             }
         }
@@ -196,6 +199,18 @@ mod tests {
         );
         assert_eq!(chain.open(&request("m")).await.unwrap_err().kind, Kind::BadRequest);
         assert_eq!(second.calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_at_fault_is_told_as_such_after_a_failover_too() {
+        let limited = || link(Scripted::new("a", [Step::Fail(Kind::RateLimit)]), "*");
+        let overflow = Step::Fail(Kind::ContextOverflow);
+        let chain = Chain::new("chain", vec![limited(), link(Scripted::new("b", [overflow.clone()]), "*")]);
+        let error = chain.open(&request("m")).await.unwrap_err();
+        assert_eq!((error.kind, error.attempts.len()), (Kind::ContextOverflow, 1));
+        // The local model's own limits are not the request's fault.
+        let chain = Chain::new("chain", vec![limited(), link(Scripted::local([overflow]), "*")]);
+        assert_eq!(chain.open(&request("m")).await.unwrap_err().kind, Kind::Exhausted);
     }
 
     #[tokio::test]

@@ -128,9 +128,9 @@ fn encode_if_fits(
     template: &Template,
     tokenizer: &Tokenizer,
 ) -> Result<Option<Vec<u32>>, Fault> {
-    // Megabytes need not be tokenized to know that they are too much.
+    // Each turn takes a token at least, and megabytes need not be tokenized to know that they are too much.
     let bytes: usize = turns.iter().map(|turn| turn.text.len()).sum();
-    if bytes > room.saturating_mul(tokenizer.longest_token()) {
+    if turns.len() > room || bytes > room.saturating_mul(tokenizer.longest_token()) {
         return Ok(None);
     }
     let ids = tokenizer.encode(&template.render(turns)?)?;

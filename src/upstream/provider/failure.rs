@@ -1,6 +1,7 @@
 //! What a provider says when it refuses: its status and body, to a [`Kind`] and a message without secrets.
 
 use super::Kind;
+use crate::secret::Secret;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -9,6 +10,9 @@ use std::time::Duration;
 
 /// The longest error body we read.
 pub(super) const MAX_REPORT_BYTES: usize = 64 << 10;
+
+/// Anything shorter is no secret, and replacing it would only garble the message.
+const SHORTEST_SECRET: usize = 4;
 
 /// The longest message we pass on.
 const MAX_MESSAGE_CHARS: usize = 500;
@@ -48,17 +52,16 @@ impl Report {
 
     /// In words. Only a fault of the request itself is told in the provider's own: those of other kinds
     /// may speak of keys and accounts.
-    pub(super) fn message(&self, secret: Option<&str>) -> String {
+    pub(super) fn message(&self, secrets: &[Secret]) -> String {
         let kind = self.kind();
         let told = matches!(kind, Kind::BadRequest | Kind::ContextOverflow | Kind::ModelNotFound);
         if !told || self.message.is_empty() {
             return format!("answered with status {} ({})", self.status, kind.name());
         }
-        let message: String = self.message.chars().take(MAX_MESSAGE_CHARS).collect();
-        match secret {
-            Some(secret) if secret.len() >= 4 => message.replace(secret, "***"),
-            _ => message,
-        }
+        // Before it is cut: half a key is told too much as well.
+        let known = secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= SHORTEST_SECRET);
+        let message = known.fold(self.message.clone(), |message, secret| message.replace(secret, "***"));
+        message.chars().take(MAX_MESSAGE_CHARS).collect()
     }
 }
 
@@ -111,9 +114,15 @@ mod tests {
     #[test]
     fn messages_never_hold_a_key() {
         let body = br#"{"error":{"message":"the key sk-live-1234 is wrong"}}"#;
-        let secret = Some("sk-live-1234");
-        assert_eq!(Report::read(401, body).message(secret), "answered with status 401 (auth)");
-        assert_eq!(Report::read(400, body).message(secret), "the key *** is wrong");
+        let secrets = [Secret::new("x"), Secret::new("sk-live-1234")];
+        assert_eq!(Report::read(401, body).message(&secrets), "answered with status 401 (auth)");
+        assert_eq!(Report::read(400, body).message(&secrets), "the key *** is wrong");
+        let late =
+            format!(r#"{{"error":{{"message":"{}sk-live-1234"}}}}"#, "-".repeat(MAX_MESSAGE_CHARS - 4));
+        assert!(
+            !Report::read(400, late.as_bytes()).message(&secrets).contains("sk"),
+            "not even a piece of it"
+        );
     }
 
     #[test]

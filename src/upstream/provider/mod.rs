@@ -24,6 +24,10 @@ use tokio::time::timeout;
 /// The longest whole reply we take.
 const MAX_REPLY_BYTES: usize = 64 << 20;
 
+/// How long a reply that comes whole may take. It says nothing until it is complete, so this is no sign of a
+/// provider that hangs; the server's own limit on a request comes on top.
+const WHOLE_REPLY_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// How many idle connections to one provider are kept open.
 const MAX_IDLE_CONNECTIONS: usize = 128;
 
@@ -44,7 +48,7 @@ pub struct Config {
     pub headers: Vec<(String, Secret)>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long the first chunk of a stream may take, or a reply that comes whole.
+    /// How long the first chunk of a stream may take.
     pub first_token_timeout: Duration,
     /// How long an answer may pause between two chunks.
     pub idle_timeout: Duration,
@@ -103,7 +107,8 @@ pub struct Provider {
     name: Arc<str>,
     url: String,
     client: Client,
-    api_key: Option<Secret>,
+    /// What must never be repeated from what it says.
+    secrets: Vec<Secret>,
     first_token_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -111,13 +116,22 @@ pub struct Provider {
 impl Provider {
     /// Sets up the connection pool; nothing is sent yet.
     pub fn new(config: Config) -> Result<Self, SetupError> {
-        let headers = headers(&config)?;
-        let Config { name, base_url, api_key, connect_timeout, first_token_timeout, idle_timeout, .. } =
-            config;
+        let default_headers = default_headers(&config)?;
+        let Config {
+            name,
+            base_url,
+            api_key,
+            headers,
+            connect_timeout,
+            first_token_timeout,
+            idle_timeout,
+            ..
+        } = config;
         // Installing it twice is no fault: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .default_headers(headers)
+        let builder = if is_loopback(&base_url) { Client::builder().no_proxy() } else { Client::builder() };
+        let client = builder
+            .default_headers(default_headers)
             .connect_timeout(connect_timeout)
             .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
             .tcp_nodelay(true)
@@ -126,7 +140,8 @@ impl Provider {
             .build()
             .map_err(|error| SetupError::Client { upstream: name.clone(), reason: error.to_string() })?;
         let url = format!("{}/chat/completions", base_url.trim_end_matches('/'));
-        Ok(Self { name: name.into(), url, client, api_key, first_token_timeout, idle_timeout })
+        let secrets = headers.into_iter().map(|(_, value)| value).chain(api_key).collect();
+        Ok(Self { name: name.into(), url, client, secrets, first_token_timeout, idle_timeout })
     }
 
     fn error(&self, kind: Kind, message: impl Into<String>) -> Error {
@@ -158,8 +173,8 @@ impl Provider {
         let retry_after = failure::retry_after(response.headers());
         let body = read_bounded(response, failure::MAX_REPORT_BYTES).await.unwrap_or_default();
         let report = Report::read(status, &body);
-        let secret = self.api_key.as_ref().map(Secret::expose);
-        Error { status: Some(status), retry_after, ..self.error(report.kind(), report.message(secret)) }
+        let message = report.message(&self.secrets);
+        Error { status: Some(status), retry_after, ..self.error(report.kind(), message) }
     }
 
     async fn open_whole(&self, response: Response) -> Result<Chunks, Error> {
@@ -174,9 +189,10 @@ impl Provider {
 
     /// Reads on until the first chunk is in hand: up to there another upstream may be asked.
     async fn open_stream(&self, response: Response) -> Result<Chunks, Error> {
-        let mut frames = Frames::new(&self.name, self.idle_timeout, response);
+        let mut frames = Frames::new(&self.name, self.first_token_timeout, response);
         match frames.next().await {
             Some(Ok(first)) => {
+                frames.patience = self.idle_timeout;
                 let rest = stream::unfold(frames, async |mut frames| Some((frames.next().await?, frames)));
                 Ok(stream::iter([Ok(first)]).chain(rest).boxed())
             }
@@ -200,7 +216,14 @@ impl Provider {
     }
 }
 
-fn headers(config: &Config) -> Result<HeaderMap, SetupError> {
+/// Whether a URL leads to this machine, where no proxy has a say.
+pub fn is_loopback(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn default_headers(config: &Config) -> Result<HeaderMap, SetupError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let bearer = config.api_key.as_ref().map(|key| Secret::new(format!("Bearer {}", key.expose())));
@@ -226,8 +249,9 @@ impl Upstream for Provider {
     }
 
     async fn open(&self, request: &Request) -> Result<Opened, Error> {
-        let chunks = timeout(self.first_token_timeout, self.answer(request)).await.unwrap_or_else(|_| {
-            let message = format!("nothing came within {} s", self.first_token_timeout.as_secs_f64());
+        let patience = if request.delivery.stream { self.first_token_timeout } else { WHOLE_REPLY_TIMEOUT };
+        let chunks = timeout(patience, self.answer(request)).await.unwrap_or_else(|_| {
+            let message = format!("nothing came within {} s", patience.as_secs_f64());
             Err(self.error(Kind::Timeout, message))
         })?;
         Ok(Opened { by: Arc::clone(&self.name), origin: Origin::Provider, failed: Vec::new(), chunks })
@@ -237,7 +261,8 @@ impl Upstream for Provider {
 /// The frames of a stream, as they arrive.
 struct Frames {
     name: Arc<str>,
-    idle_timeout: Duration,
+    /// How long the next bytes may take.
+    patience: Duration,
     response: Response,
     bytes: sse::Decoder,
     decoder: Decoder,
@@ -246,10 +271,10 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(name: &Arc<str>, idle_timeout: Duration, response: Response) -> Self {
+    fn new(name: &Arc<str>, patience: Duration, response: Response) -> Self {
         Self {
             name: Arc::clone(name),
-            idle_timeout,
+            patience,
             response,
             bytes: sse::Decoder::default(),
             decoder: Decoder::default(),
@@ -266,7 +291,7 @@ impl Frames {
     }
 
     async fn read(&mut self) {
-        match timeout(self.idle_timeout, self.response.chunk()).await {
+        match timeout(self.patience, self.response.chunk()).await {
             Ok(Ok(Some(bytes))) => match self.bytes.push(&bytes) {
                 Ok(payloads) => payloads.into_iter().for_each(|payload| self.take(payload)),
                 Err(error) => self.fail(Kind::BadResponse, &error.to_string()),
