@@ -5,10 +5,16 @@ use crate::wire::Error;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+/// The longest name of a model. It is repeated in logs and errors.
+const MAX_MODEL_BYTES: usize = 256;
+
 /// Understands a request's body.
 pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
     let mut fields = Fields::parse(body)?;
     let model: String = fields.required("model")?;
+    if model.len() > MAX_MODEL_BYTES {
+        return Err(Error::at("model", format!("`model` is longer than {MAX_MODEL_BYTES} bytes")));
+    }
     let messages: Vec<Value> = fields.required("messages")?;
     if messages.is_empty() {
         return Err(Error::at("messages", "messages must hold at least one message"));
@@ -272,6 +278,7 @@ mod tests {
             (r"[1]", None),
             (r#"{"model":"m","#, None),
             (r#"{"messages":[]}"#, Some("model")),
+            (&format!(r#"{{"model":"{}"}}"#, "m".repeat(257)), Some("model")),
             (r#"{"model":"m","messages":[]}"#, Some("messages")),
             (r#"{"model":"m","messages":["s3cret"]}"#, Some("messages[0]")),
             (r#"{"model":"m","messages":[{"role":"s3cret","content":""}]}"#, Some("messages[0].role")),
