@@ -45,7 +45,9 @@ pub struct Counters {
 pub struct Guarded<S> {
     inner: S,
     deadline: Duration,
-    breaker: Mutex<Breaker>,
+    /// A search that fills a large index may be slow while all else is well, so each kind has its own.
+    searches: Mutex<Breaker>,
+    keyed: Mutex<Breaker>,
     tally: Tally,
 }
 
@@ -61,7 +63,8 @@ impl<S> Guarded<S> {
     /// Puts a guard around `inner`.
     pub fn new(inner: S, config: Config) -> Self {
         let Config { deadline, failures, pause } = config;
-        Self { inner, deadline, breaker: Mutex::new(Breaker::new(failures, pause)), tally: Tally::default() }
+        let breaker = || Mutex::new(Breaker::new(failures, pause));
+        Self { inner, deadline, searches: breaker(), keyed: breaker(), tally: Tally::default() }
     }
 
     /// The store within, for what only it can do. Such calls are not guarded.
@@ -80,8 +83,12 @@ impl<S> Guarded<S> {
         }
     }
 
-    async fn guard<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        if !self.breaker().admits(Instant::now()) {
+    async fn guard<T>(
+        &self,
+        breaker: &Mutex<Breaker>,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if !lock(breaker).admits(Instant::now()) {
             count(&self.tally.rejected);
             return Err(Error::Open);
         }
@@ -91,17 +98,17 @@ impl<S> Guarded<S> {
             Err(Error::Deadline(self.deadline))
         });
         if result.is_ok() {
-            self.breaker().succeeded();
+            lock(breaker).succeeded();
         } else {
             count(&self.tally.failures);
-            self.breaker().failed(Instant::now());
+            lock(breaker).failed(Instant::now());
         }
         result
     }
+}
 
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(counter: &AtomicU64) {
@@ -111,23 +118,23 @@ fn count(counter: &AtomicU64) {
 #[async_trait]
 impl<S: Store> Store for Guarded<S> {
     async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
-        self.guard(self.inner.nearest(scope, query, k)).await
+        self.guard(&self.searches, self.inner.nearest(scope, query, k)).await
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
-        self.guard(self.inner.load(scope, id)).await
+        self.guard(&self.keyed, self.inner.load(scope, id)).await
     }
 
     async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error> {
-        self.guard(self.inner.put(scope, entry)).await
+        self.guard(&self.keyed, self.inner.put(scope, entry)).await
     }
 
     async fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
-        self.guard(self.inner.remove(scope, id)).await
+        self.guard(&self.keyed, self.inner.remove(scope, id)).await
     }
 
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
-        self.guard(self.inner.clear(scope)).await
+        self.guard(&self.keyed, self.inner.clear(scope)).await
     }
 }
 

@@ -73,7 +73,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { graph_from: 8192, patience: Duration::from_secs(30) }
+        Self { graph_from: 8192, patience: Duration::from_mins(2) }
     }
 }
 

@@ -30,7 +30,7 @@ const PAGE_CACHE_BYTES: u64 = 64 << 20;
 
 /// How long to wait for another process that holds the folder. sled lets go of its lock a little after it has
 /// been dropped.
-const RELEASE: Duration = Duration::from_secs(1);
+const RELEASE: Duration = Duration::from_secs(3);
 
 /// sled's own folders within ours are `sled-0`, `sled-1`, …
 const FOLDER: &str = "sled-";
@@ -281,7 +281,7 @@ mod tests {
     use std::sync::mpsc::SyncSender;
 
     /// Long enough for a machine that is busy with other tests.
-    const PATIENCE: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(2);
 
     /// Waits for what `work` does on another thread.
     fn waited(
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn slow_progress_is_waited_for() {
         let said = waited(PATIENCE, |done, progress| {
-            for _ in 0..8 {
+            for _ in 0..6 {
                 pause(PATIENCE / 4);
                 progress.fetch_add(1, Ordering::Relaxed);
             }
