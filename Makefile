@@ -16,8 +16,8 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Fetch the models, build, and start the sidecar on 127.0.0.1:4100
-	./target/release/weir models fetch
-	./target/release/weir serve
+	./target/release/weir --models-dir models models fetch
+	./target/release/weir --models-dir models serve
 
 build: ## Build the release binary, target/release/weir
 	$(CARGO) build --release --locked
@@ -36,7 +36,7 @@ bench: build models ## Measure the built sidecar (minutes, on a quiet machine); 
 	$(CARGO) bench --locked --bench spine -- --date "$$(date +%F)"
 
 models: ## Fetch and verify the model files
-	$(WEIR_DEV) models fetch
+	$(WEIR_DEV) --models-dir models models fetch
 
 doc: ## Build the documentation of the code; every warning is an error
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

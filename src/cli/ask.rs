@@ -3,6 +3,7 @@
 use super::output;
 use crate::chat::{Event, Message, Request, Role};
 use crate::config::{Config, Environment};
+use crate::upstream::provider::is_loopback;
 use crate::wire::openai_chat::{Decoder, encode_request};
 use crate::wire::sse;
 use reqwest::header::HeaderMap;
@@ -24,8 +25,8 @@ pub(super) struct Args {
     /// The project context
     #[arg(long, default_value = "default")]
     project: String,
-    /// The model
-    #[arg(long, default_value = "default")]
+    /// The model; a provider's, or the one in the sidecar itself
+    #[arg(long, default_value = "local/smollm2-135m-instruct")]
     model: String,
     /// Do not answer from memory
     #[arg(long)]
@@ -67,7 +68,8 @@ async fn send(args: &Args, url: &str, key: Option<&str>) -> Result<Response, Box
     };
     request.delivery.stream = true;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder().read_timeout(IDLE_TIMEOUT).tcp_nodelay(true).build()?;
+    let builder = if is_loopback(url) { Client::builder().no_proxy() } else { Client::builder() };
+    let client = builder.read_timeout(IDLE_TIMEOUT).tcp_nodelay(true).build()?;
     let mut post = client
         .post(format!("{}/v1/chat/completions", url.trim_end_matches('/')))
         .header("content-type", "application/json")

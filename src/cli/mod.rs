@@ -92,15 +92,21 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
     let load = || Config::load(overrides, &environment);
     match command {
         Command::Serve => {
-            let config = load()?;
-            threads::settle(&environment)?;
-            serve::run(config)
+            // Before the configuration is read: a pipe can be read only once.
+            if let Err(error) = threads::settle(&environment) {
+                output::note(format!("note: the tensors get a thread for every core: {error}"));
+            }
+            serve::run(load()?)
         }
         Command::Ask(args) => {
             runtime()?.block_on(ask::run(args, &environment, || load().map_err(Into::into)))
         }
         Command::Models(args) => {
-            let folder = load()?.models_dir;
+            // Named on the command line, the folder is all that is needed of the configuration.
+            let folder = match &overrides.models_dir {
+                Some(folder) => folder.clone(),
+                None => load()?.models_dir,
+            };
             Ok(runtime()?.block_on(models::run(args, &folder))?)
         }
         Command::Config(args) => {

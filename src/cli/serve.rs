@@ -13,13 +13,17 @@ pub(super) fn run(config: Config) -> Outcome {
         for note in &config.notes {
             tracing::warn!("{note}");
         }
+        // Before anyone is told that it runs: whoever stops it then expects an orderly end.
+        let stop = stop_signal();
         let app = App::start(config).await?;
         if json {
             app.banner().log();
+            // Whoever sees it answer also finds this line.
+            log.flush();
         } else {
             output::note(app.banner().to_string());
         }
-        app.run(stop_signal()).await;
+        app.run(stop).await;
         Ok(())
     });
     // A model thread in the middle of a token must not hold up the exit.

@@ -233,7 +233,7 @@ impl Checker<'_> {
             model: self.filled(raw.model.as_ref()).unwrap_or(model),
             config: crate::upstream::local::Config {
                 queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
-                context: self.whole(raw.context.as_ref(), 64..=1_048_576, default.context),
+                context: self.whole(raw.context.as_ref(), 64..=4096, default.context),
                 max_tokens: self.whole(raw.max_tokens.as_ref(), 1..=1_048_576, default.max_tokens),
                 file: default.file,
             },

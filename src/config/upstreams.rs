@@ -196,12 +196,11 @@ impl Upstreams<'_, '_> {
     }
 
     /// As the file lists them, and the local model last where it is not among them.
+    /// As written, and at last the local model: it serves every model, so nobody behind it would be asked.
     fn order_as_written(&self) -> Vec<String> {
-        let mut order = self.names.clone();
-        if !self.renamed {
-            order.extend(name_of(self.local.as_ref()));
-        }
-        order
+        let local = name_of(self.local.as_ref());
+        let providers = self.names.iter().filter(|name| Some(*name) != local.as_ref());
+        providers.cloned().chain(local.clone()).collect()
     }
 
     fn order(&mut self, typed: &Found<Texts>) -> Vec<String> {

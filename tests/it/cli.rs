@@ -140,7 +140,8 @@ fn help_of_ask() {
           --url <URL>          The sidecar's address [default: WEIR_URL, or where the configuration says
                                it listens]
           --project <PROJECT>  The project context [default: default]
-          --model <MODEL>      The model [default: default]
+          --model <MODEL>      The model; a provider's, or the one in the sidecar itself [default:
+                               local/smollm2-135m-instruct]
           --fresh              Do not answer from memory
       -h, --help               Print help
 
@@ -348,7 +349,7 @@ fn neither_words_nor_keys_reach_the_log_the_metrics_or_an_error() {
          api_key = 'upstream-s3cret'\nheaders = { 'x-more' = 'header-s3cret' }\n",
     );
     let asked = weir(folder.path())
-        .args(["ask", "what is the pr1vate word?", "--url", &sidecar.url])
+        .args(["ask", "what is the pr1vate word?", "--model", "m", "--url", &sidecar.url])
         .env("WEIR_API_KEY", "client-s3cret")
         .output()
         .unwrap();

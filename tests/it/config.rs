@@ -684,8 +684,8 @@ name = 'a'
 kind = 'openai'
 ";
         assert_snapshot!(chain(&Bench::with_file(text)), @"
-        small
         a https://api.openai.com/v1 (no key) *
+        small
         ");
         assert_snapshot!(chain(&Bench::with_file(&format!("{text}\n[chain]\norder = ['a', 'local']\n"))), @"
         a https://api.openai.com/v1 (no key) *

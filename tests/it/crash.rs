@@ -210,6 +210,9 @@ impl Sidecar {
         // Free now; when something else takes it first, the next attempt asks for another.
         let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .env_clear()
+            .env("HOME", folder)
+            .current_dir(folder)
             .args(["serve", "--listen", &address.to_string(), "--config"])
             .arg(&config)
             .arg("--data-dir")
@@ -270,6 +273,8 @@ models = ["*"]
 order = ["primary"]
 [cache]
 semantic = "off"
+[store]
+deadline_ms = 10000
 "#
     )
 }

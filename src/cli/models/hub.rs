@@ -3,6 +3,7 @@
 
 use super::landing::{self, Landing, bar};
 use super::say;
+use crate::upstream::provider::is_loopback;
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_RANGE, RANGE};
@@ -75,7 +76,9 @@ impl Hub {
     pub(super) fn new(base: &str) -> Result<Self, Error> {
         // Fails only where it has been done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+        let client = builder
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .timeout(WHOLE)
