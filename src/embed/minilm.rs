@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 const MAX_PIECES: usize = 256;
 
 /// How much of a text is cut into word pieces at all. Ordinary text fills [`MAX_PIECES`] many times over
-/// within it; what goes beyond is cut off and counts as truncated, so a huge text costs no more than a long one.
+/// within it; what goes beyond is cut off and counts as not read, so a huge text costs no more than a long one.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// What a tokenizer of this family writes for characters it does not know.
