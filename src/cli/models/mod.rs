@@ -8,10 +8,10 @@ mod wheel;
 
 pub use fetch::{FetchArgs, SourceKind, Unfetched, fetch};
 
+use super::output;
 use crate::models::{Fault, Manifest, Model, verify};
 use indicatif::DecimalBytes;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What `weir models` is asked to do.
@@ -150,9 +150,9 @@ fn list_faults(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// One line for the user. A reader that has gone away (`| head`) is no reason to stop.
+/// One line for the user.
 fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    output::line(line.to_string());
 }
 
 #[cfg(test)]
