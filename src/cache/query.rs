@@ -1,7 +1,7 @@
 //! What is asked: the scope that must match exactly, and the text that may be put in other words.
 
 use super::Miss;
-use crate::chat::{Delivery, Message, Part, Request};
+use crate::chat::{Delivery, Message, Part, Received, Request, Sampling};
 use crate::store::{EntryId, Scope};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -46,10 +46,13 @@ impl Query {
             messages,
             tools,
             tool_choice,
+            parallel_tools,
             response_format,
+            thinking,
             sampling,
             delivery: Delivery { stream: _, options: _ },
             extra,
+            received: Received { protocol, body: _, headers },
         } = request;
         if !tools.is_empty() || has_legacy_functions(extra) {
             return Err(Miss::Tools);
@@ -60,16 +63,27 @@ impl Query {
             return Err(Miss::NoQuestion);
         }
         let Asker { tenant, project, encoder, origin } = asker;
+        let extra = without_ignored(extra);
+        // The same field may mean something else in another protocol.
+        let dialect = (!extra.is_empty()).then_some(protocol);
+        let limit =
+            Sampling { max_tokens: sampling.answer_limit(), max_completion_tokens: None, ..sampling.clone() };
         let everything_else = json!({
             "tenant": tenant, "project": project, "encoder": encoder, "origin": origin, "model": model,
             "earlier": messages[..messages.len() - 1], "question": without_words(question),
-            "tool_choice": tool_choice, "response_format": response_format, "sampling": sampling,
-            "extra": without_ignored(extra),
+            "tool_choice": tool_choice, "parallel_tools": parallel_tools, "response_format": response_format,
+            "thinking": thinking, "sampling": limit, "extra": extra, "dialect": dialect,
+            "headers": betas(headers),
         });
         let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
         Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1) })
     }
+}
+
+/// The headers that change what a provider answers.
+fn betas(headers: &[(String, String)]) -> Vec<&(String, String)> {
+    headers.iter().filter(|(name, _)| name.ends_with("-beta")).collect()
 }
 
 fn has_legacy_functions(extra: &Map<String, Value>) -> bool {
@@ -166,7 +180,7 @@ mod tests {
             ("/temperature", json!(0.1)),
             ("/seed", json!(2)),
             ("/max_tokens", json!(10)),
-            ("/max_completion_tokens", json!(9)),
+            ("/max_completion_tokens", json!(8)),
             ("/top_p", json!(0.5)),
             ("/stop", json!("x")),
             ("/n", json!(2)),

@@ -2,7 +2,7 @@
 //! for the disk.
 
 use super::Query;
-use crate::chat::{Choice, Finish, Reply};
+use crate::chat::{Block, Choice, Finish, Reply};
 use crate::store::{Entry, EntryId, Error, Scope, Store};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -52,12 +52,15 @@ pub(super) fn worth_keeping(reply: &Reply, wanted: u32) -> Result<(), NotKept> {
         _ => {}
     }
     reply.choices.iter().try_for_each(|choice| {
-        let Choice { text, reasoning: _, refusal, tool_calls, finish } = choice;
+        let Choice { blocks, logprobs: _, finish } = choice;
         match finish {
-            _ if !tool_calls.is_empty() => Err(NotKept::CallsTools),
-            _ if !refusal.is_empty() => Err(NotKept::Refused),
-            Some(Finish::Stop) if text.trim().is_empty() => Err(NotKept::Empty),
-            Some(Finish::Stop) => Ok(()),
+            _ if blocks.iter().any(|block| matches!(block, Block::ToolCall(_))) => Err(NotKept::CallsTools),
+            _ if blocks.iter().any(|block| matches!(block, Block::Refusal(_))) => Err(NotKept::Refused),
+            Some(Finish::Refusal) => Err(NotKept::Refused),
+            Some(Finish::Stop | Finish::StopSequence(_)) if choice.said().trim().is_empty() => {
+                Err(NotKept::Empty)
+            }
+            Some(Finish::Stop | Finish::StopSequence(_)) => Ok(()),
             _ => Err(NotKept::Unfinished),
         }
     })
@@ -159,12 +162,16 @@ mod tests {
         let cases = [
             (reply(|_| {}), Ok(())),
             (Reply::default(), Err(NotKept::Empty)),
-            (reply(|choice| choice.text = " \n".into()), Err(NotKept::Empty)),
+            (reply(|choice| choice.blocks = vec![Block::text(" \n")]), Err(NotKept::Empty)),
             (reply(|choice| choice.finish = None), Err(NotKept::Unfinished)),
             (reply(|choice| choice.finish = Some(Finish::Length)), Err(NotKept::Unfinished)),
             (reply(|choice| choice.finish = Some(Finish::ContentFilter)), Err(NotKept::Unfinished)),
-            (reply(|choice| choice.refusal = "no".into()), Err(NotKept::Refused)),
-            (reply(|choice| choice.tool_calls.push(ToolCall::default())), Err(NotKept::CallsTools)),
+            (reply(|choice| choice.blocks.push(Block::Refusal("no".into()))), Err(NotKept::Refused)),
+            (reply(|choice| choice.finish = Some(Finish::Refusal)), Err(NotKept::Refused)),
+            (
+                reply(|choice| choice.blocks.push(Block::ToolCall(ToolCall::default()))),
+                Err(NotKept::CallsTools),
+            ),
         ];
         for (reply, verdict) in cases {
             assert_eq!(worth_keeping(&reply, 1), verdict, "{reply:?}");

@@ -1,309 +1,140 @@
 //! The words everything else is said in: a [`Request`], its [`Message`]s, and the [`Event`]s of a reply.
 //!
 //! Every client protocol decodes into these types and every provider encodes from them, so `N` protocols
-//! need `N` codecs. Nothing is lost on the way: `extra` keeps the fields no codec knows, and a [`Chunk`]
-//! carries a frame's verbatim bytes beside its meaning.
+//! need `N` codecs. Nothing is lost on the way: a request keeps the [`Received`] bytes it came in, `extra`
+//! keeps the fields no codec knows, and a [`Chunk`] carries a frame's verbatim bytes beside its meaning.
 
+mod event;
 mod reply;
+mod request;
 
-pub use reply::{Choice, Folder, Incomplete, Reply, fold, unfold};
+pub use event::{Chunk, Event, Finish, Form, Raw, Usage};
+pub use reply::{Block, Choice, Folder, Incomplete, Reply, fold, unfold};
+pub use request::{
+    Delivery, Media, MediaSource, Message, Part, Received, Request, ResponseFormat, Role, Sampling, Thinking,
+    Tool, ToolCall, ToolChoice,
+};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The wire protocols we speak. `wire` holds one codec for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// OpenAI chat completions, and whoever copies them.
+    #[default]
+    #[serde(rename = "openai_chat")]
     OpenAiChat,
+    /// OpenAI's older completions: a prompt without roles.
+    #[serde(rename = "openai_completions")]
+    OpenAiCompletions,
+    /// OpenAI responses.
+    #[serde(rename = "openai_responses")]
+    OpenAiResponses,
+    /// Anthropic messages.
+    Anthropic,
+    /// Gemini's `generateContent`.
+    Gemini,
+    /// Ollama's `/api/chat`.
+    OllamaChat,
+    /// Ollama's `/api/generate`.
+    OllamaGenerate,
 }
 
-/// One question to a model, whatever protocol it came in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Request {
-    /// The model the client asked for, as written.
-    pub model: String,
-    /// The conversation, oldest first.
-    pub messages: Vec<Message>,
-    /// Tool definitions, as given.
-    pub tools: Vec<Value>,
-    /// Which tool must or may be called.
-    pub tool_choice: Option<Value>,
-    /// JSON mode or a JSON schema.
-    pub response_format: Option<Value>,
-    /// How the answer is drawn.
-    pub sampling: Sampling,
-    /// How the client wants the answer handed over. Never part of what is asked.
-    pub delivery: Delivery,
-    /// Fields that no codec knows, kept so that they reach a provider of the same protocol.
-    pub extra: Map<String, Value>,
-}
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::OpenAiChat,
+        Self::OpenAiCompletions,
+        Self::OpenAiResponses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::OllamaChat,
+        Self::OllamaGenerate,
+    ];
 
-impl Request {
-    /// The last message, where a user speaks in it: what the request is about.
-    pub fn question(&self) -> Option<&Message> {
-        self.messages.last().filter(|message| message.role == Role::User)
-    }
-}
-
-/// How an answer is drawn.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Sampling {
-    /// Zero is deterministic.
-    pub temperature: Option<f64>,
-    /// Nucleus sampling.
-    pub top_p: Option<f64>,
-    /// The older name of the limit on the answer's length.
-    pub max_tokens: Option<u32>,
-    /// The newer name; some models take only one of the two, so both are kept.
-    pub max_completion_tokens: Option<u32>,
-    /// Asks for a repeatable answer.
-    pub seed: Option<i64>,
-    /// Ends the answer where one of these would be written.
-    pub stop: Vec<String>,
-    /// How many answers.
-    pub n: Option<u32>,
-}
-
-impl Sampling {
-    /// The limit on the answer's length, whichever name it came under.
-    pub fn answer_limit(&self) -> Option<u32> {
-        self.max_completion_tokens.or(self.max_tokens)
-    }
-}
-
-/// How the client wants the answer handed over.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Delivery {
-    /// As a stream of events, or whole.
-    pub stream: bool,
-    /// What it says about the stream, as given.
-    pub options: Map<String, Value>,
-}
-
-impl Delivery {
-    /// Whether the stream ends with an event that counts tokens.
-    pub fn include_usage(&self) -> bool {
-        self.options.get("include_usage").and_then(Value::as_bool).unwrap_or(false)
-    }
-}
-
-/// Who says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Instructions to the model.
-    System,
-    /// Instructions to the model, in newer protocols.
-    Developer,
-    /// The person or program that asks.
-    User,
-    /// The model.
-    Assistant,
-    /// The result of a tool call.
-    Tool,
-}
-
-/// One turn of the conversation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Message {
-    /// Who says it.
-    pub role: Role,
-    /// What is said. Empty where only tools are called.
-    pub parts: Vec<Part>,
-    /// The tools an assistant wants called.
-    pub tool_calls: Vec<ToolCall>,
-    /// The call that a tool message answers.
-    pub tool_call_id: Option<String>,
-    /// Fields that no codec knows.
-    pub extra: Map<String, Value>,
-}
-
-impl Message {
-    /// A message of plain text.
-    pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { parts: vec![Part::text(text)], ..Self::empty(role) }
-    }
-
-    /// A message that says nothing yet.
-    pub fn empty(role: Role) -> Self {
-        Self { role, parts: Vec::new(), tool_calls: Vec::new(), tool_call_id: None, extra: Map::new() }
-    }
-
-    /// Its text parts, one line after the other.
-    pub fn plain_text(&self) -> String {
-        let texts: Vec<&str> = self.parts.iter().filter_map(Part::as_text).collect();
-        texts.join("\n")
-    }
-}
-
-/// A piece of a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Words.
-    Text {
-        /// The words.
-        text: String,
-        /// Fields beside them that no codec knows.
-        extra: Map<String, Value>,
-    },
-    /// Anything else (an image, a file, audio), as it came.
-    Opaque(Value),
-}
-
-impl Part {
-    /// A part of plain words.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), extra: Map::new() }
-    }
-
-    /// The words, where it has any.
-    pub fn as_text(&self) -> Option<&str> {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Text { text, .. } => Some(text),
-            Self::Opaque(_) => None,
+            Self::OpenAiChat => "openai_chat",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::OpenAiResponses => "openai_responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OllamaChat => "ollama_chat",
+            Self::OllamaGenerate => "ollama_generate",
         }
     }
 }
 
-/// A tool the model wants called.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// What the result will refer to.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// Its arguments: JSON text, as the model wrote it.
-    pub arguments: String,
+/// What a provider seals its model's thinking with, to be shown to it again in the next turn. It means
+/// something to its maker only, so it remembers who that is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Signature {
+    /// Whose it is.
+    pub by: Protocol,
+    /// The seal, byte for byte.
+    pub data: String,
 }
 
-/// Something that happens while a reply is made. A stream is these in order; a whole reply is their [`fold`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The reply begins.
-    Start {
-        /// The provider's id of this reply.
-        id: String,
-        /// The model that answers.
-        model: String,
-        /// Unix seconds.
-        created: u64,
-    },
-    /// More of a choice's text.
-    Text {
-        /// Which of the `n` answers.
-        choice: u32,
-        /// What is added.
-        text: String,
-    },
-    /// More of the model's thinking.
-    Reasoning {
-        /// Which of the `n` answers.
-        choice: u32,
-        /// What is added.
-        text: String,
-    },
-    /// More of a refusal.
-    Refusal {
-        /// Which of the `n` answers.
-        choice: u32,
-        /// What is added.
-        text: String,
-    },
-    /// A tool call, or more of its arguments.
-    ToolCall {
-        /// Which of the `n` answers.
-        choice: u32,
-        /// Which of that answer's calls.
-        index: u32,
-        /// Given with the first fragment.
-        id: Option<String>,
-        /// Given with the first fragment.
-        name: Option<String>,
-        /// What is added to the arguments.
-        arguments: String,
-    },
-    /// Something that these types have no word for. It is passed on verbatim where the protocol is the
-    /// same on both sides, and a reply that holds it is never remembered.
-    Opaque {
-        /// The field it came in.
-        field: String,
-    },
-    /// A choice is complete.
-    Finish {
-        /// Which of the `n` answers.
-        choice: u32,
-        /// Why it ends.
-        reason: Finish,
-    },
-    /// What the reply cost.
-    Usage(Usage),
-    /// The reply is complete. Without it a stream was cut.
-    End,
-}
+/// Stands before a signature that is carried in a protocol which is not its maker's.
+const FOREIGN: &str = "weir:";
 
-/// Why an answer ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model was done, or a stop sequence was met.
-    Stop,
-    /// The limit on its length was met.
-    Length,
-    /// It waits for tools.
-    ToolCalls,
-    /// It was withheld.
-    ContentFilter,
-    /// A reason of the provider's own.
-    Other(String),
-}
+impl Signature {
+    /// The signature as a client of `protocol` is shown it: a foreign one says whose it is, so that it finds
+    /// its way back to its maker.
+    pub fn tagged(&self, protocol: Protocol) -> String {
+        match self.by == protocol {
+            true => self.data.clone(),
+            false => format!("{FOREIGN}{}:{}", self.by.name(), self.data),
+        }
+    }
 
-/// Tokens counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens read.
-    pub input: u64,
-    /// Tokens written.
-    pub output: u64,
-    /// Of the tokens read, those the provider had cached.
-    pub cached_input: u64,
-    /// Of the tokens written, those spent thinking.
-    pub reasoning: u64,
-}
-
-/// What one read from an upstream brought: its meaning and, where it came over a wire, its verbatim bytes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Chunk {
-    /// The bytes as the provider sent them.
-    pub raw: Option<Raw>,
-    /// What they mean.
-    pub events: Vec<Event>,
-}
-
-impl From<Vec<Event>> for Chunk {
-    fn from(events: Vec<Event>) -> Self {
-        Self { raw: None, events }
+    /// Undoes [`Self::tagged`].
+    pub fn from_tagged(protocol: Protocol, tagged: &str) -> Self {
+        let foreign = tagged.strip_prefix(FOREIGN).and_then(|rest| rest.split_once(':'));
+        let maker = foreign.and_then(|(name, data)| {
+            Some((Protocol::ALL.into_iter().find(|protocol| protocol.name() == name)?, data))
+        });
+        let (by, data) = maker.unwrap_or((protocol, tagged));
+        Self { by, data: data.to_owned() }
     }
 }
 
-/// Verbatim bytes. A face of the same protocol and form forwards them untouched.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Raw {
-    /// The protocol they are written in.
-    pub protocol: Protocol,
-    /// What they are.
-    pub form: Form,
-    /// The bytes: of a frame its payload, of a whole reply its body.
-    pub bytes: Bytes,
+/// Where something that is said comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Citation {
+    /// Where the source is found.
+    pub url: Option<String>,
+    /// What it is called.
+    pub title: Option<String>,
+    /// The words of it.
+    pub quote: Option<String>,
+    /// Whose form `raw` has.
+    pub by: Protocol,
+    /// As it came.
+    pub raw: Value,
 }
 
-/// What verbatim bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One event of a stream.
-    Frame,
-    /// A whole reply.
-    Whole,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_signature_finds_its_way_back() {
+        let signature = Signature { by: Protocol::Gemini, data: "a:b==".into() };
+        assert_eq!(signature.tagged(Protocol::Gemini), "a:b==");
+        let tagged = signature.tagged(Protocol::Anthropic);
+        assert_eq!(tagged, "weir:gemini:a:b==");
+        assert_eq!(Signature::from_tagged(Protocol::Anthropic, &tagged), signature);
+        assert_eq!(Signature::from_tagged(Protocol::Anthropic, "weir:x").by, Protocol::Anthropic);
+    }
+
+    #[test]
+    fn a_protocol_is_called_the_same_everywhere() {
+        for protocol in Protocol::ALL {
+            assert_eq!(serde_json::to_value(protocol).unwrap(), protocol.name());
+        }
+    }
 }

@@ -74,7 +74,7 @@ async fn send(args: &Args, url: &str, key: Option<&str>) -> Result<Response, Box
         .post(format!("{}/v1/chat/completions", url.trim_end_matches('/')))
         .header("content-type", "application/json")
         .header("x-weir-project", &args.project)
-        .body(encode_request(&request));
+        .body(serde_json::to_vec(&encode_request(&request, &mut Vec::new())?)?);
     if let Some(key) = key {
         post = post.bearer_auth(key);
     }
@@ -101,8 +101,8 @@ async fn print_answer(mut response: Response) -> Result<(), Box<dyn Error>> {
     while let Some(piece) =
         response.chunk().await.map_err(|error| Fault::Cut(error.without_url().to_string()))?
     {
-        for payload in bytes.push(&piece)? {
-            let events = decoder.frame(&payload).map_err(|_| Fault::Cut(error_in(&payload)))?;
+        for sse::Event { data, .. } in bytes.push(&piece)? {
+            let events = decoder.frame(&data).map_err(|_| Fault::Cut(error_in(&data)))?;
             events.iter().for_each(print_event);
         }
     }

@@ -2,7 +2,7 @@
 //! run against a store that is set up elsewhere (a server over the network, say). It panics on a violation.
 
 use super::{Entry, EntryId, Error, Match, Scope, Store};
-use crate::chat::{Choice, Finish, Reply, ToolCall, Usage};
+use crate::chat::{Block, Choice, Citation, Finish, Protocol, Reply, Signature, ToolCall, Usage};
 use crate::clock::Millis;
 use crate::vector::UnitVector;
 
@@ -24,14 +24,36 @@ pub async fn suite(store: &dyn Store) {
 
 /// An entry with every field set, and a reply with every field set.
 pub fn full_entry() -> Entry {
-    let call =
-        ToolCall { id: "call_1".into(), name: "weather".into(), arguments: r#"{"city":"Zürich"}"#.into() };
-    let usage = Usage { input: 12, output: 345, cached_input: 6, reasoning: 78 };
+    let seal = |by| Signature { by, data: "c2VhbA==".into() };
+    let call = ToolCall {
+        id: "call_1".into(),
+        name: "weather".into(),
+        arguments: r#"{"city":"Zürich"}"#.into(),
+        signature: Some(seal(Protocol::Gemini)),
+        ..ToolCall::default()
+    };
+    let citation = Citation {
+        url: Some("https://example.com".into()),
+        title: None,
+        quote: Some("“so”".into()),
+        by: Protocol::Anthropic,
+        raw: serde_json::json!({ "deep": [1, 2.5, null] }),
+    };
+    let usage = Usage { input: 12, output: 345, cached_input: 6, cache_write: 7, reasoning: 78 };
     let choice = |finish| Choice {
-        text: "Grüße, 世界 👋🏽\n\u{0}\"quoted\"".into(),
-        reasoning: "hm".into(),
-        refusal: "no".into(),
-        tool_calls: vec![call.clone(), ToolCall::default()],
+        blocks: vec![
+            Block::Reasoning { text: "hm".into(), signature: Some(seal(Protocol::Anthropic)) },
+            Block::Redacted(seal(Protocol::Anthropic)),
+            Block::Text {
+                text: "Grüße, 世界 👋🏽\n\u{0}\"quoted\"".into(),
+                citations: vec![citation.clone()],
+                signature: Some(seal(Protocol::Gemini)),
+            },
+            Block::Refusal("no".into()),
+            Block::ToolCall(call.clone()),
+            Block::ToolCall(ToolCall::default()),
+        ],
+        logprobs: vec![serde_json::json!({ "token": "a", "logprob": -0.25 })],
         finish,
     };
     let finishes = [
@@ -39,6 +61,8 @@ pub fn full_entry() -> Entry {
         Some(Finish::Length),
         Some(Finish::ToolCalls),
         Some(Finish::ContentFilter),
+        Some(Finish::StopSequence("ZZZ".into())),
+        Some(Finish::Refusal),
         Some(Finish::Other("weary".into())),
         None,
     ];

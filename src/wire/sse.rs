@@ -1,18 +1,28 @@
 //! Server-sent events, byte by byte: the same events come out however the bytes are split.
 
 /// The longest event we take: far above any real one, far below what could hurt.
-const MAX_EVENT_BYTES: usize = 16 << 20;
+pub(super) const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// Splits a byte stream into the payloads of its events.
+/// Splits a byte stream into its events.
 ///
 /// Takes LF, CRLF and CR line ends, `data:` with and without a space, several `data:` lines in an event,
 /// comments, and fields it has no use for.
 #[derive(Debug, Default)]
 pub struct Decoder {
     line: Vec<u8>,
+    name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_cr: bool,
+}
+
+/// One event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Its `event` field; mostly empty.
+    pub name: Vec<u8>,
+    /// Its payload.
+    pub data: Vec<u8>,
 }
 
 /// The stream holds an event longer than we take.
@@ -21,8 +31,8 @@ pub struct Decoder {
 pub struct TooLong;
 
 impl Decoder {
-    /// Takes the next bytes; gives the payloads of the events that they complete.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, TooLong> {
+    /// Takes the next bytes; gives the events that they complete.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut events = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -41,21 +51,28 @@ impl Decoder {
             rest = &rest[end + 1..];
             events.extend(self.end_line());
         }
-        if self.line.len() + self.data.len() > MAX_EVENT_BYTES { Err(TooLong) } else { Ok(events) }
+        if self.line.len() + self.data.len() + self.name.len() > MAX_EVENT_BYTES {
+            Err(TooLong)
+        } else {
+            Ok(events)
+        }
     }
 
     /// The last event, of a stream that ended without the blank line after it.
-    pub fn finish(&mut self) -> Option<Vec<u8>> {
+    pub fn finish(&mut self) -> Option<Event> {
         let from_line = if self.line.is_empty() { None } else { self.end_line() };
         from_line.or_else(|| self.end_event())
     }
 
-    fn end_line(&mut self) -> Option<Vec<u8>> {
+    fn end_line(&mut self) -> Option<Event> {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             return self.end_event();
         }
-        if let Some(value) = data_of(&line) {
+        if let Some(name) = value_of(&line, b"event") {
+            self.name = name.to_vec();
+        }
+        if let Some(value) = value_of(&line, b"data") {
             if self.has_data {
                 self.data.push(b'\n');
             }
@@ -66,25 +83,36 @@ impl Decoder {
     }
 
     /// An event without data is none: some servers keep a connection alive with them.
-    fn end_event(&mut self) -> Option<Vec<u8>> {
+    fn end_event(&mut self) -> Option<Event> {
         self.has_data = false;
-        let data = std::mem::take(&mut self.data);
-        (!data.is_empty()).then_some(data)
+        let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
+        (!data.is_empty()).then_some(Event { name, data })
     }
 }
 
-/// The value of a `data` line; `None` for comments and other fields.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
-    if line == b"data" {
-        return Some(b"");
+/// The value of a line with this field; `None` for comments and other fields.
+fn value_of<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(field)?;
+    if rest.is_empty() {
+        return Some(rest);
     }
-    let value = line.strip_prefix(b"data:")?;
+    let value = rest.strip_prefix(b":")?;
     Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
 /// One event with `payload` as its data, one `data:` for each of its lines.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(payload.len() + 8);
+    named_frame(b"", payload)
+}
+
+/// The same, with an `event` field before it unless `name` is empty.
+pub fn named_frame(name: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(name.len() + payload.len() + 16);
+    if !name.is_empty() {
+        frame.extend_from_slice(b"event: ");
+        frame.extend_from_slice(name);
+        frame.push(b'\n');
+    }
     for line in payload.split(|byte| *byte == b'\n') {
         frame.extend_from_slice(b"data: ");
         frame.extend_from_slice(line);
@@ -103,7 +131,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut events: Vec<_> = pieces.iter().flat_map(|piece| decoder.push(piece).unwrap()).collect();
         events.extend(decoder.finish());
-        events.into_iter().map(|event| String::from_utf8(event).unwrap()).collect()
+        events.into_iter().map(|event| String::from_utf8(event.data).unwrap()).collect()
     }
 
     const MIXED: &str = ": hello\r\ndata: {\"a\":\"ä😀\"}\r\n\r\nevent: x\ndata:b\n\n\n\ndata: 1\ndata: 2\r\rid: 7\n\ndata\n\ndata: last";
@@ -129,6 +157,16 @@ mod tests {
         let mut decoder = Decoder::default();
         let piece = vec![b'x'; 1 << 20];
         assert!((0..20).any(|_| decoder.push(&piece) == Err(TooLong)));
+    }
+
+    #[test]
+    fn the_name_of_an_event_is_kept() {
+        let mut decoder = Decoder::default();
+        let bytes = b"event: message_stop\ndata: {}\n\ndata: x\n\n";
+        let events = decoder.push(bytes).unwrap();
+        assert_eq!((events[0].name.as_slice(), events[1].name.as_slice()), (&b"message_stop"[..], &b""[..]));
+        let again: Vec<u8> = events.iter().flat_map(|event| named_frame(&event.name, &event.data)).collect();
+        assert_eq!(again, bytes);
     }
 
     proptest! {

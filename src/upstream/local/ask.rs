@@ -54,12 +54,13 @@ impl Ask {
 }
 
 fn text_only(at: usize, message: &Message) -> Result<(), String> {
-    let opaque = message.parts.iter().find_map(|part| match part {
-        Part::Text { .. } => None,
-        Part::Opaque(value) => Some(value),
-    });
-    opaque.map_or(Ok(()), |value| {
-        let kind = value.get("type").and_then(|kind| kind.as_str()).unwrap_or("unknown");
+    // What an assistant thought or called is left out; what a user shows is not.
+    let silent = |part: &&Part| {
+        !matches!(part, Part::Text { .. } | Part::Reasoning { .. } | Part::Refusal(_) | Part::ToolCall(_))
+    };
+    let unreadable = message.parts.iter().find(silent);
+    unreadable.map_or(Ok(()), |part| {
+        let kind = part.kind();
         Err(format!("`messages[{at}]` holds a part of type `{kind}`: the local model reads text only"))
     })
 }

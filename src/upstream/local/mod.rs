@@ -161,7 +161,13 @@ impl Upstream for Local {
         })?;
         let first = first.ok_or_else(|| self.gone())??;
         let chunks = chunks_from(first, heard);
-        Ok(Opened { by: Arc::clone(&self.name), origin: Origin::Local, failed: Vec::new(), chunks })
+        Ok(Opened {
+            by: Arc::clone(&self.name),
+            origin: Origin::Local,
+            failed: Vec::new(),
+            dropped: Vec::new(),
+            chunks,
+        })
     }
 }
 

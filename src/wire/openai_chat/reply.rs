@@ -1,9 +1,10 @@
-//! Replies: a provider's JSON, whole or in frames, to [`Event`]s; and a [`Reply`] to JSON.
+//! Replies: a provider's JSON, whole or in frames, to [`Event`]s.
 
 use super::DONE;
-use super::request::encode_tool_call;
-use crate::chat::{Choice, Event, Finish, Reply, Usage};
+use super::message::{decode_detail, google_seal};
+use crate::chat::{Citation, Event, Finish, Part, Protocol, Usage};
 use crate::wire::Error;
+use crate::wire::json::is_empty;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -56,7 +57,7 @@ impl Decoder {
 
     /// At the end of the bytes: some providers never send `[DONE]`, so a stream whose every choice has
     /// finished is complete without it. `None`: it was cut.
-    pub fn finish(&self) -> Option<Vec<Event>> {
+    pub fn finish(&mut self) -> Option<Vec<Event>> {
         let complete = !self.open.is_empty() && self.open == self.finished;
         match (self.ended, complete) {
             (true, _) => Some(Vec::new()),
@@ -103,6 +104,9 @@ impl Decoder {
         if let Some(Value::Object(said)) = fields.remove(content) {
             decode_said(index, said, events);
         }
+        if let Some(Value::Object(logprobs)) = fields.remove("logprobs") {
+            decode_logprobs(index, logprobs, events);
+        }
         if let Some(Value::String(reason)) = fields.remove("finish_reason") {
             self.finished.insert(index);
             events.push(Event::Finish { choice: index, reason: decode_finish(reason) });
@@ -114,44 +118,106 @@ impl Decoder {
     }
 }
 
+fn decode_logprobs(choice: u32, mut logprobs: Map<String, Value>, events: &mut Vec<Event>) {
+    match logprobs.remove("content") {
+        Some(Value::Array(tokens)) if !tokens.is_empty() => events.push(Event::Logprobs { choice, tokens }),
+        _ => {}
+    }
+    note_unknown(&logprobs, events);
+}
+
 /// What a message or a delta says.
 fn decode_said(choice: u32, mut said: Map<String, Value>, events: &mut Vec<Event>) {
     said.remove("role");
-    // Two names are in use for thinking; some providers send both with the same text.
-    let reasoning = said.remove("reasoning_content").filter(|value| !is_empty(value));
-    let reasoning = reasoning.or(said.remove("reasoning"));
-    match reasoning {
-        Some(Value::String(text)) if !text.is_empty() => events.push(Event::Reasoning { choice, text }),
-        Some(other) => note_if_full("reasoning", &other, events),
-        None => {}
-    }
+    decode_thoughts(choice, &mut said, events);
     match said.remove("content") {
         Some(Value::String(text)) => events.push(Event::Text { choice, text }),
         Some(other) => note_if_full("content", &other, events),
         None => {}
+    }
+    if let Some(Value::Array(sources)) = said.remove("annotations") {
+        sources.into_iter().for_each(|source| events.push(decode_citation(choice, source)));
     }
     match said.remove("refusal") {
         Some(Value::String(text)) if !text.is_empty() => events.push(Event::Refusal { choice, text }),
         _ => {}
     }
     if let Some(Value::Array(calls)) = said.remove("tool_calls") {
-        events.extend(calls.iter().zip(0..).map(|(call, at)| decode_call(choice, call, at)));
+        for (call, at) in calls.iter().zip(0..) {
+            decode_call(choice, call, at, events);
+        }
     }
     note_unknown(&said, events);
 }
 
-fn decode_call(choice: u32, call: &Value, at: u32) -> Event {
+/// Several names are in use for thinking; some providers send two of them with the same text.
+fn decode_thoughts(choice: u32, said: &mut Map<String, Value>, events: &mut Vec<Event>) {
+    let plain = said.remove("reasoning_content").filter(|value| !is_empty(value));
+    let plain = plain.or(said.remove("reasoning"));
+    let details = match said.remove("reasoning_details") {
+        Some(Value::Array(details)) => details,
+        _ => Vec::new(),
+    };
+    let decoded: Option<Vec<Part>> = details.iter().map(decode_detail).collect();
+    let spoken = decoded.as_ref().is_some_and(|parts| !parts.is_empty());
+    match plain {
+        // The details say the same, with their seals.
+        _ if spoken => {}
+        Some(Value::String(text)) if !text.is_empty() => events.push(Event::Reasoning { choice, text }),
+        Some(other) => note_if_full("reasoning", &other, events),
+        None => {}
+    }
+    match decoded {
+        None => events.push(Event::Opaque { field: "reasoning_details".to_owned() }),
+        Some(parts) => parts.into_iter().for_each(|part| thought(choice, part, events)),
+    }
+}
+
+fn thought(choice: u32, part: Part, events: &mut Vec<Event>) {
+    match part {
+        Part::Reasoning { signature: Some(signature), redacted: true, .. } => {
+            events.push(Event::Redacted { choice, signature });
+        }
+        Part::Reasoning { text, signature, .. } => {
+            if !text.is_empty() {
+                events.push(Event::Reasoning { choice, text });
+            }
+            events.extend(signature.map(|signature| Event::Signature { choice, signature }));
+        }
+        _ => {}
+    }
+}
+
+/// `{"type": "url_citation", "url_citation": {…}}`
+fn decode_citation(choice: u32, raw: Value) -> Event {
+    let source = raw.get("url_citation").unwrap_or(&raw);
+    let text = |field: &str| source.get(field).and_then(Value::as_str).map(str::to_owned);
+    let citation = Citation {
+        url: text("url"),
+        title: text("title"),
+        quote: text("content"),
+        by: Protocol::OpenAiChat,
+        raw,
+    };
+    Event::Citation { choice, citation }
+}
+
+fn decode_call(choice: u32, call: &Value, at: u32, events: &mut Vec<Event>) {
+    if call.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
+        return events.push(Event::Opaque { field: "tool_calls".to_owned() });
+    }
     let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Event::ToolCall {
+    events.push(Event::ToolCall {
         choice,
         index: call["index"].as_u64().map_or(at, |index| u32::try_from(index).unwrap_or(u32::MAX)),
         id: text("/id"),
         name: text("/function/name"),
         arguments: text("/function/arguments").unwrap_or_default(),
-    }
+    });
+    events.extend(google_seal(call).map(|signature| Event::Signature { choice, signature }));
 }
 
-fn decode_finish(reason: String) -> Finish {
+pub(in crate::wire) fn decode_finish(reason: String) -> Finish {
     match reason.as_str() {
         "stop" => Finish::Stop,
         "length" => Finish::Length,
@@ -161,12 +227,13 @@ fn decode_finish(reason: String) -> Finish {
     }
 }
 
-fn decode_usage(usage: &Value) -> Option<Usage> {
+pub(in crate::wire) fn decode_usage(usage: &Value) -> Option<Usage> {
     let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
     Some(Usage {
         input: count("/prompt_tokens")?,
         output: count("/completion_tokens").unwrap_or_default(),
         cached_input: count("/prompt_tokens_details/cached_tokens").unwrap_or_default(),
+        cache_write: count("/prompt_tokens_details/cache_write_tokens").unwrap_or_default(),
         reasoning: count("/completion_tokens_details/reasoning_tokens").unwrap_or_default(),
     })
 }
@@ -183,18 +250,6 @@ fn note_if_full(field: &str, value: &Value, events: &mut Vec<Event>) {
     }
 }
 
-/// Null, and what says as little.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(yes) => !yes,
-        Value::Number(_) => false,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
-}
-
 fn text_of(value: Option<Value>) -> String {
     match value {
         Some(Value::String(text)) => text,
@@ -202,50 +257,22 @@ fn text_of(value: Option<Value>) -> String {
     }
 }
 
-/// Writes a whole reply.
-pub fn encode_reply(reply: &Reply) -> Vec<u8> {
-    let Reply { id, model, created, choices, usage } = reply;
-    let choices: Vec<Value> =
-        choices.iter().enumerate().map(|(index, choice)| encode_choice(index, choice)).collect();
-    let body = json!({
-        "id": id, "object": "chat.completion", "created": created, "model": model,
-        "choices": choices, "usage": usage.as_ref().map(encode_usage),
-    });
-    body.to_string().into_bytes()
-}
-
-fn encode_choice(index: usize, choice: &Choice) -> Value {
-    let Choice { text, reasoning, refusal, tool_calls, finish } = choice;
-    let silent = text.is_empty() && (!tool_calls.is_empty() || !refusal.is_empty());
-    let mut message = json!({
-        "role": "assistant",
-        "content": if silent { Value::Null } else { json!(text) },
-        "refusal": if refusal.is_empty() { Value::Null } else { json!(refusal) },
-    });
-    if !reasoning.is_empty() {
-        message["reasoning_content"] = json!(reasoning);
+pub(in crate::wire) fn encode_usage(usage: &Usage) -> Value {
+    let Usage { input, output, cached_input, cache_write, reasoning } = usage;
+    let mut read = json!({ "cached_tokens": cached_input });
+    if *cache_write > 0 {
+        read["cache_write_tokens"] = json!(cache_write);
     }
-    if !tool_calls.is_empty() {
-        message["tool_calls"] = tool_calls.iter().map(encode_tool_call).collect();
-    }
-    json!({
-        "index": index, "message": message, "logprobs": null,
-        "finish_reason": finish.as_ref().map(finish_name),
-    })
-}
-
-pub(super) fn encode_usage(usage: &Usage) -> Value {
-    let Usage { input, output, cached_input, reasoning } = usage;
     json!({
         "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
-        "prompt_tokens_details": { "cached_tokens": cached_input },
+        "prompt_tokens_details": read,
         "completion_tokens_details": { "reasoning_tokens": reasoning },
     })
 }
 
-pub(super) fn finish_name(reason: &Finish) -> &str {
+pub(in crate::wire) fn finish_name(reason: &Finish) -> &str {
     match reason {
-        Finish::Stop => "stop",
+        Finish::Stop | Finish::StopSequence(_) | Finish::Refusal => "stop",
         Finish::Length => "length",
         Finish::ToolCalls => "tool_calls",
         Finish::ContentFilter => "content_filter",
@@ -256,54 +283,77 @@ pub(super) fn finish_name(reason: &Finish) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{ToolCall, fold};
-    use crate::wire::openai_chat::StreamEncoder;
+    use crate::chat::{Block, Choice, Delivery, Reply, Request, Signature, ToolCall, fold};
+    use crate::wire::openai_chat::Encoder;
     use crate::wire::sse;
 
+    fn call(id: &str, arguments: &str) -> Block {
+        let (id, name, arguments) = (id.into(), format!("f{id}"), arguments.into());
+        Block::ToolCall(ToolCall { id, name, arguments, ..ToolCall::default() })
+    }
+
+    fn choice(blocks: Vec<Block>, finish: Finish) -> Choice {
+        Choice { blocks, logprobs: Vec::new(), finish: Some(finish) }
+    }
+
     fn reply() -> Reply {
+        let seal = |data: &str| Signature { by: Protocol::Anthropic, data: data.into() };
+        let source = json!({"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 3}});
+        let citation = Citation {
+            url: Some("u".into()),
+            title: Some("t".into()),
+            quote: None,
+            by: Protocol::OpenAiChat,
+            raw: source,
+        };
+        let said = Block::Text { text: "Grüße 😀".into(), citations: vec![citation], signature: None };
         Reply {
             id: "chatcmpl-1".into(),
             model: "m".into(),
             created: 1_700_000_000,
             choices: vec![
                 Choice {
-                    text: "Grüße 😀".into(),
-                    reasoning: "hm".into(),
-                    finish: Some(Finish::Stop),
-                    ..Choice::default()
+                    logprobs: vec![json!({"token": "a", "logprob": -0.5})],
+                    ..choice(
+                        vec![Block::Reasoning { text: "hm".into(), signature: None }, said],
+                        Finish::Stop,
+                    )
                 },
-                Choice {
-                    tool_calls: vec![
-                        ToolCall { id: "a".into(), name: "f".into(), arguments: "{\"x\":1}".into() },
-                        ToolCall { id: "b".into(), name: "g".into(), arguments: "{}".into() },
+                choice(vec![call("a", "{\"x\":1}"), call("b", "{}")], Finish::ToolCalls),
+                choice(vec![Block::Refusal("no".into())], Finish::Other("safety".into())),
+                choice(
+                    vec![
+                        Block::Reasoning { text: "so".into(), signature: Some(seal("s")) },
+                        Block::Redacted(seal("d")),
+                        Block::text("x"),
                     ],
-                    finish: Some(Finish::ToolCalls),
-                    ..Choice::default()
-                },
-                Choice {
-                    refusal: "no".into(),
-                    finish: Some(Finish::Other("safety".into())),
-                    ..Choice::default()
-                },
+                    Finish::Length,
+                ),
             ],
-            usage: Some(Usage { input: 3, output: 4, cached_input: 1, reasoning: 2 }),
+            usage: Some(Usage { input: 3, output: 4, cached_input: 1, cache_write: 1, reasoning: 2 }),
         }
+    }
+
+    fn encoder(include_usage: bool) -> Encoder {
+        let options = json!({ "include_usage": include_usage }).as_object().cloned().unwrap();
+        Encoder::new(&Request { delivery: Delivery { stream: true, options }, ..Request::default() })
     }
 
     #[test]
     fn decoding_undoes_encoding_of_a_whole_reply() {
-        let events = Decoder::default().whole(&encode_reply(&reply())).unwrap();
+        let events = Decoder::default().whole(&encoder(true).whole(&reply())).unwrap();
         assert_eq!(fold(&events), Ok(reply()));
     }
 
     #[test]
     fn decoding_undoes_encoding_of_a_stream() {
-        let mut encoder = StreamEncoder::new(true);
+        let mut encoder = encoder(true);
         let bytes: Vec<u8> =
             crate::chat::unfold(&reply()).iter().flat_map(|event| encoder.event(event)).collect();
         let (mut frames, mut decoder) = (sse::Decoder::default(), Decoder::default());
         let frames = frames.push(&bytes).unwrap();
-        let events: Vec<Event> = frames.iter().flat_map(|frame| decoder.frame(frame).unwrap()).collect();
+        let events: Vec<Event> =
+            frames.iter().flat_map(|frame| decoder.frame(&frame.data).unwrap()).collect();
         assert_eq!(fold(&events), Ok(reply()));
     }
 
@@ -329,13 +379,13 @@ mod tests {
     #[test]
     fn what_has_no_word_here_makes_the_reply_opaque() {
         let body = br#"{"id":"x","choices":[{"index":0,"message":{"content":"a","annotations":[],"audio":{"id":"z"}},
-            "logprobs":{"content":[1]},"finish_reason":"stop"}],"citations":["u"]}"#;
+            "logprobs":{"content":[1],"refusal":[2]},"finish_reason":"stop"}],"citations":["u"]}"#;
         let events = Decoder::default().whole(body).unwrap();
         let opaque: Vec<_> = events
             .iter()
             .filter_map(|event| if let Event::Opaque { field } = event { Some(field.as_str()) } else { None })
             .collect();
-        assert_eq!(opaque, ["audio", "logprobs", "citations"]);
+        assert_eq!(opaque, ["audio", "refusal", "citations"]);
     }
 
     #[test]

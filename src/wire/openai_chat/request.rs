@@ -1,41 +1,44 @@
 //! Requests: JSON to [`Request`] and back, without loss.
 
-use crate::chat::{Delivery, Message, Part, Request, Role, Sampling, ToolCall};
-use crate::wire::Error;
-use serde::de::DeserializeOwned;
+use super::message::{decode_message, encode_message};
+use crate::chat::{Delivery, Protocol, Request, ResponseFormat, Sampling, Thinking, Tool, ToolChoice};
+use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
+use crate::wire::json::{Body, Fields, typed};
+use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
-
-/// The longest name of a model. It is repeated in logs and errors.
-const MAX_MODEL_BYTES: usize = 256;
 
 /// Understands a request's body.
 pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
     let mut fields = Fields::parse(body)?;
-    let model: String = fields.required("model")?;
-    if model.len() > MAX_MODEL_BYTES {
-        return Err(Error::at("model", format!("`model` is longer than {MAX_MODEL_BYTES} bytes")));
-    }
-    let messages: Vec<Value> = fields.required("messages")?;
-    if messages.is_empty() {
-        return Err(Error::at("messages", "messages must hold at least one message"));
-    }
+    let model = fields.model()?;
+    let messages = fields.filled_list("messages")?;
     let messages = messages.into_iter().enumerate().map(|(at, message)| decode_message(at, message));
+    let tools: Vec<Value> = fields.take("tools")?.unwrap_or_default();
     Ok(Request {
         model,
         messages: messages.collect::<Result<_, _>>()?,
-        tools: fields.take("tools")?.unwrap_or_default(),
-        tool_choice: fields.take("tool_choice")?,
-        response_format: fields.take("response_format")?,
+        tools: tools.into_iter().map(decode_tool).collect(),
+        tool_choice: fields.take("tool_choice")?.map(decode_tool_choice),
+        parallel_tools: fields.take("parallel_tool_calls")?,
+        response_format: fields.take("response_format")?.map(decode_response_format),
+        thinking: decode_thinking(&mut fields)?,
         sampling: decode_sampling(&mut fields)?,
         delivery: Delivery {
             stream: fields.take("stream")?.unwrap_or_default(),
             options: fields.take("stream_options")?.unwrap_or_default(),
         },
         extra: fields.map,
+        ..Request::default()
     })
 }
 
-fn decode_sampling(fields: &mut Fields) -> Result<Sampling, Error> {
+fn decode_thinking(fields: &mut Fields) -> Result<Option<Thinking>, Error> {
+    let effort: Option<String> = fields.take("reasoning_effort")?;
+    Ok(effort.map(|effort| Thinking { effort: Some(effort), ..Thinking::default() }))
+}
+
+/// The sampling fields that OpenAI's protocols share.
+pub(in crate::wire) fn decode_sampling(fields: &mut Fields) -> Result<Sampling, Error> {
     let stop = match fields.take::<Value>("stop")? {
         None => Vec::new(),
         Some(Value::String(one)) => vec![one],
@@ -44,211 +47,253 @@ fn decode_sampling(fields: &mut Fields) -> Result<Sampling, Error> {
     Ok(Sampling {
         temperature: fields.take("temperature")?,
         top_p: fields.take("top_p")?,
+        top_k: fields.take("top_k")?,
         max_tokens: fields.take("max_tokens")?,
         max_completion_tokens: fields.take("max_completion_tokens")?,
         seed: fields.take("seed")?,
         stop,
         n: fields.take("n")?,
+        presence_penalty: fields.take("presence_penalty")?,
+        frequency_penalty: fields.take("frequency_penalty")?,
+        logprobs: fields.take("logprobs")?,
+        top_logprobs: fields.take("top_logprobs")?,
     })
 }
 
-fn decode_message(at: usize, message: Value) -> Result<Message, Error> {
-    let path = format!("messages[{at}].");
-    let Value::Object(map) = message else {
-        return Err(Error::at(format!("messages[{at}]"), "a message must be an object"));
+/// `{"type": "function", "function": {…}}`; anything else stays as it is.
+fn decode_tool(tool: Value) -> Tool {
+    let function = tool.get("function").and_then(Value::as_object).filter(|_| tool["type"] == "function");
+    let named = function.and_then(|function| Some((function.get("name")?.as_str()?, function)));
+    let Some((name, function)) = named else { return Tool::Opaque(tool) };
+    let beside = |known: &'static [&str], of: &Map<String, Value>| {
+        let unknown = of.iter().filter(|(field, _)| !known.contains(&field.as_str()));
+        unknown.map(|(field, value)| (field.clone(), value.clone())).collect::<Map<_, _>>()
     };
-    let mut fields = Fields { map, path };
-    let role = decode_role(&mut fields)?;
-    let calls: Vec<Value> = fields.take("tool_calls")?.unwrap_or_default();
-    let calls = calls.iter().map(|call| decode_tool_call(&fields.path, call));
-    Ok(Message {
-        role,
-        tool_calls: calls.collect::<Result<_, _>>()?,
-        parts: decode_content(&mut fields)?,
-        tool_call_id: fields.take("tool_call_id")?,
-        extra: fields.map,
-    })
-}
-
-fn decode_role(fields: &mut Fields) -> Result<Role, Error> {
-    let role: String = fields.required("role")?;
-    serde_json::from_value(Value::String(role)).map_err(|_| {
-        Error::at(fields.name("role"), "role must be one of system, developer, user, assistant, tool")
-    })
-}
-
-fn decode_content(fields: &mut Fields) -> Result<Vec<Part>, Error> {
-    match fields.take::<Value>("content")? {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![Part::text(text)]),
-        Some(Value::Array(parts)) => Ok(parts.into_iter().map(decode_part).collect()),
-        Some(_) => Err(Error::at(fields.name("content"), "content must be a string or a list of parts")),
+    let outer = tool.as_object().map(|tool| beside(&["type", "function"], tool)).unwrap_or_default();
+    let mut extra = beside(&["name", "description", "parameters", "strict"], function);
+    if !outer.is_empty() {
+        // Beside the function, not in it; told apart by a name that no provider uses.
+        extra.insert(OUTER.to_owned(), Value::Object(outer));
+    }
+    Tool::Function {
+        name: name.to_owned(),
+        description: function.get("description").and_then(Value::as_str).map(str::to_owned),
+        parameters: function.get("parameters").filter(|value| !value.is_null()).cloned(),
+        strict: function.get("strict").and_then(Value::as_bool),
+        extra,
     }
 }
 
-fn decode_part(part: Value) -> Part {
-    let is_text = part.get("type").is_some_and(|kind| kind == "text") && part["text"].is_string();
-    match part {
-        Value::Object(mut extra) if is_text => {
-            extra.remove("type");
-            let text = extra.remove("text").and_then(|text| text.as_str().map(str::to_owned));
-            Part::Text { text: text.unwrap_or_default(), extra }
+/// Where a tool's fields beside its `function` are kept.
+const OUTER: &str = "weir:beside";
+
+fn encode_tool(request: &Request, at: usize, dropped: &mut Dropped) -> Result<Value, Error> {
+    let Tool::Function { name, description, parameters, strict, extra } = &request.tools[at] else {
+        return opaque_tool(request, Protocol::OpenAiChat, at);
+    };
+    let mut function = Body::default();
+    function.set("name", Some(name));
+    function.set("description", description.as_ref());
+    function.set("parameters", parameters.as_ref());
+    function.set("strict", *strict);
+    let mut tool = Body::default();
+    tool.set("type", Some("function"));
+    if at_home(request, Protocol::OpenAiChat) {
+        for (field, value) in extra {
+            match value.as_object().filter(|_| field == OUTER) {
+                Some(outer) => tool.0.extend(outer.clone()),
+                None => function.set(field, Some(value)),
+            }
         }
-        other => Part::Opaque(other),
+    } else {
+        let outer = extra.get(OUTER).and_then(Value::as_object).into_iter().flatten();
+        let names = outer.chain(extra).map(|(field, _)| field).filter(|field| *field != OUTER);
+        dropped.extend(names.map(|field| format!("tools[{at}].{field}")));
+    }
+    tool.set("function", Some(function.value()));
+    Ok(tool.value())
+}
+
+fn decode_tool_choice(choice: Value) -> ToolChoice {
+    match (choice.as_str(), choice.pointer("/function/name").and_then(Value::as_str)) {
+        (Some("auto"), _) => ToolChoice::Auto,
+        (Some("none"), _) => ToolChoice::None,
+        (Some("required"), _) => ToolChoice::Required,
+        (_, Some(name)) if choice["type"] == "function" => ToolChoice::Function(name.to_owned()),
+        _ => ToolChoice::Opaque(choice),
     }
 }
 
-fn decode_tool_call(path: &str, call: &Value) -> Result<ToolCall, Error> {
-    let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let (id, name, arguments) = (text("/id"), text("/function/name"), text("/function/arguments"));
-    match (id, name, arguments) {
-        (Some(id), Some(name), Some(arguments)) => Ok(ToolCall { id, name, arguments }),
-        _ => Err(Error::at(
-            format!("{path}tool_calls"),
-            "a tool call needs id, function.name and function.arguments, all strings",
-        )),
+fn encode_tool_choice(request: &Request, choice: &ToolChoice) -> Result<Value, Error> {
+    Ok(match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Function(name) => json!({ "type": "function", "function": { "name": name } }),
+        ToolChoice::Opaque(value) if at_home(request, Protocol::OpenAiChat) => value.clone(),
+        ToolChoice::Opaque(_) => {
+            return Err(inexpressible(Protocol::OpenAiChat, "tool_choice", "this choice"));
+        }
+    })
+}
+
+/// `{"type": "json_schema", "json_schema": {…}}` and its simpler kin.
+pub(in crate::wire) fn decode_response_format(format: Value) -> ResponseFormat {
+    let schema = format.pointer("/json_schema/schema").filter(|_| format["type"] == "json_schema");
+    match (format["type"].as_str(), schema) {
+        (Some("text"), _) => ResponseFormat::Text,
+        (Some("json_object"), _) => ResponseFormat::Json,
+        (_, Some(schema)) => {
+            let text =
+                |field: &str| format["json_schema"].get(field).and_then(Value::as_str).map(str::to_owned);
+            ResponseFormat::Schema {
+                name: text("name"),
+                description: text("description"),
+                schema: schema.clone(),
+                strict: format["json_schema"].get("strict").and_then(Value::as_bool),
+            }
+        }
+        _ => ResponseFormat::Opaque(format),
     }
+}
+
+fn encode_response_format(request: &Request, format: &ResponseFormat) -> Result<Value, Error> {
+    Ok(match format {
+        ResponseFormat::Text => json!({ "type": "text" }),
+        ResponseFormat::Json => json!({ "type": "json_object" }),
+        ResponseFormat::Schema { name, description, schema, strict } => {
+            let mut inner = Body::default();
+            // OpenAI insists on a name; others have none.
+            inner.set("name", Some(name.as_deref().unwrap_or("answer")));
+            inner.set("description", description.as_ref());
+            inner.set("schema", Some(schema));
+            inner.set("strict", *strict);
+            json!({ "type": "json_schema", "json_schema": inner.value() })
+        }
+        ResponseFormat::Opaque(value) if at_home(request, Protocol::OpenAiChat) => value.clone(),
+        ResponseFormat::Opaque(_) => {
+            return Err(inexpressible(Protocol::OpenAiChat, "response_format", "this format"));
+        }
+    })
 }
 
 /// Writes a request's body. Decoding it again gives the same request.
-pub fn encode_request(request: &Request) -> Vec<u8> {
-    let Request { model, messages, tools, tool_choice, response_format, sampling, delivery, extra } = request;
-    let mut body = Body(extra.clone());
+pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<String, Value>, Error> {
+    let Request {
+        model,
+        messages: _,
+        tools,
+        tool_choice,
+        parallel_tools,
+        response_format,
+        thinking,
+        sampling,
+        delivery,
+        extra,
+        received: _,
+    } = request;
+    let mut body = Body::default();
+    if at_home(request, Protocol::OpenAiChat) {
+        body.0.clone_from(extra);
+    } else {
+        leave_extra(request, dropped);
+    }
     body.set("model", Some(model));
-    body.set("messages", Some(messages.iter().map(encode_message).collect::<Vec<_>>()));
+    let mut messages = Vec::new();
+    for at in 0..request.messages.len() {
+        messages.push(encode_message(request, at, dropped)?);
+    }
+    body.set("messages", Some(messages));
+    let tools =
+        (0..tools.len()).map(|at| encode_tool(request, at, dropped)).collect::<Result<Vec<_>, _>>()?;
     body.set("tools", (!tools.is_empty()).then_some(tools));
-    body.set("tool_choice", tool_choice.as_ref());
-    body.set("response_format", response_format.as_ref());
+    let choice = tool_choice.as_ref().map(|choice| encode_tool_choice(request, choice)).transpose()?;
+    body.set("tool_choice", choice);
+    body.set("parallel_tool_calls", *parallel_tools);
+    let format =
+        response_format.as_ref().map(|format| encode_response_format(request, format)).transpose()?;
+    body.set("response_format", format);
+    body.set("reasoning_effort", thinking.as_ref().and_then(effort));
     body.set("stream", delivery.stream.then_some(true));
     body.set("stream_options", (!delivery.options.is_empty()).then_some(&delivery.options));
-    let Sampling { temperature, top_p, max_tokens, max_completion_tokens, seed, stop, n } = sampling;
+    encode_sampling(sampling, &mut body);
+    Ok(body.0)
+}
+
+/// How much to think, in OpenAI's words; a budget in tokens is rounded to one of them.
+fn effort(thinking: &Thinking) -> Option<&str> {
+    let from_budget = thinking.budget.map(|budget| match budget {
+        0 => "none",
+        1..=2_048 => "low",
+        2_049..=8_192 => "medium",
+        _ => "high",
+    });
+    thinking.effort.as_deref().or(from_budget)
+}
+
+fn encode_sampling(sampling: &Sampling, body: &mut Body) {
+    let Sampling {
+        temperature,
+        top_p,
+        top_k,
+        max_tokens,
+        max_completion_tokens,
+        seed,
+        stop,
+        n,
+        presence_penalty,
+        frequency_penalty,
+        logprobs,
+        top_logprobs,
+    } = sampling;
     body.set("temperature", *temperature);
     body.set("top_p", *top_p);
+    body.set("top_k", *top_k);
     body.set("max_tokens", *max_tokens);
     body.set("max_completion_tokens", *max_completion_tokens);
     body.set("seed", *seed);
     body.set("stop", (!stop.is_empty()).then_some(stop));
     body.set("n", *n);
-    Value::Object(body.0).to_string().into_bytes()
-}
-
-fn encode_message(message: &Message) -> Value {
-    let Message { role, parts, tool_calls, tool_call_id, extra } = message;
-    let mut body = Body(extra.clone());
-    body.set("role", Some(role));
-    body.set("content", Some(encode_content(parts)));
-    let calls = tool_calls.iter().map(encode_tool_call).collect::<Vec<_>>();
-    body.set("tool_calls", (!calls.is_empty()).then_some(calls));
-    body.set("tool_call_id", tool_call_id.as_ref());
-    Value::Object(body.0)
-}
-
-fn encode_content(parts: &[Part]) -> Value {
-    match parts {
-        [] => Value::Null,
-        [Part::Text { text, extra }] if extra.is_empty() => json!(text),
-        several => several.iter().map(encode_part).collect(),
-    }
-}
-
-fn encode_part(part: &Part) -> Value {
-    match part {
-        Part::Text { text, extra } => {
-            let mut body = Body(extra.clone());
-            body.set("type", Some("text"));
-            body.set("text", Some(text));
-            Value::Object(body.0)
-        }
-        Part::Opaque(value) => value.clone(),
-    }
-}
-
-pub(super) fn encode_tool_call(call: &ToolCall) -> Value {
-    let ToolCall { id, name, arguments } = call;
-    json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-}
-
-/// An object that is taken apart field by field; what is left is what nobody knew.
-struct Fields {
-    map: Map<String, Value>,
-    /// Where it is, for error messages: empty, or `messages[2].`.
-    path: String,
-}
-
-impl Fields {
-    fn parse(body: &[u8]) -> Result<Self, Error> {
-        // serde_json itself stops at 128 levels, so a deep body cannot exhaust the stack.
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
-            Ok(_) => Err(Error::new("the request body must be a JSON object")),
-            Err(error) => Err(Error::new(format!("the request body is not valid JSON: {error}"))),
-        }
-    }
-
-    fn name(&self, field: &str) -> String {
-        format!("{}{field}", self.path)
-    }
-
-    /// The field's value, taken out. Null means absent.
-    fn take<T: DeserializeOwned>(&mut self, field: &str) -> Result<Option<T>, Error> {
-        match self.map.remove(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => typed(value, || self.name(field)).map(Some),
-        }
-    }
-
-    fn required<T: DeserializeOwned>(&mut self, field: &str) -> Result<T, Error> {
-        self.take(field)?
-            .ok_or_else(|| Error::at(self.name(field), format!("`{}` is required", self.name(field))))
-    }
-}
-
-fn typed<T: DeserializeOwned>(value: Value, name: impl Fn() -> String) -> Result<T, Error> {
-    let kind = kind_of(&value);
-    serde_json::from_value(value).map_err(|_| {
-        // serde's own message would quote the value, and values do not belong into errors.
-        Error::at(name(), format!("`{}` has a wrong type or value ({kind})", name()))
-    })
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// An object that is put together field by field.
-struct Body(Map<String, Value>);
-
-impl Body {
-    fn set(&mut self, field: &str, value: Option<impl serde::Serialize>) {
-        if let Some(value) = value {
-            self.0.insert(field.to_owned(), json!(value));
-        }
-    }
+    body.set("presence_penalty", *presence_penalty);
+    body.set("frequency_penalty", *frequency_penalty);
+    body.set("logprobs", *logprobs);
+    body.set("top_logprobs", *top_logprobs);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Message, Part, Role};
+
+    fn encoded(request: &Request) -> Vec<u8> {
+        let body = encode_request(request, &mut Dropped::new()).unwrap();
+        Value::Object(body).to_string().into_bytes()
+    }
 
     const RICH: &str = r#"{
         "model": "gpt-4o", "temperature": 0, "top_p": 0.5, "max_completion_tokens": 7, "seed": -3, "n": 2,
         "stop": ["a", "b"], "stream": true, "stream_options": {"include_usage": true, "x": 1},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}], "tool_choice": "auto",
-        "response_format": {"type": "json_object"}, "user": "u", "future_field": {"deep": [1, 2.5]},
+        "presence_penalty": 0.5, "frequency_penalty": -0.5, "logprobs": true, "top_logprobs": 2,
+        "tools": [{"type": "function", "cache_control": {"x": 1},
+                   "function": {"name": "f", "description": "d", "parameters": {}, "strict": true, "new": 1}},
+                  {"type": "custom", "custom": {"name": "c"}}],
+        "tool_choice": "auto", "parallel_tool_calls": false, "reasoning_effort": "low",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}},
+        "user": "u", "future_field": {"deep": [1, 2.5]},
         "messages": [
             {"role": "system", "content": "be brief", "name": "boss"},
-            {"role": "user", "content": [{"type": "text", "text": "what is this?", "cache_control": {"type": "ephemeral"}},
-                                          {"type": "image_url", "image_url": {"url": "data:,x"}}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "what is this?", "cache_control": {"type": "ephemeral"}},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA==", "detail": "low"}},
+                {"type": "image_url", "image_url": {"url": "https://x/y.png"}, "cache_control": {}},
+                {"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
+                {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,eA=="}},
+                {"type": "file", "file": {"file_id": "file-1"}},
+                {"type": "hologram", "x": 1}]},
             {"role": "assistant", "content": null, "tool_calls": [
-                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]},
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}, "more": 1}]},
             {"role": "tool", "tool_call_id": "c1", "content": "42"},
+            {"role": "assistant", "content": "", "refusal": "no", "reasoning_content": "hm"},
             {"role": "user", "content": "go on"}
         ]
     }"#;
@@ -257,11 +302,11 @@ mod tests {
     fn nothing_is_lost_between_two_sides_of_the_same_protocol() {
         let sent: Value = serde_json::from_str(RICH).unwrap();
         let request = decode_request(RICH.as_bytes()).unwrap();
-        let mut forwarded: Value = serde_json::from_slice(&encode_request(&request)).unwrap();
+        let mut forwarded: Value = serde_json::from_slice(&encoded(&request)).unwrap();
         assert_eq!(forwarded["temperature"], json!(0.0), "0 and 0.0 are the same number");
         forwarded["temperature"] = json!(0);
         assert_eq!(forwarded, sent);
-        assert_eq!(decode_request(&encode_request(&request)).unwrap(), request);
+        assert_eq!(decode_request(&encoded(&request)).unwrap(), request);
     }
 
     #[test]
@@ -270,6 +315,46 @@ mod tests {
         let request = decode_request(body).unwrap();
         assert_eq!(request.sampling.stop, ["x"]);
         assert_eq!(request.messages[0], Message::text(Role::User, "hi"));
+    }
+
+    #[test]
+    fn what_is_not_at_home_here_is_left_behind_or_refused_by_name() {
+        let mut request = decode_request(RICH.as_bytes()).unwrap();
+        request.received.protocol = Protocol::Anthropic;
+        let error = encode_request(&request, &mut Dropped::new()).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("messages[1]"));
+        assert!(error.message.contains("hologram"), "{error}");
+        request.messages[1].parts.pop();
+        let error = encode_request(&request, &mut Dropped::new()).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("tools[1]"));
+        request.tools.pop();
+        let mut dropped = Dropped::new();
+        let body = encode_request(&request, &mut dropped).unwrap();
+        assert_eq!(
+            dropped,
+            [
+                "user",
+                "future_field",
+                "messages[0].name",
+                "messages[1].content.cache_control",
+                "messages[1].content.cache_control",
+                "messages[2].tool_calls.more",
+                "tools[0].cache_control",
+                "tools[0].new",
+            ]
+        );
+        assert!(!body.contains_key("future_field"));
+    }
+
+    #[test]
+    fn thoughts_and_their_seals_come_back() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a",
+            "reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"s","format":"anthropic-claude-v1","index":0},
+                                 {"type":"reasoning.encrypted","data":"d","format":"anthropic-claude-v1","index":1}]}]}"#;
+        let request = decode_request(body).unwrap();
+        let kinds: Vec<&str> = request.messages[1].parts.iter().map(Part::kind).collect();
+        assert_eq!(kinds, ["reasoning", "reasoning", "text"]);
+        assert_eq!(decode_request(&encoded(&request)).unwrap(), request);
     }
 
     #[test]

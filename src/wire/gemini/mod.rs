@@ -1,0 +1,32 @@
+//! Gemini's `generateContent` and `streamGenerateContent`.
+//!
+//! The path names the model and says whether a stream is wanted. A stream has no last event: it is complete
+//! where the bytes end, once every candidate has a `finishReason`.
+
+mod config;
+mod failure;
+mod fields;
+mod message;
+mod path;
+mod reply;
+mod request;
+mod schema;
+mod seal;
+mod sources;
+mod stream;
+mod time;
+mod tools;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+pub use failure::error_body;
+pub use path::{path, target};
+pub use reply::Decoder;
+pub use request::{decode_request, encode_request};
+pub use stream::Encoder;
+
+use crate::chat::Protocol;
+
+const HERE: Protocol = Protocol::Gemini;

@@ -1,0 +1,130 @@
+//! Objects taken apart and put together, field by field. Errors name the field, and never quote its value.
+
+use super::Error;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// The longest name of a model. It is repeated in logs and errors.
+const MAX_MODEL_BYTES: usize = 256;
+
+/// An object that is taken apart field by field; what is left is what nobody knew.
+pub(super) struct Fields {
+    pub(super) map: Map<String, Value>,
+    /// Where it is, for error messages: empty, or `messages[2].`.
+    path: String,
+}
+
+impl Fields {
+    /// The fields of a body.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+        // serde_json itself stops at 128 levels, so a deep body cannot exhaust the stack.
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
+            Ok(_) => Err(Error::new("the request body must be a JSON object")),
+            Err(error) => Err(Error::new(format!("the request body is not valid JSON: {error}"))),
+        }
+    }
+
+    /// The fields of an object inside of a body; `path` says where, such as `messages[2]`.
+    pub(super) fn of(value: Value, path: &str) -> Result<Self, Error> {
+        match value {
+            Value::Object(map) => Ok(Self { map, path: format!("{path}.") }),
+            other => Err(Error::at(path, format!("`{path}` must be an object, not {}", kind_of(&other)))),
+        }
+    }
+
+    /// A field's whole name.
+    pub(super) fn name(&self, field: &str) -> String {
+        format!("{}{field}", self.path)
+    }
+
+    /// The field's value, taken out. Null means absent.
+    pub(super) fn take<T: DeserializeOwned>(&mut self, field: &str) -> Result<Option<T>, Error> {
+        // `shift_remove` keeps the others in order.
+        match self.map.shift_remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => typed(value, || self.name(field)).map(Some),
+        }
+    }
+
+    /// The same, where it must be there.
+    pub(super) fn required<T: DeserializeOwned>(&mut self, field: &str) -> Result<T, Error> {
+        self.take(field)?
+            .ok_or_else(|| Error::at(self.name(field), format!("`{}` is required", self.name(field))))
+    }
+
+    /// The `model`, of a sane length.
+    pub(super) fn model(&mut self) -> Result<String, Error> {
+        let model: String = self.required("model")?;
+        checked_model(model)
+    }
+
+    /// A list that must hold something.
+    pub(super) fn filled_list(&mut self, field: &str) -> Result<Vec<Value>, Error> {
+        let list: Vec<Value> = self.required(field)?;
+        match list.is_empty() {
+            true => Err(Error::at(self.name(field), format!("`{}` must not be empty", self.name(field)))),
+            false => Ok(list),
+        }
+    }
+}
+
+/// A model's name, if it is of a sane length.
+pub(super) fn checked_model(model: String) -> Result<String, Error> {
+    match model.len() {
+        0 => Err(Error::at("model", "`model` must not be empty")),
+        1..=MAX_MODEL_BYTES => Ok(model),
+        _ => Err(Error::at("model", format!("`model` is longer than {MAX_MODEL_BYTES} bytes"))),
+    }
+}
+
+/// The value as a `T`.
+pub(super) fn typed<T: DeserializeOwned>(value: Value, name: impl Fn() -> String) -> Result<T, Error> {
+    let kind = kind_of(&value);
+    serde_json::from_value(value).map_err(|_| {
+        // serde's own message would quote the value, and values do not belong into errors.
+        Error::at(name(), format!("`{}` has a wrong type or value ({kind})", name()))
+    })
+}
+
+/// What a value is, in words.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Null, and what says as little.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// An object that is put together field by field.
+#[derive(Default)]
+pub(super) struct Body(pub(super) Map<String, Value>);
+
+impl Body {
+    /// Sets a field, where there is something to set.
+    pub(super) fn set(&mut self, field: &str, value: Option<impl serde::Serialize>) {
+        if let Some(value) = value {
+            self.0.insert(field.to_owned(), json!(value));
+        }
+    }
+
+    /// The object.
+    pub(super) fn value(self) -> Value {
+        Value::Object(self.0)
+    }
+}

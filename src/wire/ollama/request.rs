@@ -1,0 +1,308 @@
+//! Requests: JSON to [`Request`] and back.
+
+use super::message::{decode_message, encode_message, images};
+use super::{CHAT, GENERATE};
+use crate::chat::{
+    Delivery, Message, Part, Protocol, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
+};
+use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
+use crate::wire::json::{Body, Fields};
+use crate::wire::{Dropped, Error};
+use serde_json::{Map, Value, json};
+
+/// The most texts in one request for vectors.
+const MAX_INPUTS: usize = 2048;
+
+/// Understands the body of `/api/chat`.
+pub fn decode_chat_request(body: &[u8]) -> Result<Request, Error> {
+    let mut fields = Fields::parse(body)?;
+    let messages: Vec<Value> = fields.take("messages")?.unwrap_or_default();
+    let mut decoded = Vec::with_capacity(messages.len());
+    let mut calls = Vec::new();
+    for (at, message) in messages.into_iter().enumerate() {
+        decoded.push(decode_message(at, message, &mut calls)?);
+    }
+    let tools: Vec<Value> = fields.take("tools")?.unwrap_or_default();
+    let tools = tools.into_iter().map(decode_tool).collect();
+    let request = decode_shared(&mut fields)?;
+    Ok(Request { messages: decoded, tools, extra: fields.map, ..request })
+}
+
+/// Understands the body of `/api/generate`.
+pub fn decode_generate_request(body: &[u8]) -> Result<Request, Error> {
+    let mut fields = Fields::parse(body)?;
+    let mut messages = Vec::new();
+    let system: Option<String> = fields.take("system")?;
+    messages.extend(system.filter(|text| !text.is_empty()).map(|text| Message::text(Role::System, text)));
+    let prompt: Option<String> = fields.take("prompt")?;
+    let mut parts: Vec<Part> = prompt.filter(|text| !text.is_empty()).map(Part::text).into_iter().collect();
+    parts.extend(images(&mut fields)?);
+    if !parts.is_empty() {
+        messages.push(Message { parts, ..Message::empty(Role::User) });
+    }
+    let request = decode_shared(&mut fields)?;
+    Ok(Request { messages, extra: fields.map, ..request })
+}
+
+/// What both paths have in common.
+fn decode_shared(fields: &mut Fields) -> Result<Request, Error> {
+    let sampling = decode_options(fields)?;
+    Ok(Request {
+        model: fields.model()?,
+        response_format: fields.take("format")?.and_then(decode_format),
+        thinking: fields.take("think")?.map(decode_think),
+        sampling,
+        // Streams unless told otherwise.
+        delivery: Delivery { stream: fields.take("stream")?.unwrap_or(true), options: Map::new() },
+        ..Request::default()
+    })
+}
+
+/// The options that have a word of their own; the others stay where they are.
+fn decode_options(fields: &mut Fields) -> Result<Sampling, Error> {
+    let logprobs = fields.take("logprobs")?;
+    let top_logprobs = fields.take("top_logprobs")?;
+    let Some(options) = fields.take::<Value>("options")? else {
+        return Ok(Sampling { logprobs, top_logprobs, ..Sampling::default() });
+    };
+    let mut options = Fields::of(options, "options")?;
+    let limit: Option<i64> = options.take("num_predict")?;
+    let stop = match options.take::<Value>("stop")? {
+        None => Vec::new(),
+        Some(Value::String(one)) => vec![one],
+        Some(several) => crate::wire::json::typed(several, || "options.stop".to_owned())?,
+    };
+    let sampling = Sampling {
+        temperature: options.take("temperature")?,
+        top_p: options.take("top_p")?,
+        top_k: options.take("top_k")?,
+        // Below zero there is no limit.
+        max_tokens: limit.and_then(|limit| u32::try_from(limit).ok()),
+        seed: options.take("seed")?,
+        stop,
+        presence_penalty: options.take("presence_penalty")?,
+        frequency_penalty: options.take("frequency_penalty")?,
+        logprobs,
+        top_logprobs,
+        ..Sampling::default()
+    };
+    if !options.map.is_empty() {
+        fields.map.insert("options".to_owned(), Value::Object(options.map));
+    }
+    Ok(sampling)
+}
+
+fn decode_format(format: Value) -> Option<ResponseFormat> {
+    match format {
+        Value::String(text) if text.is_empty() => None,
+        Value::String(text) if text == "json" => Some(ResponseFormat::Json),
+        Value::Object(_) => {
+            Some(ResponseFormat::Schema { name: None, description: None, schema: format, strict: None })
+        }
+        other => Some(ResponseFormat::Opaque(other)),
+    }
+}
+
+fn decode_think(think: Value) -> Thinking {
+    match think {
+        Value::Bool(true) => Thinking { shown: Some(true), ..Thinking::default() },
+        Value::Bool(false) => Thinking { budget: Some(0), ..Thinking::default() },
+        Value::String(effort) => Thinking { effort: Some(effort), ..Thinking::default() },
+        _ => Thinking::default(),
+    }
+}
+
+/// As OpenAI's: `{"type": "function", "function": {…}}`.
+fn decode_tool(tool: Value) -> Tool {
+    let function = tool.get("function").unwrap_or(&Value::Null);
+    let Some(name) = function.get("name").and_then(Value::as_str) else { return Tool::Opaque(tool) };
+    let known = ["name", "description", "parameters"];
+    let beside = function.as_object().into_iter().flatten();
+    let beside = beside.filter(|(field, _)| !known.contains(&field.as_str()));
+    Tool::Function {
+        name: name.to_owned(),
+        description: function.get("description").and_then(Value::as_str).map(str::to_owned),
+        parameters: function.get("parameters").filter(|value| !value.is_null()).cloned(),
+        strict: None,
+        extra: beside.map(|(field, value)| (field.clone(), value.clone())).collect(),
+    }
+}
+
+/// Whether a request asks nothing: Ollama's clients have a model loaded or unloaded so.
+pub fn is_load(request: &Request) -> bool {
+    request.messages.iter().all(|message| message.role == Role::System)
+}
+
+/// Writes a body for `/api/chat`.
+pub fn encode_chat_request(request: &Request, dropped: &mut Dropped) -> Result<Map<String, Value>, Error> {
+    let mut body = begun(request, CHAT, dropped);
+    let mut messages = Vec::with_capacity(request.messages.len());
+    for at in 0..request.messages.len() {
+        messages.push(encode_message(request, at, dropped)?);
+    }
+    body.set("messages", Some(messages));
+    encode_tools(request, &mut body, dropped)?;
+    encode_shared(request, CHAT, &mut body, dropped)?;
+    Ok(body.0)
+}
+
+/// Writes a body for `/api/generate`: one question, and what the system says.
+pub fn encode_generate_request(
+    request: &Request,
+    dropped: &mut Dropped,
+) -> Result<Map<String, Value>, Error> {
+    let mut body = begun(request, GENERATE, dropped);
+    if !request.tools.is_empty() {
+        return Err(inexpressible(GENERATE, "tools", "a tool"));
+    }
+    let mut system = Vec::new();
+    let mut asked = None;
+    for (at, message) in request.messages.iter().enumerate() {
+        match message.role {
+            Role::System | Role::Developer => system.push(message.plain_text()),
+            Role::User if asked.is_none() => asked = Some(encode_message(request, at, dropped)?),
+            _ => return Err(inexpressible(GENERATE, format!("messages[{at}]"), "a conversation")),
+        }
+    }
+    body.set("system", (!system.is_empty()).then(|| system.join("\n")));
+    let mut asked = asked.unwrap_or_default();
+    let prompt = asked["content"].take();
+    body.set("prompt", prompt.as_str().filter(|text| !text.is_empty()));
+    body.set("images", asked.get("images"));
+    encode_shared(request, GENERATE, &mut body, dropped)?;
+    Ok(body.0)
+}
+
+fn begun(request: &Request, protocol: Protocol, dropped: &mut Dropped) -> Body {
+    let mut body = Body::default();
+    if at_home(request, protocol) {
+        body.0.clone_from(&request.extra);
+    } else {
+        leave_extra(request, dropped);
+    }
+    body.set("model", Some(&request.model));
+    body
+}
+
+fn encode_tools(request: &Request, body: &mut Body, dropped: &mut Dropped) -> Result<(), Error> {
+    match &request.tool_choice {
+        None | Some(ToolChoice::Auto) => {}
+        // Where none may be called, none is offered.
+        Some(ToolChoice::None) => return Ok(()),
+        Some(ToolChoice::Required | ToolChoice::Function(_) | ToolChoice::Opaque(_)) => {
+            return Err(inexpressible(CHAT, "tool_choice", "a tool that must be called"));
+        }
+    }
+    if request.parallel_tools == Some(false) {
+        dropped.push("parallel_tool_calls".to_owned());
+    }
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for (at, tool) in request.tools.iter().enumerate() {
+        let Tool::Function { name, description, parameters, strict, extra } = tool else {
+            tools.push(opaque_tool(request, CHAT, at)?);
+            continue;
+        };
+        let mut function = Body::default();
+        if at_home(request, CHAT) {
+            function.0.clone_from(extra);
+        } else {
+            let left = extra.keys().map(String::as_str).chain(strict.map(|_| "strict"));
+            dropped.extend(left.map(|field| format!("tools[{at}].{field}")));
+        }
+        function.set("name", Some(name));
+        function.set("description", description.as_ref());
+        function.set("parameters", parameters.as_ref());
+        tools.push(json!({ "type": "function", "function": function.value() }));
+    }
+    body.set("tools", (!tools.is_empty()).then_some(tools));
+    Ok(())
+}
+
+fn encode_shared(
+    request: &Request,
+    protocol: Protocol,
+    body: &mut Body,
+    dropped: &mut Dropped,
+) -> Result<(), Error> {
+    body.set("format", encode_format(request, protocol, dropped)?);
+    body.set("think", request.thinking.as_ref().and_then(encode_think));
+    // Always said: the default is the other one.
+    body.set("stream", Some(request.delivery.stream));
+    let Sampling {
+        temperature,
+        top_p,
+        top_k,
+        max_tokens: _,
+        max_completion_tokens: _,
+        seed,
+        stop,
+        n,
+        presence_penalty,
+        frequency_penalty,
+        logprobs,
+        top_logprobs,
+    } = &request.sampling;
+    if n.is_some_and(|n| n != 1) {
+        return Err(inexpressible(protocol, "n", "several answers at once"));
+    }
+    let mut options = match body.0.shift_remove("options") {
+        Some(Value::Object(options)) => Body(options),
+        _ => Body::default(),
+    };
+    options.set("temperature", *temperature);
+    options.set("top_p", *top_p);
+    options.set("top_k", *top_k);
+    options.set("num_predict", request.sampling.answer_limit());
+    options.set("seed", *seed);
+    options.set("stop", (!stop.is_empty()).then_some(stop));
+    options.set("presence_penalty", *presence_penalty);
+    options.set("frequency_penalty", *frequency_penalty);
+    body.set("options", (!options.0.is_empty()).then(|| options.value()));
+    body.set("logprobs", *logprobs);
+    body.set("top_logprobs", *top_logprobs);
+    Ok(())
+}
+
+fn encode_format(
+    request: &Request,
+    protocol: Protocol,
+    dropped: &mut Dropped,
+) -> Result<Option<Value>, Error> {
+    Ok(match &request.response_format {
+        None | Some(ResponseFormat::Text) => None,
+        Some(ResponseFormat::Json) => Some(json!("json")),
+        Some(ResponseFormat::Schema { name: _, description, schema, strict: _ }) => {
+            dropped.extend(description.as_ref().map(|_| "response_format.description".to_owned()));
+            Some(schema.clone())
+        }
+        Some(ResponseFormat::Opaque(value)) if at_home(request, protocol) => Some(value.clone()),
+        Some(ResponseFormat::Opaque(_)) => {
+            return Err(inexpressible(protocol, "response_format", "this format"));
+        }
+    })
+}
+
+fn encode_think(thinking: &Thinking) -> Option<Value> {
+    match thinking {
+        Thinking { effort: Some(effort), .. } if effort == "none" => Some(json!(false)),
+        Thinking { effort: Some(effort), .. } if effort == "minimal" => Some(json!("low")),
+        Thinking { effort: Some(effort), .. } => Some(json!(effort)),
+        Thinking { budget: Some(0), .. } => Some(json!(false)),
+        Thinking { budget: Some(_), .. } | Thinking { shown: Some(true), .. } => Some(json!(true)),
+        _ => None,
+    }
+}
+
+/// Understands the body of `/api/embed`: the model, and the texts.
+pub fn decode_embed(body: &[u8]) -> Result<(String, Vec<String>), Error> {
+    let mut fields = Fields::parse(body)?;
+    let model = fields.model()?;
+    let input = match fields.required::<Value>("input")? {
+        Value::String(text) => vec![text],
+        several => crate::wire::json::typed::<Vec<String>>(several, || "input".to_owned())?,
+    };
+    match input.len() {
+        0..=MAX_INPUTS => Ok((model, input)),
+        _ => Err(Error::at("input", format!("`input` holds more than {MAX_INPUTS} texts"))),
+    }
+}
