@@ -112,7 +112,13 @@ impl Upstream for Scripted {
             Step::SayThenStall(text) => Self::begun(text, stream::pending().boxed()),
         };
         let chunks = Live::begin(&self.live).follow(chunks);
-        Ok(Opened { by: Arc::clone(&self.name), origin: self.origin, failed: Vec::new(), chunks })
+        Ok(Opened {
+            by: Arc::clone(&self.name),
+            origin: self.origin,
+            failed: Vec::new(),
+            dropped: Vec::new(),
+            chunks,
+        })
     }
 }
 

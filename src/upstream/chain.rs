@@ -61,6 +61,11 @@ impl Chain {
                 Error::new(Kind::NoRoute, &self.name, message)
             }
             1 => attempts.remove(0),
+            // Nobody can say what is asked: the client had better ask otherwise.
+            _ if attempts.iter().all(|failed| failed.kind == Kind::Unsupported) => {
+                let first = attempts.remove(0);
+                Error { attempts, ..first }
+            }
             count => {
                 let causes: Vec<String> = attempts
                     .iter()
@@ -227,6 +232,22 @@ mod tests {
         assert_eq!(error.message, "all 2 upstreams failed (a: rate_limit; b: timeout)");
         assert_eq!(error.attempts.len(), 2);
         assert_eq!(Chain::new("chain", vec![]).open(&request("m")).await.unwrap_err().kind, Kind::NoRoute);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_say_is_told_as_such() {
+        let unable = |name| link(Scripted::new(name, [Step::Fail(Kind::Unsupported)]), "*");
+        let error =
+            Chain::new("chain", vec![unable("a"), unable("b")]).open(&request("m")).await.unwrap_err();
+        assert_eq!((error.kind, &*error.upstream, error.attempts.len()), (Kind::Unsupported, "a", 1));
+        let error = Chain::new("chain", vec![unable("a")]).open(&request("m")).await.unwrap_err();
+        assert_eq!((error.kind, error.attempts.len()), (Kind::Unsupported, 0));
+        let down = link(Scripted::new("b", [Step::Fail(Kind::Server)]), "*");
+        let error = Chain::new("chain", vec![unable("a"), down]).open(&request("m")).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Exhausted, "the second might have");
+        let able = link(Scripted::new("b", [Step::say("hi")]), "*");
+        let opened = Chain::new("chain", vec![unable("a"), able]).open(&request("m")).await.unwrap();
+        assert_eq!((&*opened.by, opened.failed.len()), ("b", 1));
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ pub trait Upstream: Send + Sync {
     /// never served where a provider's was asked for.
     fn origin(&self, request: &Request) -> Origin;
 
-    /// Resolves once the first chunk is in hand: an `Err` here may be failed over, one inside may not.
+    /// Resolves once the answer's first words are in hand: an `Err` here may be failed over, one inside may not.
     async fn open(&self, request: &Request) -> Result<Opened, Error>;
 }
 
@@ -61,6 +61,8 @@ pub struct Opened {
     pub origin: Origin,
     /// Those that were asked before and failed, in order.
     pub failed: Vec<Error>,
+    /// What the request could not take along to it, by the names of the fields.
+    pub dropped: Vec<String>,
     /// The answer.
     pub chunks: Chunks,
 }
@@ -71,6 +73,7 @@ impl fmt::Debug for Opened {
             .field("by", &self.by)
             .field("origin", &self.origin)
             .field("failed", &self.failed)
+            .field("dropped", &self.dropped)
             .finish_non_exhaustive()
     }
 }
@@ -89,7 +92,7 @@ pub struct Error {
     pub status: Option<u16>,
     /// How long the upstream asked us to wait.
     pub retry_after: Option<Duration>,
-    /// Those that were asked before this one, where a whole chain failed.
+    /// The others that were asked, where a whole chain failed.
     pub attempts: Vec<Error>,
 }
 
@@ -119,6 +122,8 @@ pub enum Kind {
     Auth,
     /// The account has no credit.
     Billing,
+    /// It has no way to say what the request asks; another one may.
+    Unsupported,
     /// Too many requests.
     RateLimit,
     /// The provider has no capacity.
@@ -151,6 +156,7 @@ impl Kind {
             Self::ContextOverflow => "context_overflow",
             Self::Auth => "auth",
             Self::Billing => "billing",
+            Self::Unsupported => "unsupported",
             Self::RateLimit => "rate_limit",
             Self::Overloaded => "overloaded",
             Self::ModelNotFound => "model_not_found",

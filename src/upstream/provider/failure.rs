@@ -1,75 +1,176 @@
 //! What a provider says when it refuses: its status and body, to a [`Kind`] and a message without secrets.
 
 use super::Kind;
+use super::date;
+use super::redact::redact;
+use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 use std::time::Duration;
 
 /// The longest error body we read.
 pub(super) const MAX_REPORT_BYTES: usize = 64 << 10;
 
-/// Anything shorter is no secret, and replacing it would only garble the message.
-const SHORTEST_SECRET: usize = 4;
-
 /// The longest message we pass on.
 const MAX_MESSAGE_CHARS: usize = 500;
 
 /// A refusal, taken apart.
+#[derive(Debug, Default)]
 pub(super) struct Report {
     status: u16,
     message: String,
-    code: String,
+    /// Every name it gives to what is wrong, in small letters: code, type, status, reason.
+    names: Vec<String>,
+    wait: Option<Duration>,
 }
 
 impl Report {
+    /// Understands the shapes in use: OpenAI's `{"error": {"message", "type", "code"}}`, Anthropic's and
+    /// Gemini's likenesses of it (the latter also in a list), Ollama's `{"error": "…"}`, FastAPI's
+    /// `{"detail": …}`, and a bare `{"message"}`.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Value::Array(items) = &mut body {
+            let first = items.drain(..).next().unwrap_or_default();
+            body = first;
+        }
         let error = if body["error"].is_object() { &body["error"] } else { &body };
-        let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
-        let code = if error["code"].is_string() { text("code") } else { text("type") };
-        Self { status, message: text("message"), code }
+        let details: &[Value] = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let named = ["code", "type", "status"].iter().map(|field| &error[field]);
+        let reasons = details.iter().map(|detail| &detail["reason"]);
+        Self {
+            status,
+            message: message_of(&body, error),
+            names: named.chain(reasons).filter_map(Value::as_str).map(str::to_lowercase).collect(),
+            wait: details.iter().find_map(|detail| delay(detail["retryDelay"].as_str()?)),
+        }
+    }
+
+    /// The error in a reply that says that all is well, if there is one.
+    pub(super) fn in_reply(body: &[u8]) -> Option<Self> {
+        let read: Value = serde_json::from_slice(body).ok()?;
+        let read = if let Value::Array(items) = &read { items.first()? } else { &read };
+        let error = read.get("error").filter(|error| error.is_object() || error.is_string())?;
+        // Some put the status that they would have answered with into the error.
+        let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        Some(Self::read(status.filter(|code| (400..600).contains(code)).unwrap_or(200), body))
     }
 
     pub(super) fn kind(&self) -> Kind {
-        match (self.status, self.code.as_str()) {
-            (_, "insufficient_quota" | "billing_error" | "billing_not_active") | (402, _) => Kind::Billing,
-            (_, "context_length_exceeded") => Kind::ContextOverflow,
-            // A 404 for a wrong base URL looks the same; either way another upstream may know the model.
-            (_, "model_not_found") | (404, _) => Kind::ModelNotFound,
-            (401 | 403, _) => Kind::Auth,
-            (408 | 499 | 504 | 522 | 524, _) => Kind::Timeout,
-            (429, _) => Kind::RateLimit,
-            (503 | 529, _) => Kind::Overloaded,
-            (500.., _) => Kind::Server,
-            // We follow no redirects: the key would travel along.
-            (300..=399, _) => Kind::BadResponse,
-            _ => Kind::BadRequest,
+        let by_name = self.names.iter().find_map(|name| kind_by_name(name));
+        by_name.or_else(|| self.kind_by_words()).unwrap_or_else(|| self.kind_by_status())
+    }
+
+    /// Where neither status nor names tell one fault of a request from another.
+    fn kind_by_words(&self) -> Option<Kind> {
+        const TOO_LONG: [&str; 6] = [
+            "prompt is too long",
+            "context length",
+            "context window",
+            "maximum context",
+            "exceeds the maximum number of tokens",
+            "exceed context limit",
+        ];
+        let words = self.message.to_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        match self.status {
+            200 | 400 | 413 | 422 if says(&TOO_LONG) => Some(Kind::ContextOverflow),
+            200 | 400 | 403 if says(&["credit balance is too low"]) => Some(Kind::Billing),
+            200 | 400 if says(&["model"]) && says(&["not found", "does not exist"]) => {
+                Some(Kind::ModelNotFound)
+            }
+            _ => None,
         }
     }
 
-    /// In words. Only a fault of the request itself is told in the provider's own: those of other kinds
-    /// may speak of keys and accounts.
+    fn kind_by_status(&self) -> Kind {
+        match self.status {
+            402 => Kind::Billing,
+            // A 404 for a wrong base URL looks the same; either way another upstream may know the model.
+            404 => Kind::ModelNotFound,
+            401 | 403 => Kind::Auth,
+            408 | 499 | 504 | 522 | 524 => Kind::Timeout,
+            429 => Kind::RateLimit,
+            503 | 529 => Kind::Overloaded,
+            500.. => Kind::Server,
+            400..=499 => Kind::BadRequest,
+            // We follow no redirects: the key would travel along. And an error in a reply that says that all
+            // is well, and gives it no name that we know, may be anything.
+            _ => Kind::BadResponse,
+        }
+    }
+
+    /// In words: the provider's own, but for keys and accounts, of which it may tell more than a client
+    /// should know.
     pub(super) fn message(&self, secrets: &[Secret]) -> String {
         let kind = self.kind();
-        let told = matches!(kind, Kind::BadRequest | Kind::ContextOverflow | Kind::ModelNotFound);
-        if !told || self.message.is_empty() {
+        if matches!(kind, Kind::Auth | Kind::Billing) || self.message.trim().is_empty() {
             return format!("answered with status {} ({})", self.status, kind.name());
         }
+        // First of all, since a key may be hidden behind them.
+        let plain = self.message.replace(['\n', '\r', '\t'], " ");
+        let plain: String = plain.chars().filter(|c| !c.is_control()).collect();
         // Before it is cut: half a key is told too much as well.
-        let known = secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= SHORTEST_SECRET);
-        let message = known.fold(self.message.clone(), |message, secret| message.replace(secret, "***"));
-        message.chars().take(MAX_MESSAGE_CHARS).collect()
+        redact(&plain, secrets).chars().take(MAX_MESSAGE_CHARS).collect()
+    }
+
+    /// How long the provider asks us to wait, in headers or in the body.
+    pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        wait_in(headers).or(self.wait)
     }
 }
 
-/// How long the provider asks us to wait.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// The names that say more than the status does.
+fn kind_by_name(name: &str) -> Option<Kind> {
+    Some(match name {
+        "insufficient_quota" | "insufficient_balance" | "billing_error" | "billing_not_active" => {
+            Kind::Billing
+        }
+        "context_length_exceeded" | "model_context_window_exceeded" => Kind::ContextOverflow,
+        "model_not_found" | "not_found_error" => Kind::ModelNotFound,
+        "authentication_error"
+        | "permission_error"
+        | "invalid_api_key"
+        | "api_key_invalid"
+        | "unauthenticated"
+        | "permission_denied" => Kind::Auth,
+        "rate_limit_error" | "rate_limit_exceeded" | "resource_exhausted" => Kind::RateLimit,
+        "overloaded_error" | "unavailable" => Kind::Overloaded,
+        "timeout_error" | "deadline_exceeded" => Kind::Timeout,
+        _ => return None,
+    })
+}
+
+fn message_of(body: &Value, error: &Value) -> String {
+    // A list of what is wrong with each field, as FastAPI gives it.
+    let list = || {
+        let items = body["detail"].as_array()?;
+        Some(items.iter().filter_map(|item| item["msg"].as_str()).collect::<Vec<_>>().join("; "))
+    };
+    let text = [&error["message"], &body["error"], &body["detail"], &body["detail"]["message"]];
+    text.into_iter().find_map(Value::as_str).map(str::to_owned).or_else(list).unwrap_or_default()
+}
+
+/// `7s`, `7.5s`
+fn delay(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
+}
+
+/// A number of milliseconds, a number of seconds, or a date.
+fn wait_in(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let number = |name: &str| text(name)?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()));
+    if let Some(seconds) = seconds {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let then = date::parse(text(RETRY_AFTER.as_str())?)?;
+    // By the provider's own clock where it tells the time: ours may be wrong.
+    let now = text(DATE.as_str()).and_then(date::parse).unwrap_or_else(|| SystemClock.now().as_secs());
+    Some(Duration::from_secs(then.saturating_sub(now)))
 }
 
 /// The body, unless it breaks off or is longer than `limit`.
@@ -87,24 +188,54 @@ pub(super) async fn read_bounded(mut response: Response, limit: usize) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn anthropic(kind: &str, message: &str) -> String {
+        json!({ "type": "error", "error": { "type": kind, "message": message } }).to_string()
+    }
+
+    fn gemini(status: &str, details: &Value) -> String {
+        json!({ "error": { "code": 400, "message": "m", "status": status, "details": details } }).to_string()
+    }
 
     #[test]
     fn statuses_and_codes_tell_the_kind() {
         let code = |code: &str| format!(r#"{{"error":{{"message":"m","type":"t","code":"{code}"}}}}"#);
+        let invalid = |message: &str| anthropic("invalid_request_error", message);
+        let reason = json!([{ "@type": "x/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
         let cases = [
             (400, String::new(), Kind::BadRequest),
             (400, code("context_length_exceeded"), Kind::ContextOverflow),
             (401, String::new(), Kind::Auth),
             (402, String::new(), Kind::Billing),
             (404, code("model_not_found"), Kind::ModelNotFound),
-            (422, String::new(), Kind::BadRequest),
+            (413, String::new(), Kind::BadRequest),
+            (413, code("rate_limit_exceeded"), Kind::RateLimit),
+            (422, r#"{"detail":"no"}"#.to_owned(), Kind::BadRequest),
             (429, code("rate_limit_exceeded"), Kind::RateLimit),
             (429, code("insufficient_quota"), Kind::Billing),
             (500, "<html>".to_owned(), Kind::Server),
             (503, String::new(), Kind::Overloaded),
             (504, String::new(), Kind::Timeout),
-            (529, r#"{"type":"error","error":{"type":"overloaded_error"}}"#.to_owned(), Kind::Overloaded),
             (302, String::new(), Kind::BadResponse),
+            (529, anthropic("overloaded_error", "m"), Kind::Overloaded),
+            (400, invalid("prompt is too long: 200001 tokens > 200000 maximum"), Kind::ContextOverflow),
+            (400, invalid("Your credit balance is too low to access the API"), Kind::Billing),
+            (400, invalid("messages: at least one message is required"), Kind::BadRequest),
+            (403, anthropic("permission_error", "m"), Kind::Auth),
+            (429, anthropic("rate_limit_error", "m"), Kind::RateLimit),
+            (429, gemini("RESOURCE_EXHAUSTED", &json!([])), Kind::RateLimit),
+            (400, gemini("INVALID_ARGUMENT", &reason), Kind::Auth),
+            (400, format!("[{}]", gemini("INVALID_ARGUMENT", &reason)), Kind::Auth),
+            (400, gemini("INVALID_ARGUMENT", &json!([])), Kind::BadRequest),
+            (503, gemini("UNAVAILABLE", &json!([])), Kind::Overloaded),
+            (404, r#"{"error":"model \"x\" not found, try pulling it first"}"#.to_owned(), Kind::ModelNotFound),
+            (
+                400,
+                json!({ "object": "error", "message": "This model's maximum context length is 8192 tokens." })
+                    .to_string(),
+                Kind::ContextOverflow,
+            ),
         ];
         for (status, body, kind) in cases {
             assert_eq!(Report::read(status, body.as_bytes()).kind(), kind, "{status} {body}");
@@ -112,27 +243,77 @@ mod tests {
     }
 
     #[test]
-    fn messages_never_hold_a_key() {
-        let body = br#"{"error":{"message":"the key sk-live-1234 is wrong"}}"#;
-        let secrets = [Secret::new("x"), Secret::new("sk-live-1234")];
-        assert_eq!(Report::read(401, body).message(&secrets), "answered with status 401 (auth)");
-        assert_eq!(Report::read(400, body).message(&secrets), "the key *** is wrong");
-        let late =
-            format!(r#"{{"error":{{"message":"{}sk-live-1234"}}}}"#, "-".repeat(MAX_MESSAGE_CHARS - 4));
-        assert!(
-            !Report::read(400, late.as_bytes()).message(&secrets).contains("sk"),
-            "not even a piece of it"
-        );
+    fn an_error_in_a_reply_that_says_all_is_well_is_found() {
+        let kind = |body: &str| Report::in_reply(body.as_bytes()).map(|report| report.kind());
+        assert_eq!(kind(r#"{"choices":[]}"#), None);
+        assert_eq!(kind(r#"{"choices":[],"error":null}"#), None);
+        assert_eq!(kind("not json"), None);
+        assert_eq!(kind(r#"{"error":{"code":429,"message":"m"}}"#), Some(Kind::RateLimit));
+        assert_eq!(kind(r#"{"error":{"code":7,"message":"m"}}"#), Some(Kind::BadResponse));
+        assert_eq!(kind(&anthropic("overloaded_error", "m")), Some(Kind::Overloaded));
+        assert_eq!(kind(r#"{"error":"model 'x' not found"}"#), Some(Kind::ModelNotFound));
+        assert_eq!(kind(r#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#), Some(Kind::Overloaded));
     }
 
     #[test]
-    fn the_wait_is_read_in_either_unit() {
-        let headers = |name: &'static str, value: &'static str| {
-            HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+    fn every_shape_of_an_error_has_its_words() {
+        for (body, words) in [
+            (r#"{"error":{"message":"m","type":"t","code":null}}"#, "m"),
+            (r#"{"type":"error","error":{"type":"t","message":"m"}}"#, "m"),
+            (r#"[{"error":{"code":400,"message":"m","status":"S"}}]"#, "m"),
+            (r#"{"error":"m"}"#, "m"),
+            (r#"{"detail":"m"}"#, "m"),
+            (r#"{"detail":[{"loc":["body","x"],"msg":"m"},{"msg":"n"}]}"#, "m; n"),
+            (r#"{"detail":{"message":"m"}}"#, "m"),
+            (r#"{"object":"error","message":"m"}"#, "m"),
+            (r#"{"error":{"message":"a\u0007b\nc"}}"#, "ab c"),
+            ("", "answered with status 400 (bad_request)"),
+            ("[]", "answered with status 400 (bad_request)"),
+            ("7", "answered with status 400 (bad_request)"),
+            (r#"{"error":{"message":" "}}"#, "answered with status 400 (bad_request)"),
+        ] {
+            assert_eq!(Report::read(400, body.as_bytes()).message(&[]), words, "{body}");
+        }
+    }
+
+    #[test]
+    fn messages_never_hold_a_key() {
+        let body = br#"{"error":{"message":"the key pass-1234 is wrong, or sk-other"}}"#;
+        let secrets = [Secret::new("x"), Secret::new("pass-1234")];
+        assert_eq!(Report::read(401, body).message(&secrets), "answered with status 401 (auth)");
+        for status in [400, 429, 500] {
+            assert_eq!(Report::read(status, body).message(&secrets), "the key *** is wrong, or ***");
+        }
+        let late =
+            format!(r#"{{"error":{{"message":"{}sk-live-1234"}}}}"#, ".".repeat(MAX_MESSAGE_CHARS - 4));
+        let message = Report::read(400, late.as_bytes()).message(&secrets);
+        assert!(!message.contains("sk"), "not even a piece of it");
+        let hidden = br#"{"error":{"message":"s\u0000k-live\u0007-1234"}}"#;
+        assert_eq!(Report::read(400, hidden).message(&secrets), "***");
+    }
+
+    #[test]
+    fn the_wait_is_read_in_every_form() {
+        let headers = |pairs: &[(&'static str, &'static str)]| {
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
         };
-        assert_eq!(retry_after(&headers("retry-after", "2")), Some(Duration::from_secs(2)));
-        assert_eq!(retry_after(&headers("retry-after-ms", "250")), Some(Duration::from_millis(250)));
-        assert_eq!(retry_after(&headers("retry-after", "-1")), None);
-        assert_eq!(retry_after(&headers("x", "1")), None);
+        let wait = |pairs: &[(&'static str, &'static str)]| Report::default().retry_after(&headers(pairs));
+        assert_eq!(wait(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
+        assert_eq!(
+            wait(&[("retry-after-ms", "250"), ("retry-after", "9")]),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(wait(&[("retry-after", "-1")]), None);
+        assert_eq!(wait(&[("x", "1")]), None);
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), date]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:49:00 GMT")]), Some(Duration::ZERO));
+        let info = json!([{ "@type": "x" }, { "@type": "x/google.rpc.RetryInfo", "retryDelay": "7.5s" }]);
+        let report = Report::read(429, gemini("RESOURCE_EXHAUSTED", &info).as_bytes());
+        assert_eq!(report.retry_after(&HeaderMap::new()), Some(Duration::from_millis(7500)));
+        assert_eq!(report.retry_after(&headers(&[("retry-after", "1")])), Some(Duration::from_secs(1)));
     }
 }

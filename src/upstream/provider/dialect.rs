@@ -1,0 +1,250 @@
+//! How each kind of provider is spoken to: the paths, the key's header, and what changes in a request.
+//!
+//! A request in a protocol that the provider understands goes out as it came; the model's name and the
+//! question what it cost are all that may change. Any other is translated to the provider's main protocol.
+
+use super::{Error, Kind, Provider, ProviderKind};
+use crate::chat::{Protocol, Request};
+use crate::secret::Secret;
+use crate::wire::splice::splice;
+use crate::wire::{self, Dropped, encode_request};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// The version of Anthropic's protocol that we speak where the client names none.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// Stands for every model that a table of names does not name.
+const ANY_OTHER: &str = "*";
+
+/// A request as it goes out.
+pub(super) struct Outgoing {
+    pub(super) protocol: Protocol,
+    pub(super) url: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// What it could not take along.
+    pub(super) dropped: Dropped,
+}
+
+impl Provider {
+    /// `request` in the words of this provider.
+    pub(super) fn outgoing(&self, request: &Request) -> Result<Outgoing, Error> {
+        let model = self.their_name(&request.model);
+        let mut dropped = Dropped::new();
+        let native = self.takes_as_it_came(request);
+        let (protocol, body) = if native {
+            (request.received.protocol, self.as_it_came(request, model)?)
+        } else {
+            (self.protocol, self.translated(request, model, &mut dropped)?)
+        };
+        let stream = request.delivery.stream;
+        let url = format!("{}{}", self.base_url, path(protocol, model, stream));
+        let mut headers = if native { received_headers(request) } else { HeaderMap::new() };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(accept(protocol, stream)));
+        self.add_own(&mut headers);
+        Ok(Outgoing { protocol, url, headers, body, dropped })
+    }
+
+    /// Whether the bytes of `request` mean something to this provider.
+    pub(super) fn takes_as_it_came(&self, request: &Request) -> bool {
+        let received = &request.received;
+        !received.body.is_empty() && self.kind.speaks(self.protocol).contains(&received.protocol)
+    }
+
+    fn as_it_came(&self, request: &Request, model: &str) -> Result<Bytes, Error> {
+        let protocol = request.received.protocol;
+        let mut changes = Vec::new();
+        // Gemini has it in the path.
+        if model != request.model && protocol != Protocol::Gemini {
+            changes.push(("model", Some(Value::from(model))));
+        }
+        if self.asks_for_usage(protocol, request) && !request.delivery.include_usage() {
+            changes.push(("stream_options", Some(with_usage(request.delivery.options.clone()))));
+        }
+        self.spliced(&request.received.body, &changes)
+    }
+
+    /// `body` with `changes`, and not another byte different.
+    pub(super) fn spliced(&self, body: &Bytes, changes: &[(&str, Option<Value>)]) -> Result<Bytes, Error> {
+        splice(body, changes).map_err(|error| self.error(Kind::BadRequest, error.message))
+    }
+
+    fn translated(&self, request: &Request, model: &str, dropped: &mut Dropped) -> Result<Bytes, Error> {
+        let mut body = self.encoded(request, model, dropped)?;
+        if self.asks_for_usage(self.protocol, request) {
+            let options = match body.remove("stream_options") {
+                Some(Value::Object(options)) => options,
+                _ => Map::new(),
+            };
+            body.insert("stream_options".to_owned(), with_usage(options));
+        }
+        if self.protocol == Protocol::OpenAiChat && request.received.protocol != Protocol::OpenAiChat {
+            self.adapt_chat(request, &mut body, dropped);
+        }
+        Ok(Value::Object(body).to_string().into())
+    }
+
+    /// The fields of `request` in this provider's main protocol.
+    pub(super) fn encoded(
+        &self,
+        request: &Request,
+        model: &str,
+        dropped: &mut Dropped,
+    ) -> Result<Map<String, Value>, Error> {
+        if let Some(field) = server_state(request).filter(|_| self.protocol != Protocol::OpenAiResponses) {
+            let reason = format!("`{field}`: what it refers to is kept by another provider");
+            return Err(self.error(Kind::Unsupported, reason));
+        }
+        let request = match model == request.model {
+            true => Cow::Borrowed(request),
+            // The codec may decide by the model.
+            false => Cow::Owned(Request { model: model.to_owned(), ..request.clone() }),
+        };
+        encode_request(self.protocol, &request, dropped)
+            .map_err(|error| self.error(Kind::Unsupported, with_field(error)))
+    }
+
+    /// What OpenAI and its likenesses disagree on. Whoever wrote for another protocol knows nothing of it.
+    fn adapt_chat(&self, request: &Request, body: &mut Map<String, Value>, dropped: &mut Dropped) {
+        const NAMES: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+        // OpenAI's newer models refuse the older name, and many other servers do not know the newer one.
+        let ours = if self.is_openai() { NAMES[0] } else { NAMES[1] };
+        if let Some(limit) = request.sampling.answer_limit() {
+            NAMES.iter().for_each(|name| drop(body.remove(*name)));
+            body.insert(ours.to_owned(), limit.into());
+        }
+        if self.is_openai() && body.remove("top_k").is_some() {
+            dropped.push("top_k".to_owned());
+        }
+    }
+
+    fn is_openai(&self) -> bool {
+        matches!(self.kind, ProviderKind::OpenAi | ProviderKind::Azure)
+    }
+
+    /// The others tell what a stream cost without being asked.
+    fn asks_for_usage(&self, protocol: Protocol, request: &Request) -> bool {
+        let must_ask = matches!(protocol, Protocol::OpenAiChat | Protocol::OpenAiCompletions);
+        must_ask && request.delivery.stream && self.include_usage
+    }
+
+    /// What the provider calls the model that a client calls `model`.
+    pub(super) fn their_name<'a>(&'a self, model: &'a str) -> &'a str {
+        let named = |wanted: &str| self.model_names.iter().find(|(ours, _)| ours == wanted);
+        named(model).or_else(|| named(ANY_OTHER)).map_or(model, |(_, theirs)| theirs)
+    }
+
+    /// What clients call the model that the provider calls `theirs`.
+    pub(super) fn our_names(&self, theirs: String) -> Vec<String> {
+        let named = self.model_names.iter().filter(|(ours, name)| *name == theirs && ours != ANY_OTHER);
+        let ours: Vec<String> = named.map(|(ours, _)| ours.clone()).collect();
+        if ours.is_empty() { vec![theirs] } else { ours }
+    }
+
+    /// Lays what is configured, the key among it, over the headers of a request.
+    pub(super) fn add_own(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        if self.kind == ProviderKind::Anthropic {
+            let version = HeaderValue::from_static(ANTHROPIC_VERSION);
+            headers.entry("anthropic-version").or_insert(version);
+        }
+    }
+}
+
+/// The header that a key is sent in, and how.
+pub(super) fn key_header(kind: ProviderKind, key: &Secret) -> (&'static str, Secret) {
+    match kind {
+        ProviderKind::OpenAi | ProviderKind::Generic | ProviderKind::Ollama => {
+            (AUTHORIZATION.as_str(), Secret::new(format!("Bearer {}", key.expose())))
+        }
+        ProviderKind::Azure => ("api-key", key.clone()),
+        ProviderKind::Anthropic => ("x-api-key", key.clone()),
+        ProviderKind::Gemini => ("x-goog-api-key", key.clone()),
+    }
+}
+
+/// Whether a header shows who someone is: a client shows it to us, and we show ours.
+pub(super) fn is_credential(name: &HeaderName) -> bool {
+    const CREDENTIALS: [&str; 5] = ["authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"];
+    CREDENTIALS.contains(&name.as_str())
+}
+
+pub(super) fn received_headers(request: &Request) -> HeaderMap {
+    let headers = request.received.headers.iter().filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    });
+    headers.filter(|(name, _)| !is_credential(name)).collect()
+}
+
+fn path(protocol: Protocol, model: &str, stream: bool) -> String {
+    match protocol {
+        Protocol::OpenAiChat => "/chat/completions".to_owned(),
+        Protocol::OpenAiCompletions => "/completions".to_owned(),
+        Protocol::OpenAiResponses => "/responses".to_owned(),
+        Protocol::Anthropic => "/messages".to_owned(),
+        Protocol::Gemini => format!("/{}", gemini_path(model, stream)),
+        Protocol::OllamaChat => "/api/chat".to_owned(),
+        Protocol::OllamaGenerate => "/api/generate".to_owned(),
+    }
+}
+
+fn gemini_path(model: &str, stream: bool) -> String {
+    let model = model.strip_prefix("models/").unwrap_or(model);
+    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    format!("models/{}:{method}", escaped(model))
+}
+
+/// `text` as one segment of a path, whatever a client has put into it.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn accept(protocol: Protocol, stream: bool) -> &'static str {
+    match protocol {
+        _ if !stream => "application/json",
+        Protocol::OllamaChat | Protocol::OllamaGenerate => "application/x-ndjson",
+        _ => "text/event-stream",
+    }
+}
+
+fn with_usage(mut options: Map<String, Value>) -> Value {
+    options.insert("include_usage".to_owned(), true.into());
+    Value::Object(options)
+}
+
+/// The field by which a request for OpenAI's responses goes on with what the provider has kept, or wants the
+/// answer kept there.
+fn server_state(request: &Request) -> Option<&'static str> {
+    const STATE: [&str; 3] = ["previous_response_id", "conversation", "background"];
+    let says =
+        |field: &&str| !matches!(request.extra.get(*field), None | Some(Value::Null | Value::Bool(false)));
+    STATE.into_iter().find(says).filter(|_| request.received.protocol == Protocol::OpenAiResponses)
+}
+
+fn with_field(error: wire::Error) -> String {
+    match error.field {
+        Some(field) if !error.message.contains(&field) => format!("`{field}`: {}", error.message),
+        _ => error.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_s_name_cannot_lead_elsewhere() {
+        assert_eq!(gemini_path("gemini-2.5-pro", false), "models/gemini-2.5-pro:generateContent");
+        assert_eq!(gemini_path("models/x", true), "models/x:streamGenerateContent?alt=sse");
+        assert_eq!(gemini_path("../a?b#c%", false), "models/..%2Fa%3Fb%23c%25:generateContent");
+    }
+}
