@@ -9,8 +9,10 @@ use super::schema::nearest;
 use super::{Config, Local, Source, Store, upstreams};
 use crate::embed::device::DeviceChoice;
 use crate::store::embedded;
+use crate::upstream::provider;
 use crate::{cache, embed, limits, server, telemetry};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,13 +36,15 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     let data_dir = check.data_dir(raw.top.data_dir.as_ref());
     let models_dir = check.models_dir(raw.top.models_dir.as_ref(), &data_dir);
     let limits = check.limits(raw.server.concurrent_requests.as_ref());
-    let server = check.server(&raw.server, raw.client);
+    let mut server = check.server(&raw.server, raw.client);
+    server.replay = check.replay(&raw.replay);
     let mut local = check.local(&raw.local);
     let (upstreams, chain) =
         upstreams::check(&mut check, raw.upstream, &raw.chain, &mut local, server.listen);
     if let (true, None, Some(enabled)) = (chain.is_empty(), &raw.chain.order, &raw.local.enabled) {
         check.findings.problem(&enabled.place, "without it and without an [[upstream]], nobody would answer");
     }
+    let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
     let (store, store_deadline) = check.store(&raw.store, &data_dir);
     let (embed, device) = check.embed(&raw.embed);
     let config = Config {
@@ -48,6 +52,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         limits,
         upstreams,
         chain,
+        passthrough_upstream,
         cache: check.cache(&raw.cache),
         embed,
         device,
@@ -125,7 +130,32 @@ impl Checker<'_> {
                 0..=*WAIT_SECONDS.end(),
                 default.shutdown_grace,
             ),
+            passthrough: raw.passthrough.as_ref().map_or(default.passthrough, |typed| typed.value),
+            replay: default.replay,
         }
+    }
+
+    fn replay(&mut self, raw: &raw::Replay) -> server::Replay {
+        let usage = [("kept", false), ("zero", true)];
+        let pace = [("at_once", false), ("paced", true)];
+        let default = server::Replay::default();
+        let pace_default = default.tokens_per_second.get();
+        let tokens_per_second = self.whole(raw.tokens_per_second.as_ref(), 1..=10_000, pace_default);
+        server::Replay {
+            zero_usage: self.choice(raw.usage.as_ref(), &usage).unwrap_or(default.zero_usage),
+            paced: self.choice(raw.pace.as_ref(), &pace).unwrap_or(default.paced),
+            tokens_per_second: NonZeroU32::new(tokens_per_second).unwrap_or(default.tokens_per_second),
+        }
+    }
+
+    fn passthrough(&mut self, typed: Option<&Found<Text>>, upstreams: &[provider::Config]) -> Option<String> {
+        let name = self.filled(typed)?;
+        if let (Some(typed), false) = (typed, upstreams.iter().any(|upstream| upstream.name == name)) {
+            let near = nearest(&name, upstreams.iter().map(|upstream| upstream.name.as_str()));
+            let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            self.findings.problem(&typed.place, format!("there is no provider named \"{name}\"{near}"));
+        }
+        Some(name)
     }
 
     fn listen(&mut self, typed: Option<&Found<Text>>, default: SocketAddr, no_clients: bool) -> SocketAddr {

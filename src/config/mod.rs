@@ -12,6 +12,7 @@ mod error;
 mod expand;
 mod load;
 mod origin;
+mod presets;
 mod raw;
 mod read;
 mod schema;
@@ -58,6 +59,8 @@ pub struct Config {
     pub upstreams: Vec<provider::Config>,
     /// Who is asked, in order: names of `upstreams`, and that of `local`. Never empty, and each name is known.
     pub chain: Vec<String>,
+    /// Who gets the paths that we do not know: a name of `upstreams`; `None` is the first in the chain.
+    pub passthrough_upstream: Option<String>,
     /// What is looked up.
     pub cache: cache::Config,
     /// How texts wait for their vectors.
@@ -196,7 +199,14 @@ mod tests {
 
     /// Keys whose default depends on the machine or on other keys, so that the template can only give an
     /// example.
-    const EXAMPLES: &[&str] = &["data_dir", "models_dir", "store.path", "rules.files", "chain.order"];
+    const EXAMPLES: &[&str] = &[
+        "data_dir",
+        "models_dir",
+        "store.path",
+        "rules.files",
+        "chain.order",
+        "server.passthrough_upstream",
+    ];
 
     /// The template with everything switched on.
     fn switched_on() -> String {
@@ -264,6 +274,7 @@ mod tests {
         let comparable = |config: &Config| {
             let mut upstream = config.upstreams[0].clone();
             (upstream.headers, upstream.price, upstream.api_key) = (Vec::new(), None, None);
+            upstream.model_names = Vec::new();
             format!("{upstream:?}")
         };
         assert_eq!(comparable(&typed), comparable(&short));

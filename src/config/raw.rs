@@ -59,6 +59,7 @@ macro_rules! document {
 document! {
     sections {
         server: Server,
+        replay: Replay,
         chain: Chain,
         cache: Cache,
         embed: Embed,
@@ -93,6 +94,8 @@ section! {
         body_timeout_seconds: i64,
         request_timeout_seconds: i64,
         shutdown_grace_seconds: i64,
+        passthrough: bool,
+        passthrough_upstream: Text,
     }
 }
 
@@ -111,14 +114,26 @@ section! {
         name: Text,
         kind: Text,
         base_url: Text,
+        api: Text,
         api_key: Secret,
         models: Texts,
+        model_names: Texts,
+        include_usage: bool,
         headers: Headers,
         connect_timeout_seconds: i64,
         first_token_timeout_seconds: i64,
         idle_timeout_seconds: i64,
         cost_per_million_input_tokens: f64,
         cost_per_million_output_tokens: f64,
+    }
+}
+
+section! {
+    /// `[replay]`
+    Replay {
+        usage: Text,
+        pace: Text,
+        tokens_per_second: i64,
     }
 }
 

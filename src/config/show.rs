@@ -3,8 +3,8 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::upstreams::kind_name;
 use super::{Config, Local, Source, Store};
+use crate::chat::Protocol;
 use crate::embed::device::DeviceChoice;
 use crate::store::embedded;
 use crate::upstream::{local, provider};
@@ -26,6 +26,7 @@ pub(super) fn show(config: &Config) -> String {
         limits,
         upstreams,
         chain,
+        passthrough_upstream,
         cache,
         embed,
         device,
@@ -43,7 +44,8 @@ pub(super) fn show(config: &Config) -> String {
         None => page.comment("there is no file"),
     }
     page.keys("", vec![("data_dir", path(data_dir)), ("models_dir", path(models_dir))]);
-    page.section("server", server_keys(server, *limits));
+    let passthrough = passthrough_upstream.as_deref().or(chain_head(upstreams, chain));
+    page.section("server", server_keys(server, *limits, passthrough));
     for client in &server.clients {
         page.element("client", &client.name, client_keys(client));
     }
@@ -53,6 +55,7 @@ pub(super) fn show(config: &Config) -> String {
     if let Some(local) = local.as_ref().filter(|local| local.name != Local::DEFAULT_NAME) {
         page.element("upstream", &local.name, vec![("name", text(&local.name)), ("kind", text("local"))]);
     }
+    page.section("replay", replay_keys(server.replay));
     page.section("chain", vec![("order", texts(chain))]);
     page.section("cache", cache_keys(cache));
     page.section("embed", embed_keys(*embed, *device));
@@ -61,6 +64,12 @@ pub(super) fn show(config: &Config) -> String {
     page.section("local", local_keys(local.as_ref()));
     page.section("log", log_keys(log));
     page.text
+}
+
+/// The first provider in the chain.
+fn chain_head<'c>(upstreams: &'c [provider::Config], chain: &[String]) -> Option<&'c str> {
+    let named = |name: &String| upstreams.iter().find(|upstream| upstream.name == *name);
+    chain.iter().find_map(named).map(|upstream| upstream.name.as_str())
 }
 
 type Keys = Vec<(&'static str, Value)>;
@@ -93,7 +102,7 @@ impl Page<'_> {
     }
 }
 
-fn server_keys(server: &server::Config, limits: limits::Config) -> Keys {
+fn server_keys(server: &server::Config, limits: limits::Config, passthrough_upstream: Option<&str>) -> Keys {
     let server::Config {
         listen,
         clients: _, // sections of their own
@@ -104,9 +113,11 @@ fn server_keys(server: &server::Config, limits: limits::Config) -> Keys {
         body_timeout,
         request_timeout,
         shutdown_grace,
+        passthrough,
+        replay: _, // a section of its own
     } = server;
     let limits::Config { concurrent_requests } = limits;
-    vec![
+    let mut keys = vec![
         ("listen", text(&listen.to_string())),
         ("max_body_mb", number(max_body_bytes >> 20)),
         ("max_header_kb", number(max_header_bytes >> 10)),
@@ -116,6 +127,18 @@ fn server_keys(server: &server::Config, limits: limits::Config) -> Keys {
         ("body_timeout_seconds", seconds(*body_timeout)),
         ("request_timeout_seconds", seconds(*request_timeout)),
         ("shutdown_grace_seconds", seconds(*shutdown_grace)),
+        ("passthrough", Value::Boolean(*passthrough)),
+    ];
+    keys.extend(passthrough_upstream.map(|name| ("passthrough_upstream", text(name))));
+    keys
+}
+
+fn replay_keys(replay: server::Replay) -> Keys {
+    let server::Replay { zero_usage, paced, tokens_per_second } = replay;
+    vec![
+        ("usage", text(if zero_usage { "zero" } else { "kept" })),
+        ("pace", text(if paced { "paced" } else { "at_once" })),
+        ("tokens_per_second", number(tokens_per_second.get())),
     ]
 }
 
@@ -128,20 +151,33 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
     let provider::Config {
         name,
         kind,
+        preset,
+        protocol,
         base_url,
         api_key,
         models,
+        model_names,
+        include_usage,
         headers,
         connect_timeout,
         first_token_timeout,
         idle_timeout,
         price,
     } = upstream;
-    let mut keys = vec![("name", text(name)), ("kind", text(kind_name(*kind))), ("base_url", text(base_url))];
+    let mut keys = vec![("name", text(name)), ("kind", text(preset)), ("base_url", text(base_url))];
+    if kind.is_openai_like() {
+        let responses = *protocol == Protocol::OpenAiResponses;
+        keys.push(("api", text(if responses { "responses" } else { "chat" })));
+    }
     if api_key.is_some() {
         keys.push(("api_key", text(HIDDEN)));
     }
     keys.push(("models", texts(models)));
+    if !model_names.is_empty() {
+        let named = model_names.iter().map(|(client, provider)| text(&format!("{client}={provider}")));
+        keys.push(("model_names", Value::Array(named.collect())));
+    }
+    keys.push(("include_usage", Value::Boolean(*include_usage)));
     if !headers.is_empty() {
         let hidden = headers.iter().map(|(name, _)| (name.clone(), text(HIDDEN))).collect();
         keys.push(("headers", Value::Table(hidden)));

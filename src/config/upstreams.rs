@@ -2,10 +2,12 @@
 
 use super::address::Address;
 use super::check::Checker;
-use super::origin::Place;
+use super::origin::{Origin, Place};
+use super::presets::{PRESETS, Preset};
 use super::read::{Found, Headers, Text, Texts};
 use super::schema::nearest;
 use super::{Local, raw, zero};
+use crate::chat::Protocol;
 use crate::secret::Secret;
 use crate::upstream::provider::{self, Price, ProviderKind};
 use std::net::SocketAddr;
@@ -24,39 +26,14 @@ const PRICE: std::ops::RangeInclusive<f64> = 0.0..=1_000_000.0;
 /// What an `[[upstream]]` can be.
 #[derive(Clone, Copy)]
 enum Kind {
-    Provider(ProviderKind),
+    Provider(&'static Preset),
     Local,
 }
 
-const KINDS: [(&str, Kind); 6] = [
-    ("openai", Kind::Provider(ProviderKind::OpenAi)),
-    ("anthropic", Kind::Provider(ProviderKind::Anthropic)),
-    ("gemini", Kind::Provider(ProviderKind::Gemini)),
-    ("ollama", Kind::Provider(ProviderKind::Ollama)),
-    ("generic", Kind::Provider(ProviderKind::Generic)),
-    ("local", Kind::Local),
-];
-
-/// The name of a kind in the file.
-pub(super) fn kind_name(kind: ProviderKind) -> &'static str {
-    match kind {
-        ProviderKind::OpenAi => "openai",
-        ProviderKind::Anthropic => "anthropic",
-        ProviderKind::Gemini => "gemini",
-        ProviderKind::Ollama => "ollama",
-        ProviderKind::Generic => "generic",
-    }
-}
-
-/// Where a kind is, unless `base_url` says otherwise: its OpenAI-compatible endpoint.
-pub(super) fn default_base_url(kind: ProviderKind) -> Option<&'static str> {
-    match kind {
-        ProviderKind::OpenAi => Some("https://api.openai.com/v1"),
-        ProviderKind::Anthropic => Some("https://api.anthropic.com/v1"),
-        ProviderKind::Gemini => Some("https://generativelanguage.googleapis.com/v1beta/openai"),
-        ProviderKind::Ollama => Some("http://127.0.0.1:11434/v1"),
-        ProviderKind::Generic => None,
-    }
+/// Every kind by its name.
+fn kinds() -> Vec<(&'static str, Kind)> {
+    let providers = PRESETS.iter().map(|preset| (preset.name, Kind::Provider(preset)));
+    providers.chain([("local", Kind::Local)]).collect()
 }
 
 /// The providers and the chain. Without any `[[upstream]]` and without an order, both are made from the keys
@@ -105,14 +82,14 @@ impl Upstreams<'_, '_> {
     fn add(&mut self, raw: raw::Upstream, place: &Place) {
         let name = self.checker.name(raw.name.as_ref(), place, self.names.iter().map(String::as_str));
         if raw.kind.is_none() {
-            let kinds = KINDS.map(|(name, _)| name).join(", ");
+            let kinds = kinds().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             self.checker.findings.missing(place, "kind", &format!("one of {kinds}"));
         }
-        let kind = self.checker.choice(raw.kind.as_ref(), &KINDS);
+        let kind = self.checker.choice(raw.kind.as_ref(), &kinds());
         self.names.extend(name.clone());
         match (kind, name) {
             (Some(Kind::Local), Some(name)) => self.rename_local(name, &raw, place),
-            (Some(Kind::Provider(kind)), Some(name)) => self.add_provider(name, kind, raw, place),
+            (Some(Kind::Provider(preset)), Some(name)) => self.add_provider(name, preset, raw, place),
             _ => {}
         }
     }
@@ -131,39 +108,82 @@ impl Upstreams<'_, '_> {
         }
     }
 
-    fn add_provider(&mut self, name: String, kind: ProviderKind, raw: raw::Upstream, place: &Place) {
+    fn add_provider(&mut self, name: String, preset: &'static Preset, raw: raw::Upstream, place: &Place) {
         if name == Local::DEFAULT_NAME {
             let place = raw.name.as_ref().map_or(place, |name| &name.place);
             self.checker.findings.problem(place, "this name is kept for the model in this process");
         }
-        let base_url = self.base_url(kind, &raw, place);
+        let base_url = self.base_url(preset, &raw, place);
         let price = self.price(&raw, place);
+        let protocol = self.protocol(preset.kind, &raw);
+        let api_key = self.api_key(&name, preset, &raw, &base_url);
         let checker = &mut *self.checker;
-        if let Some(key) = &raw.api_key {
-            checker.sendable(key);
-        }
         self.providers.push(provider::Config {
             name,
-            kind,
+            kind: preset.kind,
+            preset: preset.name,
+            protocol,
             base_url,
             connect_timeout: checker.wait(raw.connect_timeout_seconds.as_ref(), CONNECT_TIMEOUT),
             first_token_timeout: checker.wait(raw.first_token_timeout_seconds.as_ref(), FIRST_TOKEN_TIMEOUT),
             idle_timeout: checker.wait(raw.idle_timeout_seconds.as_ref(), IDLE_TIMEOUT),
             models: models(checker, raw.models),
+            model_names: model_names(checker, raw.model_names),
+            include_usage: raw.include_usage.is_none_or(|typed| typed.value),
             headers: headers(checker, raw.headers),
-            api_key: raw.api_key.map(|key| key.value),
+            api_key,
             price,
         });
     }
 
-    fn base_url(&mut self, kind: ProviderKind, raw: &raw::Upstream, table: &Place) -> String {
+    /// The key that was typed, or the one that the provider's own tools would take from the environment. The
+    /// latter never goes to an address that is not the provider's own.
+    fn api_key(
+        &mut self,
+        name: &str,
+        preset: &Preset,
+        raw: &raw::Upstream,
+        base_url: &str,
+    ) -> Option<Secret> {
+        if let Some(key) = &raw.api_key {
+            self.checker.sendable(key);
+            return Some(key.value.clone());
+        }
+        let at_home = match preset.base_url {
+            Some(own) => base_url == own,
+            None => preset.kind == ProviderKind::Azure && is_azure(base_url),
+        };
+        let environment = self.checker.surroundings.environment;
+        let mut keys = preset.keys.iter().filter(|_| at_home);
+        let (variable, key) = keys.find_map(|variable| Some((*variable, environment.get(variable)?)))?;
+        let place =
+            Place { key: format!("upstream.{name}.api_key"), origin: Origin::Variable(variable.to_owned()) };
+        self.checker.findings.origins.insert(place.key.clone(), place.origin.clone());
+        let key = Found { value: Secret::new(key), place };
+        self.checker.sendable(&key);
+        Some(key.value)
+    }
+
+    fn protocol(&mut self, kind: ProviderKind, raw: &raw::Upstream) -> Protocol {
+        let apis = [("chat", Protocol::OpenAiChat), ("responses", Protocol::OpenAiResponses)];
+        let Some(api) = self.checker.choice(raw.api.as_ref(), &apis) else { return kind.protocol() };
+        if let (Some(typed), false) = (&raw.api, kind.is_openai_like()) {
+            self.checker.findings.problem(&typed.place, "means something for OpenAI-compatible kinds only");
+        }
+        api
+    }
+
+    fn base_url(&mut self, preset: &Preset, raw: &raw::Upstream, table: &Place) -> String {
         let findings = &mut self.checker.findings;
         let Some(Found { value: typed, place }) = &raw.base_url else {
-            let default = default_base_url(kind);
-            if default.is_none() {
-                findings.missing(table, "base_url", "where it is, like http://127.0.0.1:8000/v1");
+            if preset.base_url.is_none() {
+                let example = match preset.kind {
+                    ProviderKind::Azure => "where it is, like https://NAME.openai.azure.com/openai/v1",
+                    _ => "where it is, like http://127.0.0.1:8000/v1",
+                };
+                findings.missing(table, "base_url", example);
             }
-            return default.unwrap_or_default().to_owned();
+            return preset.base_url.unwrap_or_default().to_owned();
         };
         match Address::new(&typed.value) {
             Ok(address) => {
@@ -171,7 +191,7 @@ impl Upstreams<'_, '_> {
                     let reason = "weir itself listens there, and would ask itself for ever";
                     findings.problem(place, reason);
                 }
-                address.url
+                preset.kind.base_url(&address.url)
             }
             Err(reason) => {
                 findings.problem(place, reason);
@@ -259,8 +279,11 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
         name: _,
         kind: _,
         base_url,
+        api,
         api_key,
         models,
+        model_names,
+        include_usage,
         headers,
         connect_timeout_seconds: connect,
         first_token_timeout_seconds: first_token,
@@ -271,6 +294,9 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
     [place(base_url.as_ref()), place(api_key.as_ref()), place(models.as_ref()), place(headers.as_ref())]
         .into_iter()
         .chain([
+            place(api.as_ref()),
+            place(model_names.as_ref()),
+            place(include_usage.as_ref()),
             place(connect.as_ref()),
             place(first_token.as_ref()),
             place(idle.as_ref()),
@@ -286,6 +312,31 @@ fn models(checker: &mut Checker<'_>, typed: Option<Found<Texts>>) -> Vec<String>
         checker.findings.problem(&place, "must not be empty; [\"*\"] is every model");
     }
     patterns.iter().filter_map(|pattern| checker.filled(Some(pattern))).collect()
+}
+
+/// `client's name=provider's name`, each.
+fn model_names(checker: &mut Checker<'_>, typed: Option<Found<Texts>>) -> Vec<(String, String)> {
+    let typed = typed.map(|found| found.value).unwrap_or_default();
+    let mut names = Vec::with_capacity(typed.len());
+    for Found { value: text, place } in &typed {
+        match text.value.split_once('=') {
+            Some((client, provider)) if !client.trim().is_empty() && !provider.trim().is_empty() => {
+                names.push((client.trim().to_owned(), provider.trim().to_owned()));
+            }
+            _ => {
+                let reason =
+                    format!("\"{}\" is not of the form \"client's name=provider's name\"", text.typed);
+                checker.findings.problem(place, reason);
+            }
+        }
+    }
+    names
+}
+
+/// Whether an address is one of Azure's.
+fn is_azure(url: &str) -> bool {
+    let host = url.strip_prefix("https://").and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| host.ends_with(".azure.com"))
 }
 
 fn headers(checker: &mut Checker<'_>, typed: Option<Found<Headers>>) -> Vec<(String, Secret)> {

@@ -4,91 +4,12 @@ use super::address::Address;
 use super::check::Checker;
 use super::env::Environment;
 use super::origin::{Origin, Place};
+use super::presets::{PRESETS, Preset, named};
 use super::read::Found;
-use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT, default_base_url};
+use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT};
 use crate::secret::Secret;
 use crate::upstream::provider::{self, ProviderKind};
 use std::net::SocketAddr;
-
-/// A provider we know by the variable its own tools read.
-struct Known {
-    name: &'static str,
-    kind: ProviderKind,
-    /// Where its key may be; the first that is set counts.
-    keys: &'static [&'static str],
-    /// Where it is, if its kind does not say.
-    base_url: Option<&'static str>,
-    /// The models it is asked for when there are others: a request should not go to who cannot know it.
-    models: &'static [&'static str],
-}
-
-/// In the order of the chain: those with models of their own before those who pass on everybody's.
-const KNOWN: &[Known] = &[
-    Known {
-        name: "openai",
-        kind: ProviderKind::OpenAi,
-        keys: &["OPENAI_API_KEY"],
-        base_url: None,
-        models: &["gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "codex-*", "text-*", "ft:*"],
-    },
-    Known {
-        name: "anthropic",
-        kind: ProviderKind::Anthropic,
-        keys: &["ANTHROPIC_API_KEY"],
-        base_url: None,
-        models: &["claude-*"],
-    },
-    Known {
-        name: "gemini",
-        kind: ProviderKind::Gemini,
-        keys: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-        base_url: None,
-        models: &["gemini-*", "gemma-*", "models/*"],
-    },
-    Known {
-        name: "mistral",
-        kind: ProviderKind::Generic,
-        keys: &["MISTRAL_API_KEY"],
-        base_url: Some("https://api.mistral.ai/v1"),
-        models: &[
-            "mistral-*",
-            "ministral-*",
-            "magistral-*",
-            "codestral-*",
-            "devstral-*",
-            "pixtral-*",
-            "open-mi*",
-        ],
-    },
-    Known {
-        name: "deepseek",
-        kind: ProviderKind::Generic,
-        keys: &["DEEPSEEK_API_KEY"],
-        base_url: Some("https://api.deepseek.com/v1"),
-        models: &["deepseek-*"],
-    },
-    Known {
-        name: "groq",
-        kind: ProviderKind::Generic,
-        keys: &["GROQ_API_KEY"],
-        base_url: Some("https://api.groq.com/openai/v1"),
-        models: &["llama-*", "meta-llama/*", "openai/gpt-oss-*", "qwen/*", "moonshotai/*", "groq/*"],
-    },
-    Known {
-        name: "together",
-        kind: ProviderKind::Generic,
-        keys: &["TOGETHER_API_KEY"],
-        base_url: Some("https://api.together.xyz/v1"),
-        models: &["meta-llama/*", "Qwen/*", "deepseek-ai/*", "mistralai/*", "moonshotai/*", "zai-org/*"],
-    },
-    Known {
-        name: "openrouter",
-        kind: ProviderKind::Generic,
-        keys: &["OPENROUTER_API_KEY"],
-        base_url: Some("https://openrouter.ai/api/v1"),
-        models: &["*/*"],
-    },
-];
 
 /// Ollama's models have a size after a colon (`llama3.2:1b`), or one of these names.
 const OLLAMA_MODELS: &[&str] = &["*:*", "llama*", "qwen*", "gemma*", "phi*", "mistral", "smollm*"];
@@ -96,9 +17,10 @@ const OLLAMA_MODELS: &[&str] = &["*:*", "llama*", "qwen*", "gemma*", "phi*", "mi
 /// An upstream for each provider found.
 pub(super) fn upstreams(checker: &mut Checker<'_>, listen: SocketAddr) -> Vec<provider::Config> {
     let mut find = Finder { checker, listen, found: Vec::new() };
-    for known in KNOWN {
-        find.known(known);
+    for preset in PRESETS.iter().filter(|preset| !preset.models.is_empty()) {
+        find.known(preset);
     }
+    find.azure();
     find.ollama();
     let mut found = find.found;
     if let [only] = found.as_mut_slice() {
@@ -120,7 +42,7 @@ impl<'e> Finder<'_, 'e> {
         self.checker.surroundings.environment
     }
 
-    fn known(&mut self, known: &Known) {
+    fn known(&mut self, known: &'static Preset) {
         let api_key = self.api_key(known);
         let elsewhere = match known.kind {
             ProviderKind::OpenAi => {
@@ -129,25 +51,39 @@ impl<'e> Finder<'_, 'e> {
             }
             _ => None,
         };
-        let default = known.base_url.or_else(|| default_base_url(known.kind)).unwrap_or_default();
+        let default = known.base_url.unwrap_or_default();
         match elsewhere.filter(|url| url != default) {
             // Nobody knows which models another server has.
-            Some(url) => self.add(known.name, known.kind, url, api_key, &["*"]),
+            Some(url) => self.add(known, url, api_key, &["*"]),
             None if api_key.is_some() => {
-                self.add(known.name, known.kind, default.to_owned(), api_key, known.models);
+                self.add(known, default.to_owned(), api_key, known.models);
             }
             None => {}
         }
     }
 
     fn ollama(&mut self) {
+        let Some(preset) = named("ollama") else { return };
         let url = self.environment().get("OLLAMA_HOST").map(ollama_url);
-        if let Some(base_url) = self.base_url("ollama", "OLLAMA_HOST", url.as_deref()) {
-            self.add("ollama", ProviderKind::Ollama, base_url, None, OLLAMA_MODELS);
+        if let Some(base_url) = self.base_url(preset.name, "OLLAMA_HOST", url.as_deref()) {
+            self.add(preset, base_url, None, OLLAMA_MODELS);
         }
     }
 
-    fn api_key(&mut self, known: &Known) -> Option<Secret> {
+    /// Azure's key says nothing without an address, and the names of its models are everybody's own.
+    fn azure(&mut self) {
+        let Some(preset) = named("azure") else { return };
+        let url = self.environment().get("AZURE_OPENAI_ENDPOINT").map(str::to_owned);
+        if self.environment().get("AZURE_OPENAI_API_KEY").is_none() {
+            return;
+        }
+        if let Some(base_url) = self.base_url(preset.name, "AZURE_OPENAI_ENDPOINT", url.as_deref()) {
+            let api_key = self.api_key(preset);
+            self.add(preset, preset.kind.base_url(&base_url), api_key, &["*"]);
+        }
+    }
+
+    fn api_key(&mut self, known: &'static Preset) -> Option<Secret> {
         let environment = self.environment();
         let (variable, key) = known.keys.iter().find_map(|name| Some((*name, environment.get(name)?)))?;
         let place = self.record(known.name, "api_key", variable);
@@ -180,20 +116,17 @@ impl<'e> Finder<'_, 'e> {
         place
     }
 
-    fn add(
-        &mut self,
-        name: &str,
-        kind: ProviderKind,
-        base_url: String,
-        api_key: Option<Secret>,
-        models: &[&str],
-    ) {
+    fn add(&mut self, preset: &'static Preset, base_url: String, api_key: Option<Secret>, models: &[&str]) {
         self.found.push(provider::Config {
-            name: name.to_owned(),
-            kind,
+            name: preset.name.to_owned(),
+            kind: preset.kind,
+            preset: preset.name,
+            protocol: preset.kind.protocol(),
             base_url,
             api_key,
             models: models.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            model_names: Vec::new(),
+            include_usage: true,
             headers: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             first_token_timeout: FIRST_TOKEN_TIMEOUT,
@@ -203,7 +136,7 @@ impl<'e> Finder<'_, 'e> {
     }
 }
 
-/// The OpenAI-compatible address of what Ollama's own tools take for a host: it may lack scheme, host and
+/// The address of what Ollama's own tools take for a host: it may lack scheme, host and
 /// port, and where a server was told to listen everywhere, a client goes to this machine.
 fn ollama_url(host: &str) -> String {
     let host = host.trim().trim_end_matches('/');
@@ -221,7 +154,7 @@ fn ollama_url(host: &str) -> String {
         "::" | "[::]" => "[::1]",
         name => name,
     };
-    format!("{scheme}://{name}{port}{path}/v1")
+    format!("{scheme}://{name}{port}{path}")
 }
 
 #[cfg(test)]
@@ -231,16 +164,16 @@ mod tests {
     #[test]
     fn an_ollama_host_may_lack_anything() {
         for (host, url) in [
-            ("127.0.0.1", "http://127.0.0.1:11434/v1"),
-            ("gpu-box:8000", "http://gpu-box:8000/v1"),
-            (":11500", "http://127.0.0.1:11500/v1"),
-            ("0.0.0.0", "http://127.0.0.1:11434/v1"),
-            ("0.0.0.0:11434", "http://127.0.0.1:11434/v1"),
-            ("[::]:11434", "http://[::1]:11434/v1"),
-            ("[::1]", "http://[::1]:11434/v1"),
-            ("http://gpu-box:11434/", "http://gpu-box:11434/v1"),
-            ("https://ollama.example.com", "https://ollama.example.com/v1"),
-            ("https://example.com/ollama", "https://example.com/ollama/v1"),
+            ("127.0.0.1", "http://127.0.0.1:11434"),
+            ("gpu-box:8000", "http://gpu-box:8000"),
+            (":11500", "http://127.0.0.1:11500"),
+            ("0.0.0.0", "http://127.0.0.1:11434"),
+            ("0.0.0.0:11434", "http://127.0.0.1:11434"),
+            ("[::]:11434", "http://[::1]:11434"),
+            ("[::1]", "http://[::1]:11434"),
+            ("http://gpu-box:11434/", "http://gpu-box:11434"),
+            ("https://ollama.example.com", "https://ollama.example.com"),
+            ("https://example.com/ollama", "https://example.com/ollama"),
         ] {
             assert_eq!(ollama_url(host), url, "{host}");
         }

@@ -161,6 +161,20 @@ deadline_ms = 0
     }
 
     #[test]
+    fn of_what_an_upstream_cannot_be() {
+        let text = "[server]\npassthrough_upstream = 'primray'\n[[upstream]]\nname = 'primary'\nkind = 'anthropic'\n\
+                    api = 'responses'\nmodel_names = ['a', 'b=c']\n[replay]\npace = 'slow'\ntokens_per_second = 0";
+        assert_snapshot!(refusal(text), @r#"
+        5 problems in the configuration
+          weir.toml:2:24: server.passthrough_upstream: there is no provider named "primray"; did you mean "primary"?
+          weir.toml:6:7: upstream.primary.api: means something for OpenAI-compatible kinds only
+          weir.toml:7:16: upstream.primary.model_names[0]: "a" is not of the form "client's name=provider's name"
+          weir.toml:9:8: replay.pace: "slow" is none of at_once, paced
+          weir.toml:10:21: replay.tokens_per_second: must be from 1 to 10000
+        "#);
+    }
+
+    #[test]
     fn of_unknown_choices() {
         let text = "
 [cache]
@@ -183,7 +197,7 @@ kind = 'opneai'
           weir.toml:7:10: embed.device: "gpu" is none of auto, cpu, cuda
           weir.toml:9:10: log.format: "jsn" is none of auto, human, json
           weir.toml:10:9: log.level: expected a level (trace, debug, info, warn, error, off), or levels by module (info,weir::cache=debug), found "debgu"
-          weir.toml:13:8: upstream.primary.kind: "opneai" is none of openai, anthropic, gemini, ollama, generic, local; did you mean "openai"?
+          weir.toml:13:8: upstream.primary.kind: "opneai" is none of openai, anthropic, gemini, mistral, deepseek, qwen, groq, together, openrouter, xroute, ollama, azure, lmstudio, llamacpp, vllm, litellm, generic, local; did you mean "openai"?
         "#);
     }
 
@@ -243,7 +257,7 @@ cost_per_million_input_tokens = 1
 ";
         assert_snapshot!(refusal(text), @"
         4 problems in the configuration
-          weir.toml:2:1: upstream.primary.kind: missing; one of openai, anthropic, gemini, ollama, generic, local
+          weir.toml:2:1: upstream.primary.kind: missing; one of openai, anthropic, gemini, mistral, deepseek, qwen, groq, together, openrouter, xroute, ollama, azure, lmstudio, llamacpp, vllm, litellm, generic, local
           weir.toml:4:1: upstream[1].name: missing; give it a name of its own
           weir.toml:6:1: upstream.gateway.base_url: missing; where it is, like http://127.0.0.1:8000/v1
           weir.toml:6:1: upstream.gateway.cost_per_million_output_tokens: missing; a cost needs both, for tokens in and out
@@ -389,7 +403,7 @@ headers = { x-a = 'file:/no/such/file', 'x b' = '1', x-c = '${' }
     #[test]
     fn of_a_value_from_a_variable_without_telling_it() {
         let text = "[[upstream]]\nname = 'a'\nkind = '${SECRET}'\n";
-        assert_snapshot!(Bench::with_file(text).set("SECRET", "sk-secret").refusal(), @r#"weir.toml:3:8: upstream.a.kind: "${SECRET}" is none of openai, anthropic, gemini, ollama, generic, local"#);
+        assert_snapshot!(Bench::with_file(text).set("SECRET", "sk-secret").refusal(), @r#"weir.toml:3:8: upstream.a.kind: "${SECRET}" is none of openai, anthropic, gemini, mistral, deepseek, qwen, groq, together, openrouter, xroute, ollama, azure, lmstudio, llamacpp, vllm, litellm, generic, local"#);
     }
 
     #[test]
@@ -420,7 +434,7 @@ headers = { x-a = 'file:/no/such/file', 'x b' = '1', x-c = '${' }
           WEIR_SERVER_LISEN: stands for no key of the configuration; did you mean WEIR_SERVER_LISTEN?
           WEIR_SERVER_MAX_BODY_MB: server.max_body_mb: must be from 1 to 1024
           WEIR_UPSTREAM_PRIMARY_API_KYE: stands for no key of the configuration; did you mean WEIR_UPSTREAM_PRIMARY_API_KEY?
-          WEIR_UPSTREAM_SPARE_API_KEY: upstream.spare.kind: missing; one of openai, anthropic, gemini, ollama, generic, local
+          WEIR_UPSTREAM_SPARE_API_KEY: upstream.spare.kind: missing; one of openai, anthropic, gemini, mistral, deepseek, qwen, groq, together, openrouter, xroute, ollama, azure, lmstudio, llamacpp, vllm, litellm, generic, local
         ");
     }
 
@@ -575,13 +589,43 @@ mod upstreams {
     }
 
     #[test]
+    fn of_a_preset_take_the_key_its_own_tools_take_but_never_elsewhere() {
+        let own = "[[upstream]]\nname = 'fast'\nkind = 'groq'";
+        assert_snapshot!(chain(&Bench::with_file(own).set("GROQ_API_KEY", "sk-1")), @"
+        fast https://api.groq.com/openai/v1 (key) *
+        local
+        ");
+        let elsewhere = "[[upstream]]\nname = 'fast'\nkind = 'openai'\nbase_url = 'http://gateway/v1'";
+        assert_snapshot!(chain(&Bench::with_file(elsewhere).set("OPENAI_API_KEY", "sk-1")), @"
+        fast http://gateway/v1 (no key) *
+        local
+        ");
+        let azure = "[[upstream]]\nname = 'az'\nkind = 'azure'\nbase_url = 'https://me.openai.azure.com'";
+        assert_snapshot!(chain(&Bench::with_file(azure).set("AZURE_OPENAI_API_KEY", "sk-1")), @"
+        az https://me.openai.azure.com/openai/v1 (key) *
+        local
+        ");
+    }
+
+    #[test]
+    fn of_azure_need_its_address_too() {
+        let bench = Bench::empty().set("AZURE_OPENAI_API_KEY", "sk-1");
+        assert_snapshot!(chain(&bench), @"local");
+        let bench = bench.set("AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com/");
+        assert_snapshot!(chain(&bench), @"
+        azure https://me.openai.azure.com/openai/v1 (key) *
+        local
+        ");
+    }
+
+    #[test]
     fn of_one_key_get_every_model() {
         assert_snapshot!(chain(&Bench::empty().set("ANTHROPIC_API_KEY", "sk-1")), @"
         anthropic https://api.anthropic.com/v1 (key) *
         local
         ");
         assert_snapshot!(chain(&Bench::empty().set("OLLAMA_HOST", "0.0.0.0")), @"
-        ollama http://127.0.0.1:11434/v1 (no key) *
+        ollama http://127.0.0.1:11434 (no key) *
         local
         ");
     }
@@ -605,13 +649,13 @@ mod upstreams {
         assert_snapshot!(chain(&bench), @"
         openai https://api.openai.com/v1 (key) gpt-* chatgpt-* o1* o3* o4* codex-* text-* ft:*
         anthropic https://api.anthropic.com/v1 (key) claude-*
-        gemini https://generativelanguage.googleapis.com/v1beta/openai (key) gemini-* gemma-* models/*
+        gemini https://generativelanguage.googleapis.com/v1beta (key) gemini-* gemma-* models/*
         mistral https://api.mistral.ai/v1 (key) mistral-* ministral-* magistral-* codestral-* devstral-* pixtral-* open-mi*
         deepseek https://api.deepseek.com/v1 (key) deepseek-*
         groq https://api.groq.com/openai/v1 (key) llama-* meta-llama/* openai/gpt-oss-* qwen/* moonshotai/* groq/*
         together https://api.together.xyz/v1 (key) meta-llama/* Qwen/* deepseek-ai/* mistralai/* moonshotai/* zai-org/*
         openrouter https://openrouter.ai/api/v1 (key) */*
-        ollama http://gpu-box:11434/v1 (no key) *:* llama* qwen* gemma* phi* mistral smollm*
+        ollama http://gpu-box:11434 (no key) *:* llama* qwen* gemma* phi* mistral smollm*
         local
         ");
     }
@@ -645,7 +689,7 @@ mod upstreams {
         let bench = Bench::with_file("[chain]\n[[upstream]]\nname = 'a'\nkind = 'ollama'\n")
             .set("OPENAI_API_KEY", "sk-1");
         assert_snapshot!(chain(&bench), @"
-        a http://127.0.0.1:11434/v1 (no key) *
+        a http://127.0.0.1:11434 (no key) *
         local
         ");
     }
@@ -663,7 +707,7 @@ base_url = 'https://gateway/v1/'
 api_key = '${KEY:-sk-1}'
 ";
         assert_snapshot!(chain(&Bench::with_file(text)), @"
-        b https://generativelanguage.googleapis.com/v1beta/openai (no key) *
+        b https://generativelanguage.googleapis.com/v1beta (no key) *
         a https://gateway/v1 (key) *
         local
         ");
@@ -774,6 +818,8 @@ kind = 'local'
         body_timeout_seconds = 60  # default
         request_timeout_seconds = 600  # default
         shutdown_grace_seconds = 30  # default
+        passthrough = true  # default
+        passthrough_upstream = "primary"  # default
 
         [[client]]
         name = "editor"  # weir.toml:6:8
@@ -784,8 +830,10 @@ kind = 'local'
         name = "primary"  # weir.toml:9:8
         kind = "openai"  # weir.toml:10:8
         base_url = "http://gateway/v1"  # weir.toml:11:12
+        api = "chat"  # default
         api_key = "***"  # weir.toml:12:11
         models = ["*"]  # default
+        include_usage = true  # default
         headers = { x-token = "***" }  # weir.toml:13:11
         connect_timeout_seconds = 5  # default
         first_token_timeout_seconds = 90  # default
@@ -796,6 +844,11 @@ kind = 'local'
         [[upstream]]
         name = "small"  # weir.toml:17:8
         kind = "local"  # weir.toml:18:8
+
+        [replay]
+        usage = "kept"  # default
+        pace = "at_once"  # default
+        tokens_per_second = 100  # default
 
         [chain]
         order = ["primary", "small"]  # default

@@ -87,6 +87,10 @@ async fn act(mut stream: TcpStream, play: Play) {
 
 fn config(address: SocketAddr) -> Config {
     Config {
+        preset: "x",
+        protocol: weir::chat::Protocol::OpenAiChat,
+        model_names: vec![],
+        include_usage: true,
         name: "primary".into(),
         kind: ProviderKind::OpenAi,
         base_url: format!("http://{address}/v1/"),
@@ -178,7 +182,7 @@ async fn a_stream_is_understood_however_it_is_split_and_without_done() {
             let (events, error) = events(open(Play::Write(pieces), &streamed("q")).await.unwrap()).await;
             assert!(error.is_none(), "{error:?}");
             let reply = fold(&events).unwrap();
-            assert_eq!((reply.id.as_str(), reply.choices[0].text.as_str()), ("c1", "Grüße"));
+            assert_eq!((reply.id.as_str(), reply.choices[0].said()), ("c1", "Grüße".to_owned()));
         }
     }
 }
