@@ -11,7 +11,7 @@ pub use banner::Banner;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::pipeline::{Outcome, Pipeline};
-use crate::server::{self, Server, StatusReport};
+use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::Metrics;
 use crate::upstream::provider;
 use crate::{cache, intent, store};
@@ -92,7 +92,7 @@ impl App {
         let rules = parts::rules(&config.rules)?;
         let local = parts::local(&config, &clock).await?;
         let (kept, lane) = tokio::try_join!(parts::store(&config), parts::lane(&config))?;
-        let chain = parts::chain(&config, local.as_ref())?;
+        let (chain, providers) = parts::chain(&config, local.as_ref())?;
         let facts = Facts { lane, local, order: chain.order().iter().map(ToString::to_string).collect() };
         let report = report(&facts, &kept, rules.rules().len(), &clock);
         let bound = listener.local_addr().unwrap_or(address);
@@ -108,7 +108,9 @@ impl App {
             observer: observer(&metrics),
         };
         let models = parts::model_names(&config.upstreams, facts.local.as_ref());
-        let server = Server { config: config.server, pipeline, metrics, status: report, models, clock };
+        let providers = Providers::new(providers, config.passthrough_upstream.as_deref());
+        let server =
+            Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
         Ok(Self { listener, server: Arc::new(server), kept, banner })
     }
 

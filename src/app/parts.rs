@@ -194,18 +194,23 @@ fn verified(models_dir: &Path, id: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("\"{id}\" has no files"))
 }
 
-/// The chain, in the configured order.
-pub(super) fn chain(config: &Config, local: Option<&LocalModel>) -> Result<Chain, Error> {
+/// The chain, in the configured order, and the providers in it.
+pub(super) fn chain(
+    config: &Config,
+    local: Option<&LocalModel>,
+) -> Result<(Chain, Vec<Arc<Provider>>), Error> {
     let mut links = Vec::new();
+    let mut providers = Vec::new();
     for name in &config.chain {
         if let Some(provider) = config.upstreams.iter().find(|upstream| upstream.name == *name) {
-            let upstream: Arc<dyn Upstream> = Arc::new(Provider::new(provider.clone())?);
-            links.push(Link::new(upstream, provider.models.clone()));
+            let upstream = Arc::new(Provider::new(provider.clone())?);
+            providers.push(Arc::clone(&upstream));
+            links.push(Link::new(upstream as Arc<dyn Upstream>, provider.models.clone()));
         } else if let Some(Ok(local)) = local.filter(|local| local.name == *name).map(|local| &local.local) {
             links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()));
         }
     }
-    Ok(Chain::new("chain", links))
+    Ok((Chain::new("chain", links), providers))
 }
 
 /// The models that clients may want to see in a list.

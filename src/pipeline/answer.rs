@@ -82,6 +82,11 @@ impl Source {
         }
     }
 
+    /// Whether somebody answers it now.
+    pub fn is_upstream(&self) -> bool {
+        matches!(self, Self::Upstream { .. } | Self::Local { .. })
+    }
+
     /// Why memory had no answer, where it had none.
     pub fn miss(&self) -> Option<Miss> {
         match self {
@@ -97,6 +102,8 @@ pub struct Answer {
     pub source: Source,
     /// Those that were asked before and failed, in order.
     pub failed: Vec<upstream::Error>,
+    /// What of the request its upstream could not be told, by field names.
+    pub dropped: Vec<String>,
     /// What it says.
     pub chunks: Chunks,
 }
@@ -111,18 +118,23 @@ impl Answer {
     /// One that is known in full.
     pub(super) fn ready(source: Source, reply: &Reply, recorder: Recorder, permit: Permit) -> Self {
         let chunks = stream::iter([Ok(unfold(reply).into())]).boxed();
-        Self { source: source.clone(), failed: Vec::new(), chunks: recorder.follow(source, chunks, permit) }
+        Self {
+            source: source.clone(),
+            failed: Vec::new(),
+            dropped: Vec::new(),
+            chunks: recorder.follow(source, chunks, permit),
+        }
     }
 
     /// One that an upstream has begun to give.
     pub(super) fn opened(opened: Opened, miss: Miss, recorder: Recorder, permit: Permit) -> Self {
-        let Opened { by, origin, failed, chunks } = opened;
+        let Opened { by, origin, failed, dropped, chunks } = opened;
         let upstream = by.to_string();
         let source = match origin {
             Origin::Provider => Source::Upstream { upstream, miss },
             Origin::Local => Source::Local { upstream, miss },
         };
-        Self { source: source.clone(), failed, chunks: recorder.follow(source, chunks, permit) }
+        Self { source: source.clone(), failed, dropped, chunks: recorder.follow(source, chunks, permit) }
     }
 }
 

@@ -80,6 +80,19 @@ pub enum Error {
     Upstream(#[from] upstream::Error),
 }
 
+/// Why a text has no vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbedError {
+    /// There is no encoder.
+    Off,
+    /// The text at this place is longer than the encoder reads.
+    TooLong(usize),
+    /// Too many wait, or it took too long.
+    Busy,
+    /// The encoder failed.
+    Failed,
+}
+
 /// What memory says.
 enum Recall {
     /// Here is the answer.
@@ -179,6 +192,24 @@ impl Pipeline {
             (Source::Semantic { age, similarity, upstream }, reply)
         });
         (found, Some(vector))
+    }
+
+    /// The vectors of `texts`, by the model in this process. Nothing is looked up and nothing is remembered.
+    pub async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let embedder = self.embedder.as_ref().ok_or(EmbedError::Off)?;
+        let mut vectors = Vec::with_capacity(texts.len());
+        for (at, text) in texts.iter().enumerate() {
+            match embedder.embed(text).await {
+                Ok(embedding) => vectors.push(embedding.vector.as_slice().to_vec()),
+                Err(embed::Error::TooLong) => return Err(EmbedError::TooLong(at)),
+                Err(embed::Error::Busy | embed::Error::Deadline(_)) => return Err(EmbedError::Busy),
+                Err(error) => {
+                    tracing::warn!(%error, "a text could not be embedded");
+                    return Err(EmbedError::Failed);
+                }
+            }
+        }
+        Ok(vectors)
     }
 
     async fn vector(&self, query: &Query) -> Result<UnitVector, Miss> {

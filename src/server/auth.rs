@@ -23,13 +23,16 @@ pub(super) fn tenant(clients: &[Client], headers: &HeaderMap) -> Option<Arc<str>
     found.map(|client| client.tenant.as_str().into())
 }
 
-/// A bearer token as OpenAI's SDKs send it, or `x-api-key` as Anthropic's do.
+/// The headers in which a key may come, beside a bearer token: Anthropic's, Gemini's, Azure's.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
+
+/// A bearer token as OpenAI's SDKs send it, or a header as the others do.
 fn shown_key(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+    bearer.or_else(|| KEY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok()))
 }
 
 #[cfg(test)]
@@ -58,6 +61,8 @@ mod tests {
             (headers("authorization", "Bearer key-a"), Some("a")),
             (headers("authorization", "bearer key-b"), Some("b")),
             (headers("x-api-key", "key-b"), Some("b")),
+            (headers("x-goog-api-key", "key-a"), Some("a")),
+            (headers("api-key", "key-a"), Some("a")),
             (headers("authorization", "Bearer key-c"), None),
             (headers("authorization", "Bearer key-"), None),
             (headers("authorization", "Basic key-a"), None),

@@ -1,11 +1,13 @@
 //! The only place where an error becomes HTTP.
 
+use super::embed;
+use crate::chat::Protocol;
 use crate::limits::Refusal;
 use crate::upstream::Kind;
-use crate::wire::openai_chat::error_body;
+use crate::wire::{Failure, error_body};
 use crate::{pipeline, upstream, wire};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 
@@ -30,14 +32,25 @@ pub(super) enum Error {
     Incomplete(String),
     /// No answer within the time a request may take.
     Deadline(Duration),
-    /// Not a path of ours.
+    /// A text could not be embedded.
+    Embed(pipeline::EmbedError),
+    /// There is no such model.
+    NoSuchModel(String),
+    /// Not a path of ours, and of no provider.
     NoSuchPath,
     /// A path of ours, and another method.
     NoSuchMethod,
 }
 
+impl Error {
+    /// The stable name that a program can act on.
+    pub(super) fn code(&self) -> &'static str {
+        Failed::from(self).code
+    }
+}
+
 /// An error as clients see it.
-pub(super) struct Shape {
+pub(super) struct Failed {
     status: StatusCode,
     /// The coarse kind, from OpenAI's list.
     kind: &'static str,
@@ -46,29 +59,75 @@ pub(super) struct Shape {
     message: String,
     param: Option<String>,
     retry_after: Option<Duration>,
+    /// Several upstreams were asked already: another try of the client's only adds to the storm.
+    tried_enough: bool,
 }
 
-impl Shape {
-    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code, message: message.into(), param: None, retry_after: None }
+impl Failed {
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            code,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            tried_enough: false,
+        }
     }
 
-    fn invalid(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self::new(status, "invalid_request_error", code, message)
     }
 
-    /// The stable name that a program can act on.
-    pub(super) fn code(&self) -> &'static str {
-        self.code
+    /// The same, with a time to come back.
+    pub(super) fn come_back_in(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
-    /// The JSON that carries it, in a body or in a stream.
-    pub(super) fn body(&self) -> Vec<u8> {
-        error_body(&self.message, self.kind, self.code, self.param.as_deref()).to_string().into_bytes()
+    /// The failure that the codecs know how to tell.
+    pub(super) fn failure(&self, request_id: &str) -> Failure {
+        Failure {
+            status: self.status.as_u16(),
+            kind: self.kind,
+            code: self.code,
+            message: self.message.clone(),
+            param: self.param.clone(),
+            request_id: request_id.to_owned(),
+            retry_after_ms: self.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()),
+        }
+    }
+
+    /// The response that tells it to a client of `protocol`.
+    pub(super) fn respond(&self, protocol: Protocol, request_id: &str) -> Response {
+        let body = error_body(protocol, &self.failure(request_id)).to_string();
+        let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        self.advise(response.headers_mut());
+        response
+    }
+
+    /// When to come back, and whether.
+    fn advise(&self, headers: &mut HeaderMap) {
+        if let Some(wait) = self.retry_after {
+            // Rounded up: who comes back too early is turned away again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            if let Ok(millis) = u64::try_from(wait.as_millis()) {
+                headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(millis));
+            }
+        }
+        if self.tried_enough {
+            headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
+        }
     }
 }
 
-impl From<&Error> for Shape {
+impl From<&Error> for Failed {
     fn from(error: &Error) -> Self {
         match error {
             Error::Unauthorized => Self::new(
@@ -110,6 +169,12 @@ impl From<&Error> for Shape {
                 "request_timeout",
                 format!("no answer within {} s (server.request_timeout_seconds)", limit.as_secs()),
             ),
+            Error::Embed(error) => embed::failed(error),
+            Error::NoSuchModel(model) => Self::invalid(
+                StatusCode::NOT_FOUND,
+                "model_not_found",
+                format!("there is no model \"{model}\" here; GET /v1/models lists those there are"),
+            ),
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
                 "no_such_path",
@@ -124,11 +189,11 @@ impl From<&Error> for Shape {
     }
 }
 
-fn refused(refusal: Refusal) -> Shape {
+fn refused(refusal: Refusal) -> Failed {
     match refusal {
-        Refusal::Concurrency => Shape {
+        Refusal::Concurrency => Failed {
             retry_after: Some(Duration::from_secs(1)),
-            ..Shape::new(
+            ..Failed::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limit_error",
                 "too_many_requests",
@@ -138,45 +203,60 @@ fn refused(refusal: Refusal) -> Shape {
     }
 }
 
-fn upstream(error: &upstream::Error) -> Shape {
-    let bad_request = |code| Shape::invalid(StatusCode::BAD_REQUEST, code, error.to_string());
-    let shape = |status, kind, code| Shape::new(status, kind, code, error.to_string());
-    let shape = match error.kind {
-        Kind::BadRequest => bad_request("upstream_bad_request"),
-        Kind::ContextOverflow => bad_request("context_length_exceeded"),
-        Kind::ModelNotFound => Shape::invalid(StatusCode::NOT_FOUND, "model_not_found", error.to_string()),
-        Kind::NoRoute => Shape::invalid(StatusCode::NOT_FOUND, "no_route", error.to_string()),
+/// The status is the provider's own where it has one that fits, so that SDKs raise what they would without us.
+fn upstream(error: &upstream::Error) -> Failed {
+    let failed = match common_cause(error) {
+        Some(cause) => Failed { message: error.to_string(), ..upstream(&cause) },
+        None => single(error),
+    };
+    Failed {
+        retry_after: error.retry_after.or(failed.retry_after),
+        tried_enough: !error.attempts.is_empty(),
+        ..failed
+    }
+}
+
+/// Where everyone failed for the same reason, that is the reason.
+fn common_cause(error: &upstream::Error) -> Option<upstream::Error> {
+    let first = error.attempts.first().filter(|_| error.kind == Kind::Exhausted)?;
+    error.attempts.iter().all(|attempt| attempt.kind == first.kind).then(|| first.clone())
+}
+
+fn single(error: &upstream::Error) -> Failed {
+    let told = error.status.and_then(|status| StatusCode::from_u16(status).ok());
+    let client = |default| told.filter(StatusCode::is_client_error).unwrap_or(default);
+    let server = |default| told.filter(StatusCode::is_server_error).unwrap_or(default);
+    let invalid = |status, code| Failed::invalid(status, code, error.to_string());
+    let shape = |status, kind, code| Failed::new(status, kind, code, error.to_string());
+    match error.kind {
+        Kind::BadRequest => invalid(client(StatusCode::BAD_REQUEST), "upstream_bad_request"),
+        Kind::Unsupported => invalid(StatusCode::BAD_REQUEST, "unsupported"),
+        Kind::ContextOverflow => invalid(StatusCode::BAD_REQUEST, "context_length_exceeded"),
+        Kind::ModelNotFound => invalid(StatusCode::NOT_FOUND, "model_not_found"),
+        Kind::NoRoute => invalid(StatusCode::NOT_FOUND, "no_route"),
         Kind::RateLimit => shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "upstream_rate_limit"),
         Kind::Busy => shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "local_model_busy"),
-        Kind::Billing => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_billing"),
-        // Not a 401: the client's own key is right, ours is not.
-        Kind::Auth => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_auth"),
-        Kind::Overloaded => shape(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", "upstream_overloaded"),
+        Kind::Billing => {
+            shape(client(StatusCode::PAYMENT_REQUIRED), "insufficient_quota", "upstream_billing")
+        }
+        Kind::Auth => shape(client(StatusCode::UNAUTHORIZED), "authentication_error", "upstream_auth"),
+        Kind::Overloaded => {
+            shape(server(StatusCode::SERVICE_UNAVAILABLE), "overloaded_error", "upstream_overloaded")
+        }
         Kind::Timeout => shape(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream_timeout"),
-        Kind::Server => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_error"),
+        Kind::Server => shape(server(StatusCode::BAD_GATEWAY), "api_error", "upstream_error"),
         Kind::Connection => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_unreachable"),
         Kind::BadResponse => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_bad_response"),
         Kind::Cut => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_cut"),
         Kind::Exhausted => shape(StatusCode::SERVICE_UNAVAILABLE, "api_error", "all_upstreams_failed"),
-    };
-    Shape { retry_after: error.retry_after, ..shape }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let shape = Shape::from(&self);
-        let mut response = (shape.status, [(CONTENT_TYPE, "application/json")], shape.body()).into_response();
-        if let Some(wait) = shape.retry_after {
-            // Rounded up: who comes back too early is turned away again.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
     }
 }
 
-pub(super) async fn no_such_path(_: Method, _: Uri) -> Error {
-    Error::NoSuchPath
+/// Where no client's protocol is known, the one that most clients speak.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Failed::from(&self).respond(Protocol::OpenAiChat, "")
+    }
 }
 
 pub(super) async fn no_such_method() -> Error {

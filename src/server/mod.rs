@@ -2,12 +2,20 @@
 
 mod admin;
 mod auth;
+mod catalog;
+mod embed;
 mod error;
+mod face;
+mod faces;
+mod facts;
 mod listen;
-mod openai;
+mod pass;
+mod read;
+mod replay;
 mod stall;
 
 pub use admin::{Component, Status, StatusReport};
+pub use catalog::Providers;
 pub use listen::serve;
 
 use crate::clock::Clock;
@@ -17,6 +25,7 @@ use crate::telemetry::Metrics;
 use axum::Router;
 use axum::routing::{get, post};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +50,28 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long running requests get to finish after a signal to stop.
     pub shutdown_grace: Duration,
+    /// Whether paths that we do not know go to a provider.
+    pub passthrough: bool,
+    /// How an answer from memory is given again.
+    pub replay: Replay,
+}
+
+/// How an answer from memory is given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Tell that it cost no tokens, in place of what it cost when it was given first.
+    pub zero_usage: bool,
+    /// Stream it at a pace, not all at once.
+    pub paced: bool,
+    /// The pace.
+    pub tokens_per_second: NonZeroU32,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        let tokens_per_second = const { NonZeroU32::new(100).expect("not zero") };
+        Self { zero_usage: false, paced: false, tokens_per_second }
+    }
 }
 
 impl Default for Config {
@@ -55,6 +86,8 @@ impl Default for Config {
             body_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_mins(10),
             shutdown_grace: Duration::from_secs(30),
+            passthrough: true,
+            replay: Replay::default(),
         }
     }
 }
@@ -80,8 +113,10 @@ pub struct Server {
     pub metrics: Metrics,
     /// What `/status` tells.
     pub status: StatusReport,
-    /// The models that `/v1/models` names.
+    /// The models that `/v1/models` names beside those that the providers name.
     pub models: Vec<String>,
+    /// The providers, for what does not go through the one path.
+    pub providers: Providers,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -89,13 +124,29 @@ pub struct Server {
 /// The routes.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/models", get(openai::models))
+        .route("/v1/chat/completions", post(faces::openai_chat))
+        .route("/v1/completions", post(faces::openai_completions))
+        .route("/v1/responses", post(faces::openai_responses))
+        .route("/v1/embeddings", post(embed::openai))
+        .route("/v1/models", get(catalog::models))
+        .route("/v1/engines", get(catalog::models))
+        .route("/v1/models/{*id}", get(catalog::model).post(faces::gemini))
+        .route("/v1/messages", post(faces::anthropic))
+        .route("/v1/messages/count_tokens", post(faces::count_tokens))
+        .route("/v1beta/models", get(catalog::gemini))
+        .route("/v1beta/models/{*tail}", post(faces::gemini))
+        .route("/api/chat", post(faces::ollama_chat))
+        .route("/api/generate", post(faces::ollama_generate))
+        .route("/api/embed", post(embed::ollama))
+        .route("/api/tags", get(catalog::tags))
+        .route("/api/ps", get(catalog::running))
+        .route("/api/show", post(catalog::show))
+        .route("/api/version", get(catalog::version))
         .route("/healthz", get(admin::health))
         .route("/readyz", get(admin::ready))
         .route("/metrics", get(admin::metrics))
         .route("/status", get(admin::status))
-        .fallback(error::no_such_path)
+        .fallback(pass::unknown)
         .method_not_allowed_fallback(error::no_such_method)
         .with_state(server)
 }

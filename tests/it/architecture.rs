@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("telemetry", "pipeline cache embed intent limits upstream store wire chat vector clock"),
     ("server", "telemetry pipeline cache limits upstream wire chat vector clock secret"),
     // layer 5: assembly
-    ("config", "cache embed intent limits server store telemetry upstream models secret"),
+    ("config", "chat cache embed intent limits server store telemetry upstream models secret"),
     ("app", "*"),
     ("cli", "*"),
 ];

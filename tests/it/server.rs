@@ -44,6 +44,7 @@ async fn start_with(
         metrics,
         status: Arc::new(status),
         models: vec!["gpt-4o".into()],
+        providers: server::Providers::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -230,7 +231,9 @@ async fn upstream_failures_map_to_statuses_that_sdks_understand() {
     let cases = [
         (Kind::BadRequest, 400, "upstream_bad_request"),
         (Kind::ContextOverflow, 400, "context_length_exceeded"),
-        (Kind::Auth, 502, "upstream_auth"),
+        (Kind::Auth, 401, "upstream_auth"),
+        (Kind::Billing, 402, "upstream_billing"),
+        (Kind::Unsupported, 400, "unsupported"),
         (Kind::Timeout, 504, "upstream_timeout"),
         (Kind::Overloaded, 503, "upstream_overloaded"),
         (Kind::NoRoute, 404, "no_route"),

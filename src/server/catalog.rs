@@ -1,0 +1,201 @@
+//! The models there are, and the providers that know them.
+
+use super::embed::MODEL;
+use super::error::Error;
+use super::read::Asker;
+use super::{Server, auth};
+use crate::chat::Protocol;
+use crate::upstream::Upstream as _;
+use crate::upstream::provider::Provider;
+use crate::wire::ollama::catalog::{self, ModelEntry};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long what the providers said of their models is believed.
+const BELIEVED: Duration = Duration::from_mins(1);
+
+/// The most models in a list; OpenRouter has some hundred.
+const MAX_MODELS: usize = 5000;
+
+/// The providers, for what does not go through the one path: lists of models, counting tokens, other paths.
+#[derive(Default)]
+pub struct Providers {
+    /// In the order of the chain.
+    list: Vec<Arc<Provider>>,
+    /// Who gets the paths that we do not know.
+    passthrough: Option<Arc<Provider>>,
+    /// What they said of their models, and when.
+    said: Mutex<Option<(Instant, Vec<String>)>>,
+}
+
+impl Providers {
+    /// `list` is in the order of the chain; `passthrough` names who gets the paths that we do not know, by
+    /// default the first.
+    pub fn new(list: Vec<Arc<Provider>>, passthrough: Option<&str>) -> Self {
+        let named = |provider: &&Arc<Provider>| passthrough.is_none_or(|name| provider.name() == name);
+        let passthrough = list.iter().find(named).cloned();
+        Self { list, passthrough, said: Mutex::default() }
+    }
+
+    /// Who gets the paths that we do not know.
+    pub(super) fn passthrough(&self) -> Option<&Arc<Provider>> {
+        self.passthrough.as_ref()
+    }
+
+    /// The first that speaks `protocol`, and of those the first that is asked for `model`.
+    pub(super) fn speaking(&self, protocol: Protocol, model: &str) -> Option<&Arc<Provider>> {
+        self.list.iter().find(|provider| provider.protocol() == protocol && provider.serves(model))
+    }
+
+    pub(super) fn of_protocol(&self, protocol: Protocol) -> Option<&Arc<Provider>> {
+        self.list.iter().find(|provider| provider.protocol() == protocol)
+    }
+
+    pub(super) fn of_ollama(&self) -> Option<&Arc<Provider>> {
+        self.of_protocol(Protocol::OllamaChat)
+    }
+
+    /// Those that may know how to embed with `model`.
+    pub(super) fn embedding<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a Arc<Provider>> {
+        let openai = |protocol| matches!(protocol, Protocol::OpenAiChat | Protocol::OpenAiResponses);
+        self.list.iter().filter(move |provider| openai(provider.protocol()) && provider.serves(model))
+    }
+
+    /// What the providers say of their models. One that does not answer is left out.
+    async fn models(&self) -> Vec<String> {
+        // Whoever comes second waits for the first one's answer, and asks nobody.
+        let mut said = self.said.lock().await;
+        if let Some((_, models)) = said.as_ref().filter(|(when, _)| when.elapsed() < BELIEVED) {
+            return models.clone();
+        }
+        let asked = self.list.iter().map(async |provider| match provider.models().await {
+            Ok(models) => models.into_iter().filter(|model| provider.serves(model)).collect(),
+            Err(error) => {
+                tracing::debug!(upstream = provider.name(), kind = error.kind.name(), "no list of models");
+                Vec::new()
+            }
+        });
+        let mut models = join_all(asked).await.concat();
+        models.truncate(MAX_MODELS);
+        *said = Some((Instant::now(), models.clone()));
+        models
+    }
+}
+
+/// Every model that a client may ask for, in order.
+async fn all(server: &Server) -> Vec<String> {
+    let own = server.pipeline.embedder.is_some().then(|| MODEL.to_owned());
+    let mut models = server.providers.models().await;
+    models.extend(server.models.iter().cloned().chain(own));
+    models.sort();
+    models.dedup();
+    models
+}
+
+/// As OpenAI's clients want it, with what Anthropic's want beside it.
+fn entry(id: &str, created: u64) -> Value {
+    json!({
+        "id": id, "object": "model", "created": created, "owned_by": "weir",
+        "type": "model", "display_name": id, "created_at": catalog::rfc3339(created),
+    })
+}
+
+/// `GET /v1/models`
+pub(super) async fn models(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let listed = async {
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        let (models, created) = (all(&server).await, server.clock.now().as_secs());
+        let data: Vec<Value> = models.iter().map(|id| entry(id, created)).collect();
+        Ok(Json(json!({
+            "object": "list", "data": data, "has_more": false, "first_id": models.first(), "last_id": models.last(),
+        }))
+        .into_response())
+    };
+    asker.respond(listed.await)
+}
+
+/// `GET /v1/models/{id}`
+pub(super) async fn model(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let found = async {
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        let known = all(&server).await.contains(&id);
+        match known {
+            true => Ok(Json(entry(&id, server.clock.now().as_secs())).into_response()),
+            false => Err(Error::NoSuchModel(id.chars().take(100).collect())),
+        }
+    };
+    asker.respond(found.await)
+}
+
+/// `GET /v1beta/models`
+pub(super) async fn gemini(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let asker = Asker::new(Protocol::Gemini, &headers);
+    let listed = async {
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        let methods = ["generateContent", "streamGenerateContent"];
+        let entry = |id: &String| json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods });
+        let models: Vec<Value> = all(&server).await.iter().map(entry).collect();
+        Ok(Json(json!({ "models": models })).into_response())
+    };
+    asker.respond(listed.await)
+}
+
+async fn entries(server: &Server) -> Vec<ModelEntry> {
+    let created = server.clock.now().as_secs();
+    all(server).await.into_iter().map(|id| ModelEntry { id, created }).collect()
+}
+
+/// `GET /api/tags`
+pub(super) async fn tags(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    for_ollama(&server, &headers, async |server| Ok(catalog::tags(&entries(server).await))).await
+}
+
+/// `GET /api/ps`
+pub(super) async fn running(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    for_ollama(&server, &headers, async |server| Ok(catalog::ps(&entries(server).await))).await
+}
+
+/// `GET /api/version`
+pub(super) async fn version(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    for_ollama(&server, &headers, async |_| Ok(catalog::version())).await
+}
+
+/// `POST /api/show`
+pub(super) async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+    let shown = async |server: &Server| {
+        let body = super::read::body(server, body).await?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let wanted = body["model"].as_str().or(body["name"].as_str()).unwrap_or_default();
+        let found = entries(server).await.into_iter().find(|entry| entry.id == wanted);
+        let missing = || Error::NoSuchModel(wanted.chars().take(100).collect());
+        found.map(|entry| catalog::show(&entry)).ok_or_else(missing)
+    };
+    for_ollama(&server, &headers, shown).await
+}
+
+async fn for_ollama(
+    server: &Server,
+    headers: &HeaderMap,
+    say: impl AsyncFnOnce(&Server) -> Result<Value, Error>,
+) -> Response {
+    let asker = Asker::new(Protocol::OllamaChat, headers);
+    if auth::tenant(&server.config.clients, headers).is_none() {
+        return asker.respond(Err(Error::Unauthorized));
+    }
+    asker.respond(say(server).await.map(|said| Json(said).into_response()))
+}

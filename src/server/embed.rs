@@ -1,0 +1,129 @@
+//! Vectors: those of the model in this process, or a provider's.
+
+use super::error::{Error, Failed};
+use super::read::{self, Asker};
+use super::{Server, auth, pass};
+use crate::chat::Protocol;
+use crate::pipeline::EmbedError;
+use crate::wire::{embeddings, ollama};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name of the model in this process.
+pub(super) const MODEL: &str = "weir/minilm";
+/// How long its vectors are.
+const DIMENSIONS: u32 = 384;
+/// When to come back while its queue is full.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// `POST /v1/embeddings`
+pub(super) async fn openai(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    asker.respond(embeddings(&server, &headers, body).await)
+}
+
+async fn embeddings(server: &Server, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
+    let body = read::body(server, body).await?;
+    let asked = embeddings::decode(&body);
+    // What only a provider understands (token arrays, for one) is the provider's to judge.
+    let model = asked.as_ref().map_or_else(|_| model_in(&body), |asked| asked.model.clone());
+    if model != MODEL {
+        return forwarded(server, &model, body).await;
+    }
+    let asked = asked.map_err(Error::Wire)?;
+    if let Some(wanted) = asked.dimensions.filter(|wanted| *wanted != DIMENSIONS) {
+        let message = format!("`dimensions` is {wanted}: the vectors of {MODEL} have {DIMENSIONS}");
+        return Err(Error::Wire(crate::wire::Error::at("dimensions", message)));
+    }
+    let embedded = server.pipeline.embed(&asked.input).await.map_err(Error::Embed)?;
+    let body = embeddings::encode(&asked, &embedded, estimated_tokens(&asked.input));
+    Ok(json(body))
+}
+
+/// `POST /api/embed`
+pub(super) async fn ollama(
+    State(server): State<Arc<Server>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let asker = Asker::new(Protocol::OllamaChat, &headers);
+    asker.respond(ollama_embed(&server, &uri, &headers, body).await)
+}
+
+async fn ollama_embed(
+    server: &Server,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
+    let body = read::body(server, body).await?;
+    let (model, input) = ollama::decode_embed(&body).map_err(Error::Wire)?;
+    if model != MODEL {
+        let provider = server.providers.of_ollama().ok_or(Error::NoSuchModel(shortened(&model)))?;
+        return pass::through(server, provider, axum::http::Method::POST, uri, headers, Body::from(body))
+            .await;
+    }
+    let embedded = server.pipeline.embed(&input).await.map_err(Error::Embed)?;
+    Ok(json(ollama::embed_reply(&model, &embedded, estimated_tokens(&input)).to_string().into()))
+}
+
+async fn forwarded(server: &Server, model: &str, body: Bytes) -> Result<Response, Error> {
+    let mut providers = server.providers.embedding(model);
+    let provider = providers.next().ok_or_else(|| Error::NoSuchModel(shortened(model)))?;
+    let passed = provider.embed(body).await.map_err(|error| Error::Pipeline(error.into()))?;
+    Ok(pass::response(passed))
+}
+
+fn model_in(body: &[u8]) -> String {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    body["model"].as_str().unwrap_or_default().to_owned()
+}
+
+/// About four bytes of text are a token; the tokenizer itself is busy elsewhere.
+fn estimated_tokens(texts: &[String]) -> u64 {
+    texts.iter().map(|text| (text.len() as u64).div_ceil(4)).sum()
+}
+
+fn shortened(model: &str) -> String {
+    model.chars().take(100).collect()
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Why a text has no vector, as clients see it.
+pub(super) fn failed(error: &EmbedError) -> Failed {
+    match error {
+        EmbedError::Off => Failed::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "api_error",
+            "encoder_off",
+            format!("{MODEL} is not loaded; GET /status says why"),
+        ),
+        EmbedError::TooLong(at) => Failed::invalid(
+            StatusCode::BAD_REQUEST,
+            "text_too_long",
+            format!("`input[{at}]` is longer than {MODEL} reads"),
+        ),
+        EmbedError::Busy => Failed::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded_error",
+            "encoder_busy",
+            "too many texts wait to be embedded",
+        )
+        .come_back_in(BUSY_RETRY),
+        EmbedError::Failed => {
+            Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "api_error", "encoder_failed", "the model failed")
+        }
+    }
+}

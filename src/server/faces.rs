@@ -1,0 +1,128 @@
+//! The routes of the faces: which path speaks which protocol.
+
+use super::error::Error;
+use super::read::{self, Asker};
+use super::{Server, auth, face, pass};
+use crate::chat::{Protocol, Request};
+use crate::upstream::Kind;
+use crate::wire::{Target, anthropic, decode_request, gemini, ollama};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+type Shared = State<Arc<Server>>;
+
+/// `POST /v1/chat/completions`
+pub(super) async fn openai_chat(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiChat, Target::default(), headers, body).await
+}
+
+/// `POST /v1/completions`
+pub(super) async fn openai_completions(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiCompletions, Target::default(), headers, body).await
+}
+
+/// `POST /v1/responses`
+pub(super) async fn openai_responses(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiResponses, Target::default(), headers, body).await
+}
+
+/// `POST /v1/messages`
+pub(super) async fn anthropic(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    face::answer(server, Protocol::Anthropic, Target::default(), headers, body).await
+}
+
+/// `POST /v1/messages/count_tokens`
+pub(super) async fn count_tokens(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    let asker = Asker::new(Protocol::Anthropic, &headers);
+    let counted = async {
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        let body = read::body(&server, body).await?;
+        let request = decode_request(Protocol::Anthropic, &body, &Target::default()).map_err(Error::Wire)?;
+        let tokens = count(&server, &request).await?;
+        Ok(Json(anthropic::count_tokens_body(tokens)).into_response())
+    };
+    asker.respond(counted.await)
+}
+
+/// By the provider that would answer, where it can count; otherwise by estimate.
+async fn count(server: &Server, request: &Request) -> Result<u64, Error> {
+    let Some(provider) = server.providers.speaking(Protocol::Anthropic, &request.model) else {
+        return Ok(anthropic::estimate_tokens(request));
+    };
+    match provider.count_tokens(request).await {
+        Ok(tokens) => Ok(tokens),
+        // The request is at fault, and would be when it is asked in earnest.
+        Err(error) if matches!(error.kind, Kind::BadRequest | Kind::ModelNotFound | Kind::Auth) => {
+            Err(Error::Pipeline(error.into()))
+        }
+        Err(error) => {
+            tracing::info!(
+                kind = error.kind.name(),
+                "tokens were estimated: the provider did not count them"
+            );
+            Ok(anthropic::estimate_tokens(request))
+        }
+    }
+}
+
+/// `POST /v1beta/models/{model}:generateContent` and its kin.
+pub(super) async fn gemini(
+    State(server): Shared,
+    Path(tail): Path<String>,
+    method: Method,
+    uri: Uri,
+    mut headers: HeaderMap,
+    body: Body,
+) -> Response {
+    take_key(&uri, &mut headers);
+    if let Some(target) = gemini::target(&tail, uri.query()) {
+        return face::answer(server, Protocol::Gemini, target, headers, body).await;
+    }
+    // Counting, embedding, batches: the provider's own.
+    pass::unknown(State(server), method, uri, headers, body).await
+}
+
+/// Gemini's clients may show their key in the query.
+fn take_key(uri: &Uri, headers: &mut HeaderMap) {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let key = pairs.find_map(|pair| pair.strip_prefix("key="));
+    if let Some(Ok(mut key)) = key.map(HeaderValue::from_str) {
+        key.set_sensitive(true);
+        headers.entry("x-goog-api-key").or_insert(key);
+    }
+}
+
+/// `POST /api/chat`
+pub(super) async fn ollama_chat(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    ollama_face(server, Protocol::OllamaChat, headers, body).await
+}
+
+/// `POST /api/generate`
+pub(super) async fn ollama_generate(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
+    ollama_face(server, Protocol::OllamaGenerate, headers, body).await
+}
+
+/// Ollama's clients ask without a question to have a model loaded or unloaded. Nothing is to be done here.
+async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap, body: Body) -> Response {
+    let asker = Asker::new(protocol, &headers);
+    if auth::tenant(&server.config.clients, &headers).is_none() {
+        return asker.respond(Err(Error::Unauthorized));
+    }
+    let body = match read::body(&server, body).await {
+        Ok(body) => body,
+        Err(error) => return asker.respond(Err(error)),
+    };
+    match decode_request(protocol, &body, &Target::default()) {
+        Ok(request) if ollama::is_load(&request) => {
+            let now = server.clock.now().as_secs();
+            let loaded = ollama::load_reply(&request, &ollama::catalog::rfc3339(now));
+            asker.respond(Ok(([(CONTENT_TYPE, "application/json")], loaded).into_response()))
+        }
+        _ => face::answer(server, protocol, Target::default(), headers, Body::from(body)).await,
+    }
+}

@@ -1,0 +1,121 @@
+//! Paths that we do not know go to a provider untouched: audio, images, files, batches.
+
+use super::error::Error;
+use super::read::Asker;
+use super::{Server, auth};
+use crate::chat::Protocol;
+use crate::upstream::Upstream as _;
+use crate::upstream::provider::{Passage, Passed, Provider};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http_body_util::{BodyExt as _, Limited};
+use std::io;
+use std::sync::Arc;
+
+/// The prefixes of paths that belong to an API, and whose API it is. Anything else (a browser asking for an
+/// icon, a scanner) goes nowhere.
+const APIS: [(&str, Option<Protocol>); 3] =
+    [("/v1/", None), ("/v1beta/", Some(Protocol::Gemini)), ("/api/", Some(Protocol::OllamaChat))];
+
+/// Whatever has no route of its own.
+pub(super) async fn unknown(
+    State(server): State<Arc<Server>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let passed = async {
+        // Nobody learns what is here without a key.
+        let api = APIS.iter().find(|(prefix, _)| uri.path().starts_with(prefix)).ok_or(Error::NoSuchPath)?;
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        let provider = match api.1 {
+            None => server.providers.passthrough(),
+            Some(protocol) => server.providers.of_protocol(protocol),
+        };
+        let provider = provider.filter(|_| server.config.passthrough).ok_or(Error::NoSuchPath)?;
+        through(&server, provider, method, &uri, &headers, body).await
+    };
+    let passed = passed.await;
+    if let Err(error) = &passed {
+        server.metrics.reject(&asker.request_id, error.code());
+    }
+    asker.respond(passed)
+}
+
+/// Sends a request to `provider` as it is, and gives back what it says.
+pub(super) async fn through(
+    server: &Server,
+    provider: &Arc<Provider>,
+    method: Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let limited = Limited::new(body, server.config.max_body_bytes);
+    let body = limited.into_data_stream().map_err(|_| io::Error::from(io::ErrorKind::InvalidData)).boxed();
+    let path_and_query = path_below_version(uri).ok_or(Error::NoSuchPath)?;
+    let passage = Passage { method, path_and_query, headers: headers.clone(), body };
+    tracing::debug!(upstream = provider.name(), "passed through");
+    let passed = provider.pass(passage).await.map_err(|error| Error::Pipeline(error.into()))?;
+    Ok(response(passed))
+}
+
+/// A provider's answer, as it came.
+pub(super) fn response(passed: Passed) -> Response {
+    let Passed { status, headers, body } = passed;
+    let mut response = Response::new(Body::from_stream(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What follows the version in the path, with the query but without a key in it. A path that climbs out of its
+/// API is none.
+fn path_below_version(uri: &Uri) -> Option<String> {
+    let path = uri.path();
+    let climbs = path.split('/').any(|step| {
+        let step = step.to_ascii_lowercase().replace("%2e", ".");
+        step == ".." || step == "." || step.contains("%2f") || step.contains("%5c") || step.contains('\\')
+    });
+    if climbs {
+        return None;
+    }
+    let below = match APIS.iter().find(|(prefix, _)| path.starts_with(prefix))? {
+        // Ollama's address has no version in it.
+        ("/api/", _) => path,
+        (prefix, _) => &path[prefix.len() - 1..],
+    };
+    let query = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let query: Vec<&str> = query.filter(|pair| !pair.starts_with("key=")).collect();
+    match query.is_empty() {
+        true => Some(below.to_owned()),
+        false => Some(format!("{below}?{}", query.join("&"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lose_their_version_and_their_key_and_never_climb() {
+        let cases = [
+            ("/v1/audio/speech", Some("/audio/speech")),
+            ("/v1/files?limit=2&key=secret", Some("/files?limit=2")),
+            ("/v1beta/models/x:countTokens?key=secret", Some("/models/x:countTokens")),
+            ("/api/pull", Some("/api/pull")),
+            ("/v1/../admin", None),
+            ("/v1/%2E%2e/admin", None),
+            ("/v1/a%2f..%2fb", None),
+            ("/favicon.ico", None),
+        ];
+        for (uri, below) in cases {
+            assert_eq!(path_below_version(&uri.parse().unwrap()).as_deref(), below, "{uri}");
+        }
+    }
+}

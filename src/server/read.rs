@@ -1,0 +1,97 @@
+//! What is read from a request before it is understood: who asks, under which name, and the body.
+
+use super::error::{Error, Failed};
+use super::{Server, auth};
+use crate::chat::Protocol;
+use crate::pipeline::{Caller, Memory};
+use axum::body::Body;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::{Instant, timeout};
+
+/// How OpenAI's clients know a request again.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How Anthropic's do.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const PROJECT: &str = "x-weir-project";
+const DEFAULT_PROJECT: &str = "default";
+
+/// The longest project or request id.
+const MAX_NAME: usize = 256;
+
+/// Who is answered, and in which protocol.
+pub(super) struct Asker {
+    pub(super) protocol: Protocol,
+    pub(super) request_id: String,
+}
+
+impl Asker {
+    /// The client's own id for its request, if it is fit to be repeated; else a new one.
+    pub(super) fn new(protocol: Protocol, headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).and_then(visible);
+        let request_id = given.map_or_else(|| format!("req_{:032x}", rand::random::<u128>()), str::to_owned);
+        Self { protocol, request_id }
+    }
+
+    /// The answer, or the failure in the shape of the protocol, under the request's id.
+    pub(super) fn respond(&self, answered: Result<Response, Error>) -> Response {
+        let mut response =
+            answered.unwrap_or_else(|error| Failed::from(&error).respond(self.protocol, &self.request_id));
+        set(response.headers_mut(), REQUEST_ID, &self.request_id);
+        set(response.headers_mut(), ANTHROPIC_REQUEST_ID, &self.request_id);
+        response
+    }
+}
+
+pub(super) fn caller(
+    server: &Server,
+    asker: &Asker,
+    headers: &HeaderMap,
+    deadline: Instant,
+) -> Result<Caller, Error> {
+    let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
+    let project = match headers.get(PROJECT) {
+        None => DEFAULT_PROJECT,
+        // A project that cannot be read must not fall into the one of everybody else.
+        Some(value) => visible(value).ok_or(Error::BadHeader(PROJECT))?,
+    };
+    let (request_id, project) = (asker.request_id.clone(), project.to_owned());
+    Ok(Caller { request_id, tenant, project, memory: memory(headers), deadline })
+}
+
+/// What `Cache-Control` allows: `no-store` is neither answered from memory nor remembered, `no-cache` is
+/// asked afresh and remembered.
+fn memory(headers: &HeaderMap) -> Memory {
+    let said = |wanted: &str| {
+        let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
+    };
+    let no_store = said("no-store");
+    Memory { read: !no_store && !said("no-cache"), write: !no_store }
+}
+
+fn visible(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let fit = !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fit.then_some(text)
+}
+
+pub(super) async fn body(server: &Server, body: Body) -> Result<Bytes, Error> {
+    let limit = server.config.max_body_bytes;
+    match timeout(server.config.body_timeout, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(limit)),
+        Ok(Err(_)) => Err(Error::BodyCut),
+        Err(_) => Err(Error::BodyTimeout),
+    }
+}
+
+/// A value that HTTP does not allow is left out: a header is never worth a failed request.
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
