@@ -63,7 +63,7 @@ impl Rig {
         let source = answer.source.name().to_owned();
         let reply = whole(answer).await.unwrap();
         self.pipeline.cache.drain().await;
-        (source, reply.choices[0].text.clone())
+        (source, reply.choices[0].said())
     }
 
     pub(crate) fn last(&self) -> Outcome {

@@ -60,7 +60,7 @@ async fn reply(local: &Local, request: &Request) -> Reply {
 }
 
 async fn answer(question: &str, sampling: Sampling) -> String {
-    reply(&SHARED, &asking(question, sampling)).await.choices[0].text.clone()
+    reply(&SHARED, &asking(question, sampling)).await.choices[0].said()
 }
 
 #[derive(Deserialize)]
@@ -152,7 +152,7 @@ async fn greedy_answers_are_as_expected_and_repeat() {
     for Expected { question, max_tokens, answer, finish } in expected.answers {
         for _ in 0..2 {
             let reply = reply(&SHARED, &asking(&question, greedy(max_tokens))).await;
-            assert_eq!(reply.choices[0].text, answer, "{question}");
+            assert_eq!(reply.choices[0].said(), answer, "{question}");
             assert_eq!(reply.choices[0].finish, Some(finish.clone()), "{question}");
         }
     }
@@ -188,7 +188,7 @@ async fn a_stop_string_ends_the_answer_before_it() {
     let stop = full[12..23].to_owned();
     let sampling = Sampling { stop: vec![stop.clone()], ..greedy(40) };
     let reply = reply(&SHARED, &asking(question, sampling)).await;
-    assert_eq!(reply.choices[0].text, full[..full.find(&stop).unwrap()]);
+    assert_eq!(reply.choices[0].said(), full[..full.find(&stop).unwrap()]);
     assert_eq!(reply.choices[0].finish, Some(Finish::Stop));
 }
 

@@ -4,7 +4,7 @@ use crate::kit::{Rig, caller, eventually, question, streamed, whole};
 use std::sync::Arc;
 use std::time::Duration;
 use weir::cache::{Miss, NotKept};
-use weir::chat::{Choice, Event, Finish, Reply, Request, ToolCall};
+use weir::chat::{Block, Choice, Event, Finish, Reply, Request, ToolCall};
 use weir::limits;
 use weir::pipeline::{Caller, Ended, Memory, Source};
 use weir::sim::store::Fault;
@@ -115,11 +115,11 @@ async fn a_cut_stream_is_not_stored() {
 #[tokio::test]
 async fn only_complete_plain_answers_are_stored() {
     let finish = |finish| Reply {
-        choices: vec![Choice { text: "x".into(), finish: Some(finish), ..Choice::default() }],
+        choices: vec![Choice { finish: Some(finish), ..Choice::text("x") }],
         ..Reply::default()
     };
     let mut tool_call = finish(Finish::ToolCalls);
-    tool_call.choices[0].tool_calls.push(ToolCall::default());
+    tool_call.choices[0].blocks.push(Block::ToolCall(ToolCall::default()));
     let cases = [
         (finish(Finish::Length), NotKept::Unfinished),
         (finish(Finish::ContentFilter), NotKept::Unfinished),

@@ -1,0 +1,275 @@
+//! The faces beside the one path: hostile bodies, lists of models, vectors, counting, other paths.
+
+use crate::kit::Rig;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use weir::chat::Reply;
+use weir::server::{self, Component, Providers, Replay, Server, Status};
+use weir::sim::{Scripted, Step};
+use weir::store::memory::Memory;
+use weir::telemetry::{Metrics, Prices};
+use weir::upstream::Upstream;
+use weir::upstream::provider::{self, Provider, ProviderKind};
+
+/// Every path that takes a question, with one that it understands.
+const FACES: [(&str, &str); 7] = [
+    ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"user","content":"QUESTION"}]}"#),
+    ("/v1/completions", r#"{"model":"m","prompt":"QUESTION"}"#),
+    ("/v1/responses", r#"{"model":"m","input":"QUESTION"}"#),
+    ("/v1/messages", r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"QUESTION"}]}"#),
+    ("/v1beta/models/m:generateContent", r#"{"contents":[{"role":"user","parts":[{"text":"QUESTION"}]}]}"#),
+    ("/api/chat", r#"{"model":"m","stream":false,"messages":[{"role":"user","content":"QUESTION"}]}"#),
+    ("/api/generate", r#"{"model":"m","stream":false,"prompt":"QUESTION"}"#),
+];
+
+struct Running {
+    address: SocketAddr,
+    client: reqwest::Client,
+}
+
+async fn start() -> Running {
+    start_with(Vec::new(), |_| ()).await
+}
+
+async fn start_with(providers: Vec<Arc<Provider>>, change: impl FnOnce(&mut server::Config)) -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let reply = Reply { id: "chatcmpl-first".into(), ..Reply::text("scripted", "hello there") };
+    let upstream: Arc<dyn Upstream> = Arc::new(Scripted::new("primary", [Step::Say(reply)]));
+    let rig = Rig::new(upstream, Arc::new(Memory::default()));
+    let mut config = server::Config::default();
+    change(&mut config);
+    let ready = || Component::ready("x");
+    let status = move || Status {
+        version: "0",
+        started: 1,
+        device: "none".into(),
+        encoder: ready(),
+        local: ready(),
+        store: ready(),
+        rules: 0,
+        chain: vec![],
+    };
+    let server = Server {
+        config,
+        clock: Arc::clone(&rig.pipeline.clock),
+        pipeline: rig.pipeline,
+        metrics: Metrics::new(Prices::default()),
+        status: Arc::new(status),
+        models: vec!["gpt-4o".into()],
+        providers: Providers::new(providers, None),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(server::serve(listener, Arc::new(server), std::future::pending()));
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    Running { address, client }
+}
+
+impl Running {
+    async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        self.client.post(format!("http://{}{path}", self.address)).body(body).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        json_of(response).await
+    }
+}
+
+async fn json_of(response: reqwest::Response) -> Value {
+    let body = response.bytes().await.unwrap();
+    serde_json::from_slice(&body).unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&body)))
+}
+
+/// Whether an error has the shape that the clients of this path understand.
+fn has_shape(path: &str, body: &Value) -> bool {
+    match path {
+        "/v1/messages" => body["type"] == "error" && body["error"]["type"].is_string(),
+        path if path.starts_with("/v1beta") => body["error"]["status"].is_string(),
+        path if path.starts_with("/api") => body["error"].is_string(),
+        _ => body["error"]["message"].is_string() && body["error"]["type"].is_string(),
+    }
+}
+
+#[tokio::test]
+async fn hostile_bodies_get_a_clear_4xx_in_the_shape_of_the_face() {
+    let running = start_with(Vec::new(), |config| config.max_body_bytes = 4 << 20).await;
+    let deep = format!("{{\"model\":\"m\",\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    for (path, _) in FACES {
+        let bodies: [(Vec<u8>, u16); 7] = [
+            (Vec::new(), 400),
+            (b"[]".to_vec(), 400),
+            (b"{\"model\":\"\xff\xfe\"}".to_vec(), 400),
+            (deep.clone().into_bytes(), 400),
+            (br#"{"model":5,"messages":7,"prompt":{},"input":9,"contents":3}"#.to_vec(), 400),
+            (
+                br#"{"model":"m","messages":[{"role":{}}],"prompt":[[]],"input":[1],"contents":[1]}"#
+                    .to_vec(),
+                400,
+            ),
+            (vec![b'x'; 10 << 20], 413),
+        ];
+        for (body, status) in bodies {
+            let start: String = String::from_utf8_lossy(&body).chars().take(40).collect();
+            let response = running.post(path, body).await;
+            assert_eq!(response.status(), status, "{path} {start}");
+            assert!(response.headers().contains_key("x-request-id"), "{path}");
+            let body = json_of(response).await;
+            assert!(has_shape(path, &body), "{path} {start}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_of_a_megabyte_is_answered_by_every_face() {
+    let running = start().await;
+    let question = "lorem ipsum 0123456789 ".repeat(45_000);
+    for (path, body) in FACES {
+        let response = running.post(path, body.replace("QUESTION", &question)).await;
+        assert_eq!(response.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_replay_may_cost_nothing_and_take_its_time() {
+    let tokens_per_second = NonZeroU32::new(20).unwrap();
+    let running = start_with(Vec::new(), |config| {
+        config.replay = Replay { zero_usage: true, paced: true, tokens_per_second };
+    })
+    .await;
+    let body = FACES[0].1.replace("QUESTION", "twice");
+    let first = json_of(running.post(FACES[0].0, body.clone()).await).await;
+    let again = running.post(FACES[0].0, body.clone()).await;
+    assert_eq!(again.headers()["x-weir-replay-of"], first["id"].as_str().unwrap());
+    let again = json_of(again).await;
+    assert_eq!(first["id"], "chatcmpl-first");
+    assert_ne!(again["id"], first["id"]);
+    assert_eq!(again["choices"], first["choices"]);
+    let streamed = body.replace(r#""model""#, r#""stream":true,"model""#);
+    let began = Instant::now();
+    let text = running.post(FACES[0].0, streamed).await.text().await.unwrap();
+    assert!(text.ends_with("data: [DONE]\n\n") && text.matches("\"content\"").count() >= 3, "{text}");
+    assert!(began.elapsed() >= Duration::from_millis(140), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn models_are_listed_for_every_kind_of_client() {
+    let running = start().await;
+    let list = running.get("/v1/models").await;
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
+    assert_eq!(ids, ["gpt-4o", "weir/minilm"]);
+    assert_eq!(list["has_more"], false);
+    assert_eq!(running.get("/v1/models/weir/minilm").await["id"], "weir/minilm");
+    assert_eq!(running.get("/v1/models/nobody").await["error"]["code"], "model_not_found");
+    assert_eq!(running.get("/v1beta/models").await["models"][0]["name"], "models/gpt-4o");
+    assert_eq!(running.get("/api/tags").await["models"][0]["name"], "gpt-4o");
+    assert!(running.get("/api/version").await["version"].is_string());
+    let shown = json_of(running.post("/api/show", r#"{"model":"gpt-4o"}"#).await).await;
+    assert!(shown["details"].is_object(), "{shown}");
+    assert_eq!(running.post("/api/show", r#"{"model":"nobody"}"#).await.status(), 404);
+}
+
+#[tokio::test]
+async fn vectors_come_as_numbers_and_as_base64() {
+    let running = start().await;
+    let ask = async |body: Value| json_of(running.post("/v1/embeddings", body.to_string()).await).await;
+    let plain = ask(json!({ "model": "weir/minilm", "input": ["turn it on", "turn it off"] })).await;
+    let vectors = plain["data"].as_array().unwrap();
+    assert_eq!((vectors.len(), &vectors[1]["index"]), (2, &json!(1)));
+    assert_ne!(vectors[0]["embedding"], vectors[1]["embedding"]);
+    let packed =
+        ask(json!({ "model": "weir/minilm", "input": "turn it on", "encoding_format": "base64" })).await;
+    let length = vectors[0]["embedding"].as_array().unwrap().len();
+    assert_eq!(packed["data"][0]["embedding"].as_str().unwrap().len(), (length * 4).div_ceil(3) * 4);
+    let refused = ask(json!({ "model": "weir/minilm", "input": "x", "dimensions": 7 })).await;
+    assert_eq!(refused["error"]["param"], "dimensions");
+    assert_eq!(ask(json!({ "model": "other", "input": "x" })).await["error"]["code"], "model_not_found");
+    let ollama = running.post("/api/embed", r#"{"model":"weir/minilm","input":"turn it on"}"#).await;
+    assert_eq!(json_of(ollama).await["embeddings"][0], vectors[0]["embedding"]);
+}
+
+#[tokio::test]
+async fn tokens_are_estimated_where_nobody_counts() {
+    let running = start().await;
+    let body = FACES[3].1.replace("QUESTION", &"x".repeat(400));
+    let counted = json_of(running.post("/v1/messages/count_tokens", body).await).await;
+    assert_eq!(counted, json!({ "input_tokens": 104 }));
+}
+
+#[tokio::test]
+async fn ollama_s_clients_may_load_a_model_that_needs_no_loading() {
+    let running = start().await;
+    for path in ["/api/chat", "/api/generate"] {
+        let loaded = json_of(running.post(path, r#"{"model":"m"}"#).await).await;
+        assert_eq!((&loaded["done"], &loaded["done_reason"]), (&json!(true), &json!("load")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_gemini_without_sse_is_an_array() {
+    let running = start().await;
+    let body = FACES[4].1.replace("QUESTION", "array");
+    let response = running.post("/v1beta/models/m:streamGenerateContent", body).await;
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let records = json_of(response).await;
+    let text: String = records
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|record| record.pointer("/candidates/0/content/parts/0/text")?.as_str())
+        .collect();
+    assert_eq!(text, "hello there");
+}
+
+/// A provider that says what it was asked.
+async fn mirror() -> SocketAddr {
+    async fn say(method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap) -> String {
+        let header = |name: &str| headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
+        format!("{method} {uri} {} {} {}", header("authorization"), header("x-own"), header("x-weir-project"))
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(say)).await });
+    address
+}
+
+fn provider_at(address: SocketAddr) -> Arc<Provider> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let wait = Duration::from_secs(5);
+    let config = provider::Config {
+        name: "mirror".into(),
+        kind: ProviderKind::OpenAi,
+        preset: "openai",
+        protocol: ProviderKind::OpenAi.protocol(),
+        base_url: format!("http://{address}/v1"),
+        api_key: Some(weir::secret::Secret::new("sk-ours-123456")),
+        models: vec!["*".into()],
+        model_names: Vec::new(),
+        include_usage: true,
+        headers: Vec::new(),
+        connect_timeout: wait,
+        first_token_timeout: wait,
+        idle_timeout: wait,
+        price: None,
+    };
+    Arc::new(Provider::new(config).unwrap())
+}
+
+#[tokio::test]
+async fn other_paths_reach_the_provider_with_our_key_and_without_theirs() {
+    let running = start_with(vec![provider_at(mirror().await)], |_| ()).await;
+    let url = |path: &str| format!("http://{}{path}", running.address);
+    let request = running.client.post(url("/v1/audio/speech?voice=a&key=theirs"));
+    let request = request.header("authorization", "Bearer theirs").header("x-own", "1");
+    let said = request.header("x-weir-project", "p").send().await.unwrap().text().await.unwrap();
+    assert_eq!(said, "POST /v1/audio/speech?voice=a Bearer sk-ours-123456 1 -");
+    for path in ["/v1/%2e%2e/admin", "/elsewhere", "/api/pull"] {
+        assert_eq!(running.get(path).await["error"]["code"], "no_such_path", "{path}");
+    }
+    let closed = start_with(vec![provider_at(mirror().await)], |config| config.passthrough = false).await;
+    assert_eq!(closed.get("/v1/files").await["error"]["code"], "no_such_path");
+}
