@@ -4,16 +4,18 @@ CARGO ?= cargo
 # The models are fetched by our own binary; in development that is the quick build.
 WEIR_DEV = $(CARGO) run --quiet --locked --
 TOOLS = target/tools
+CLIENTS = target/clients
 DENY_VERSION = 0.20.2
 FUZZ_VERSION = 0.13.2
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS = sse request reply rules
+PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini ollama_chat
+FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench models doc deny fuzz cuda ci clean
+.PHONY: help run build test test-clients lint fmt bench models doc deny fuzz cuda ci clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Fetch the models, build, and start the sidecar on 127.0.0.1:4100
 	./target/release/weir --models-dir models models fetch
@@ -24,6 +26,14 @@ build: ## Build the release binary, target/release/weir
 
 test: models ## Fetch the models and run every test
 	$(CARGO) test --locked
+
+test-clients: build ## Run real SDKs (Python and Node, installed below target) against the sidecar
+	@mkdir -p $(CLIENTS)
+	@test -x $(CLIENTS)/venv/bin/python || python3 -m venv $(CLIENTS)/venv
+	@$(CLIENTS)/venv/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	@cp tests/clients/package.json $(CLIENTS)/
+	@cd $(CLIENTS) && PATH="$$PWD/venv/bin:$$PATH" venv/bin/npm install --silent --no-audit --no-fund
+	$(CLIENTS)/venv/bin/python tests/clients/run.py
 
 lint: ## Check the format and the lints; every warning is an error
 	$(CARGO) fmt --check
@@ -51,8 +61,9 @@ fuzz: ## Fuzz every decoder for FUZZ_SECONDS each (needs a nightly toolchain)
 		$(CARGO) install --locked --version $(FUZZ_VERSION) --root $(TOOLS) cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \
 		echo "== $$target"; \
-		$(CARGO) +nightly fuzz --version >/dev/null 2>&1; \
-		PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- \
+		corpus=tests/fuzz/corpus/$$target; seeds=fixtures/wire/$${target#*_}; \
+		mkdir -p $$corpus; test -d $$seeds || seeds=fixtures/wire; \
+		PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target $$corpus $$seeds -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 || exit 1; \
 	done
 

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir::wire::sse::Decoder;
+use weir::wire::sse::{Decoder, Event};
 
-fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let mut decoder = Decoder::default();
     let mut events: Vec<_> =
         pieces.into_iter().flat_map(|piece| decoder.push(piece).unwrap_or_default()).collect();
