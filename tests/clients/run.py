@@ -1,0 +1,111 @@
+"""Runs every suite against a sidecar in front of every kind of provider. WEIR_BIN names the sidecar."""
+import importlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import play
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BIN = os.environ.get("WEIR_BIN", str(ROOT / "target/release/weir"))
+CLIENTS = ROOT / "target/clients"
+# The provider's kind, the protocol it plays, and how its base URL ends.
+PROVIDERS = {
+    "chat": ("generic", "openai_chat", "/v1", ""),
+    "responses": ("generic", "openai_responses", "/v1", 'api = "responses"'),
+    "anthropic": ("anthropic", "anthropic", "/v1", ""),
+    "gemini": ("gemini", "gemini", "/v1beta", ""),
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def sidecar(folder, kind, base_url, more):
+    """A sidecar in front of one provider; without models, so that nothing else answers."""
+    port = free_port()
+    config = folder / "weir.toml"
+    config.write_text(f"""
+[server]
+listen = "127.0.0.1:{port}"
+[cache]
+semantic = "off"
+[local]
+enabled = false
+[[upstream]]
+name = "fake"
+kind = "{kind}"
+base_url = "{base_url}"
+api_key = "sk-fake-key-1234"
+{more}
+""")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    command = [BIN, "serve", "--config", str(config), "--data-dir", str(folder / "data")]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=open(folder / "log", "w"))
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=1)
+            return process, url
+        except OSError:
+            time.sleep(0.05)
+    process.kill()
+    sys.exit(f"the sidecar did not start: {(folder / 'log').read_text()[-500:]}")
+
+
+def python_suite(name):
+    module = importlib.import_module(name)
+    importlib.reload(module)
+    for check in [check for check in dir(module) if check.startswith("check_")]:
+        try:
+            getattr(module, check)()
+            yield f"PASS {check[6:]}"
+        except Exception as error:
+            yield f"FAIL {check[6:]}: {type(error).__name__} {str(error)[:300]}"
+
+
+def node_suite(name):
+    # Modules are looked for beside the file, and nothing is installed beside the sources.
+    for file in [f"{name}.mjs", "run.mjs"]:
+        shutil.copy(HERE / file, CLIENTS / file)
+    command = [CLIENTS / "venv/bin/node", "run.mjs", f"./{name}.mjs"]
+    output = subprocess.run(command, cwd=CLIENTS, capture_output=True, text=True, timeout=120)
+    return output.stdout.splitlines() or [f"FAIL {name}: {output.stderr[-300:]}"]
+
+
+def main():
+    failed = passed = 0
+    for kind, (upstream, protocol, version, more) in PROVIDERS.items():
+        base, _ = play.start(protocol)
+        with tempfile.TemporaryDirectory() as folder:
+            process, url = sidecar(Path(folder), upstream, base + version, more)
+            os.environ.update(BASE_URL=url, KIND=kind, EXPECTED=json.dumps(play.expected(protocol)))
+            try:
+                suites = {
+                    "openai python": python_suite("openai_suite"), "anthropic python": python_suite("anthropic_suite"),
+                    "openai node": node_suite("openai_suite"), "anthropic node": node_suite("anthropic_suite"),
+                }
+                for suite, lines in suites.items():
+                    for line in lines:
+                        print(f"{line.split(' ', 1)[0]} {suite} -> {kind}: {line.split(' ', 1)[1]}", flush=True)
+                        passed += line.startswith("PASS")
+                        failed += line.startswith("FAIL")
+            finally:
+                process.terminate()
+                process.wait(timeout=20)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
