@@ -4,7 +4,7 @@
 //! they are put together again on the way out. The seal of a thought is shown to clients as it is where it is
 //! Anthropic's own, else tagged with its maker's name. A foreign seal of anything but a thought (Gemini seals
 //! calls and words) has no place here: it is told right after its block, as a withheld thought whose data
-//! begin with [`SEAL`], and clients that give thoughts back unchanged bring it home.
+//! begin with `SEAL`, and clients that give thoughts back unchanged bring it home.
 
 mod block;
 mod message;
