@@ -5,6 +5,7 @@ use crate::mock::Mock;
 use crate::phases::Phase;
 use crate::sidecar::{Setup, Sidecar};
 use clap::{Parser, ValueEnum as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// Printed beside the figures: the day of the measurement.
     #[arg(long, default_value = "n/a")]
     pub(crate) date: String,
+    /// Be the bare relay to this address instead.
+    #[arg(long, hide = true)]
+    pub(crate) relay_to: Option<SocketAddr>,
     /// Cargo passes it to every benchmark.
     #[arg(long = "bench", hide = true)]
     _from_cargo: bool,

@@ -260,7 +260,7 @@ fn wait_until(due: Instant) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "only threads of their own sleep here: nothing in this program is async"
+    reason = "only threads of their own sleep here: nothing but the relay is async, and it never sleeps"
 )]
 pub(crate) fn sleep(span: Duration) {
     if !span.is_zero() {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! load ──▶ mock            direct: the base line
-//! load ──▶ weir ──▶ mock   what the sidecar adds, in the same run and in turns with the base line
+//! load ──▶ relay ──▶ mock  the least that axum and hyper need to pass it on
+//! load ──▶ weir ──▶ mock   what the sidecar adds, in the same run and in turns with the base lines
 //! ```
 //!
-//! `cargo bench --bench spine` measures everything (about four minutes), `-- --quick` everything briefly (about
+//! `cargo bench --bench spine` measures everything (about six minutes), `-- --quick` everything briefly (about
 //! twenty seconds, for smoke), `-- latency sustain` only those phases. Each figure is printed as a Markdown table
 //! for reading and as JSON lines for machines. It ends with an error when an answer failed or did not come from
 //! where the figure says it came from.
@@ -18,6 +19,8 @@ mod load;
 mod machine;
 mod mock;
 mod phases;
+mod process;
+mod relay;
 mod report;
 mod sidecar;
 mod summary;
@@ -28,7 +31,11 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match measure(Options::parse()) {
+    let options = Options::parse();
+    if let Some(upstream) = options.relay_to {
+        return relay::serve(upstream).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    match measure(options) {
         Ok(complaints) if complaints.is_empty() => ExitCode::SUCCESS,
         Ok(complaints) => {
             println!("\nnot as it should be:");

@@ -14,6 +14,11 @@ const REPEATS: usize = 13;
 /// Between two pieces of a stream: long enough to tell a relay that waits for the second from one that does not.
 const STREAM_GAP: Duration = Duration::from_millis(1);
 const STREAM_PIECES: usize = 3;
+/// As a quick model writes: so many pieces, each so long after the one before.
+pub(crate) const LONG_PIECES: usize = 50;
+const LONG_GAP: Duration = Duration::from_millis(20);
+/// The model that answers with a long stream.
+pub(crate) const LONG_MODEL: &str = "long";
 
 /// A running mock; it ends with the process.
 pub(crate) struct Mock {
@@ -43,36 +48,53 @@ impl Mock {
 fn serve(stream: TcpStream, answers: &Answers) -> io::Result<()> {
     let mut wire = Wire::over(stream)?;
     while let Some(request) = wire.receive()? {
-        let streamed = [&b"\"stream\":true"[..], b"\"stream\": true"];
-        let pieces = if streamed.iter().any(|wanted| find(request.body, wanted).is_some()) {
-            &answers.stream
-        } else {
-            &answers.whole
-        };
-        send_pieces(&mut wire, pieces)?;
+        let answer = answers.to(request.body);
+        send(&mut wire, answer)?;
     }
     Ok(())
 }
 
-fn send_pieces(wire: &mut Wire, pieces: &[Vec<u8>]) -> io::Result<()> {
-    for (nth, piece) in pieces.iter().enumerate() {
+fn send(wire: &mut Wire, answer: &Answer) -> io::Result<()> {
+    for (nth, piece) in answer.pieces.iter().enumerate() {
         if nth > 0 {
-            crate::load::sleep(STREAM_GAP);
+            crate::load::sleep(answer.gap);
         }
         wire.send(piece)?;
     }
     Ok(())
 }
 
-/// The bytes of both kinds of answer, in the pieces they are written in.
+/// The bytes of an answer, in the pieces they are written in.
+struct Answer {
+    pieces: Vec<Vec<u8>>,
+    gap: Duration,
+}
+
+/// Every kind of answer.
 struct Answers {
-    whole: Vec<Vec<u8>>,
-    stream: Vec<Vec<u8>>,
+    whole: Answer,
+    stream: Answer,
+    long: Answer,
 }
 
 impl Answers {
     fn new() -> Self {
-        Self { whole: vec![whole()], stream: stream() }
+        Self {
+            whole: Answer { pieces: vec![whole()], gap: Duration::ZERO },
+            stream: Answer { pieces: stream(WORDS, STREAM_PIECES), gap: STREAM_GAP },
+            long: Answer { pieces: stream(" word", LONG_PIECES), gap: LONG_GAP },
+        }
+    }
+
+    fn to(&self, request: &[u8]) -> &Answer {
+        let says = |wanted: &str| find(request, wanted.as_bytes()).is_some();
+        if !says(r#""stream":true"#) {
+            &self.whole
+        } else if says(&format!(r#""model":"{LONG_MODEL}""#)) {
+            &self.long
+        } else {
+            &self.stream
+        }
     }
 }
 
@@ -89,17 +111,17 @@ fn whole() -> Vec<u8> {
         .into()
 }
 
-fn stream() -> Vec<Vec<u8>> {
-    let opening = [json!({ "role": "assistant", "content": "" }), json!({ "content": WORDS })];
+fn stream(words: &str, pieces: usize) -> Vec<Vec<u8>> {
+    let opening = [json!({ "role": "assistant", "content": "" }), json!({ "content": words })];
     let mut first =
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     first.extend(chunk(&opening.map(|delta| event(&delta, &Value::Null)).concat()));
 
-    let middle = chunk(&event(&json!({ "content": WORDS }), &Value::Null));
+    let middle = chunk(&event(&json!({ "content": words }), &Value::Null));
     let end = event(&json!({}), &json!("stop")) + "data: [DONE]\n\n";
     let last = [chunk(&end), b"0\r\n\r\n".to_vec()].concat();
 
-    let middles = std::iter::repeat_n(middle, STREAM_PIECES);
+    let middles = std::iter::repeat_n(middle, pieces);
     std::iter::once(first).chain(middles).chain([last]).collect()
 }
 

@@ -3,6 +3,7 @@
 use crate::bench::Outcome;
 use crate::http::Wire;
 use crate::load::sleep;
+use crate::process::{self, Memory};
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,8 +16,6 @@ const READY_DEADLINE: Duration = Duration::from_mins(2);
 const READY_POLL: Duration = Duration::from_millis(1);
 /// Starts are tried so often: another process may take the free port before the sidecar does.
 const ATTEMPTS: usize = 3;
-/// Linux counts CPU time for user space in hundredths of a second on every architecture we run on.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What is switched on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,13 +36,6 @@ pub(crate) struct Sidecar {
     spawned: Instant,
     /// From its start to the first `/readyz` that said yes.
     pub(crate) ready_after: Duration,
-}
-
-/// Resident memory in MiB.
-#[derive(Clone, Copy)]
-pub(crate) struct Memory {
-    pub(crate) now: f64,
-    pub(crate) peak: f64,
 }
 
 impl Sidecar {
@@ -112,30 +104,12 @@ impl Sidecar {
         self.spawned.elapsed()
     }
 
-    /// CPU time so far, of all its threads, in user space and kernel; NaN where there is no `/proc`.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        self.cpu_ticks().map_or(f64::NAN, |ticks| ticks as f64 / TICKS_PER_SECOND)
-    }
-
-    fn cpu_ticks(&self) -> Option<u64> {
-        let stat = self.proc("stat")?;
-        // The name in brackets may hold anything; what follows the last bracket is regular.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks = |nth: usize| fields.get(nth)?.parse::<u64>().ok();
-        Some(ticks(11)? + ticks(12)?)
+        process::cpu_seconds(&self.child)
     }
 
     pub(crate) fn memory(&self) -> Option<Memory> {
-        let status = self.proc("status")?;
-        let mebibytes = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kibibytes| kibibytes / 1024.0)
-        };
-        Some(Memory { now: mebibytes("VmRSS:")?, peak: mebibytes("VmHWM:")? })
-    }
-
-    fn proc(&self, file: &str) -> Option<String> {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).ok()
+        process::memory(&self.child)
     }
 
     /// What its data folder takes on disk, in MiB.

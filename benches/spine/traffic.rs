@@ -1,11 +1,14 @@
 //! What is asked.
 
+use crate::mock::LONG_MODEL;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The question behind every exact and semantic hit.
 pub(crate) const QUESTION: &str = "How do I reset my password?";
 /// The same in other words.
 pub(crate) const REPHRASED: &str = "how do i reset my password";
+
+const NO_STORE: &str = "cache-control: no-store\r\n";
 
 /// In mixed traffic one request in so many repeats an earlier question.
 const REPEAT_EVERY: usize = 10;
@@ -29,6 +32,10 @@ pub(crate) enum Traffic {
     UniqueStream,
     /// Always the same question, answered as a stream.
     SameStream(&'static str),
+    /// The same question in OpenAI's words, answered as a stream of many pieces that the cache neither has nor keeps.
+    LongStream,
+    /// The same in Anthropic's words.
+    LongStreamTranslated,
     /// Mostly questions never asked before; now and then one that was.
     Mixed,
 }
@@ -37,27 +44,43 @@ impl Traffic {
     /// The next request, ready to be sent.
     pub(crate) fn request(self) -> Vec<u8> {
         match self {
-            Self::Same(question) => chat(question, false, ""),
-            Self::Unique => chat(&unique(), false, ""),
-            Self::NoStore => chat(QUESTION, false, "cache-control: no-store\r\n"),
-            Self::UniqueStream => chat(&unique(), true, ""),
-            Self::SameStream(question) => chat(question, true, ""),
-            Self::Mixed => chat(&mixed(), false, ""),
+            Self::Same(question) => chat("m", question, false, ""),
+            Self::Unique => chat("m", &unique(), false, ""),
+            Self::NoStore => chat("m", QUESTION, false, NO_STORE),
+            Self::UniqueStream => chat("m", &unique(), true, ""),
+            Self::SameStream(question) => chat("m", question, true, ""),
+            Self::LongStream => chat(LONG_MODEL, QUESTION, true, NO_STORE),
+            Self::LongStreamTranslated => messages(LONG_MODEL, QUESTION, NO_STORE),
+            Self::Mixed => chat("m", &mixed(), false, ""),
         }
     }
 
     pub(crate) fn is_stream(self) -> bool {
-        matches!(self, Self::UniqueStream | Self::SameStream(_))
+        matches!(
+            self,
+            Self::UniqueStream | Self::SameStream(_) | Self::LongStream | Self::LongStreamTranslated
+        )
     }
 }
 
-fn chat(question: &str, stream: bool, header: &str) -> Vec<u8> {
+fn chat(model: &str, question: &str, stream: bool, header: &str) -> Vec<u8> {
     let body = format!(
-        r#"{{"model":"m","temperature":0,"stream":{stream},"messages":[{{"role":"user","content":"{question}"}}]}}"#
+        r#"{{"model":"{model}","temperature":0,"stream":{stream},"messages":[{{"role":"user","content":"{question}"}}]}}"#
     );
+    post("/v1/chat/completions", &body, header)
+}
+
+fn messages(model: &str, question: &str, header: &str) -> Vec<u8> {
+    let body = format!(
+        r#"{{"model":"{model}","max_tokens":256,"stream":true,"messages":[{{"role":"user","content":"{question}"}}]}}"#
+    );
+    post("/v1/messages", &body, header)
+}
+
+fn post(path: &str, body: &str, header: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer sk-bench\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer sk-bench\r\n\
          content-type: application/json\r\n{header}content-length: {length}\r\n\r\n{body}"
     )
     .into()

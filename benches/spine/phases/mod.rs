@@ -6,6 +6,7 @@ mod mixed;
 mod semantic;
 mod start;
 mod sustain;
+mod wires;
 
 use crate::bench::{Bench, Outcome};
 use clap::ValueEnum;
@@ -19,6 +20,8 @@ pub(crate) enum Phase {
     Latency,
     /// The most it sustains, and CPU time per request.
     Sustain,
+    /// Next to the least that a relay can do: throughput, and many streams at once.
+    Wires,
     /// Latency of a semantic hit.
     Semantic,
     /// New questions with the semantic cache on, faster than they may be embedded.
@@ -32,6 +35,7 @@ pub(crate) fn run(phase: Phase, bench: &mut Bench) -> Outcome<()> {
         Phase::Start => start::run(bench),
         Phase::Latency => latency::run(bench),
         Phase::Sustain => sustain::run(bench),
+        Phase::Wires => wires::run(bench),
         Phase::Semantic => semantic::run(bench),
         Phase::Mixed => mixed::run(bench),
         Phase::Memory => memory::run(bench),
