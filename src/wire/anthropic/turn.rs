@@ -101,7 +101,11 @@ impl Turn {
 
 /// Plain words stand alone; anything else is a list.
 pub(super) fn joined(mut blocks: Vec<Value>) -> Value {
-    let plain = |block: &Value| block["type"] == "text" && block.as_object().is_some_and(|it| it.len() == 2);
+    let plain = |block: &Value| {
+        block["type"] == "text"
+            && block["text"].is_string()
+            && block.as_object().is_some_and(|block| block.len() == 2)
+    };
     match blocks.as_slice() {
         [only] if plain(only) => blocks[0]["text"].take(),
         _ => Value::Array(blocks),

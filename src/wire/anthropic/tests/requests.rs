@@ -315,3 +315,20 @@ fn errors_name_the_field_and_never_quote_its_value() {
         assert!(!error.message.contains("s3cret"), "{error}");
     }
 }
+
+#[test]
+fn a_block_that_only_calls_itself_text_is_kept_as_it_came() {
+    let body = json!({"model": "m", "max_tokens": 1, "messages": [
+        {"role": "user", "content": [{"type": "text", "filetext": "2"}]},
+    ]});
+    let request = decoded(&body.to_string());
+    let (again, _) = encoded(&request);
+    assert_eq!(decoded(&again.to_string()), request, "{again}");
+}
+
+#[test]
+fn a_number_keeps_every_digit() {
+    let body = r#"{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "future": 3.833333333333333e+52}"#;
+    let (again, _) = encoded(&decoded(body));
+    assert_eq!(again["future"].to_string(), "3.833333333333333e+52");
+}
