@@ -14,6 +14,12 @@ const MAX_WAITING: usize = 8192;
 /// How long the last lines get at the end.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How many bytes are written at once.
+const MAX_TOGETHER: usize = 64 << 10;
+
+/// How long lines are left to gather. Nobody reads faster.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Where lines are put. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Lines {
@@ -45,21 +51,39 @@ impl Lines {
     }
 }
 
+/// Lines go out together: whoever waits for each of them must be woken for each of them, which costs a busy
+/// sidecar more than all the rest of its log.
 fn write(mut out: impl Write, waiting: &Receiver<Job>, dropped: &AtomicU64) {
-    while let Ok(job) = waiting.recv() {
-        // A log that cannot be written is no reason to stop answering.
-        match job {
-            Job::Line(line) => drop(out.write_all(&line)),
-            Job::Flush(done) => drop(out.flush().and_then(|()| done.send(()).map_err(io::Error::other))),
+    let mut together = Vec::with_capacity(2 * MAX_TOGETHER);
+    while let Ok(first) = waiting.recv() {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Line(line) => together.extend_from_slice(&line),
+                Job::Flush(done) => {
+                    write_out(&mut out, &mut together);
+                    let _ = out.flush().and_then(|()| done.send(()).map_err(io::Error::other));
+                }
+            }
+            next = (together.len() < MAX_TOGETHER).then(|| waiting.try_recv().ok()).flatten();
         }
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
-            lost => drop(writeln!(
-                out,
-                "{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"lines\":{lost}}}"
-            )),
+            lost => {
+                let told =
+                    format!("{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"lines\":{lost}}}\n");
+                together.extend_from_slice(told.as_bytes());
+            }
         }
+        write_out(&mut out, &mut together);
+        std::thread::sleep(PAUSE);
     }
+}
+
+/// A log that cannot be written is no reason to stop answering.
+fn write_out(out: &mut impl Write, together: &mut Vec<u8>) {
+    let _ = out.write_all(together);
+    together.clear();
 }
 
 /// The subscriber writes each event as one whole line.
