@@ -37,8 +37,8 @@ pub trait Store: Send + Sync {
     async fn clear(&self, scope: &Scope) -> Result<u64, Error>;
 }
 
-/// The hard partition an entry lives in: a digest of tenant, project, encoder and everything of a request
-/// that must match exactly. Made by `cache::Query` alone.
+/// The hard partition an entry lives in: a digest of tenant, project and everything of a request that must
+/// match exactly. Made by `cache::Query` alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(pub [u8; 32]);
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key        scope (32) ‖ id (32)
-//! value      checksum (8) ‖ version (1) ‖ created (8) ‖ dimensions (4) ‖ vector (4 each) ‖ JSON of the rest
+//! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ JSON of the rest
 //! age key    created (8) ‖ scope (32) ‖ id (32)
 //! age value  expires (8), or nothing
 //! ```
@@ -10,6 +10,7 @@
 //! The checksum is the beginning of the SHA-256 of the key and all that follows the checksum, so that a value
 //! under another's key is damaged as well.
 
+use super::Space;
 use crate::chat::Reply;
 use crate::clock::Millis;
 use crate::store::{Entry, EntryId, Error, Scope};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The layout written here. It changes together with the store's format, see `recovery`.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const DIGEST: usize = 32;
 const CHECKSUM: usize = 8;
 
@@ -53,6 +54,7 @@ struct Words {
 /// A verified value, taken apart.
 struct Parts<'a> {
     created: Millis,
+    space: Space,
     vector: &'a [[u8; 4]],
     words: &'a [u8],
 }
@@ -96,7 +98,7 @@ pub(super) fn split_age_value(value: &[u8]) -> Option<Millis> {
 }
 
 /// The value of an entry.
-pub(super) fn encode(key: &Key, entry: &Entry) -> Result<Vec<u8>, Error> {
+pub(super) fn encode(key: &Key, entry: &Entry, space: Space) -> Result<Vec<u8>, Error> {
     let Entry { id: _, text, vector, reply, upstream, created, expires } = entry;
     let words = WordsRef { text, reply, upstream, expires: *expires };
     let words = serde_json::to_vec(&words).map_err(|error| Error::Io(error.to_string()))?;
@@ -105,6 +107,7 @@ pub(super) fn encode(key: &Key, entry: &Entry) -> Result<Vec<u8>, Error> {
     let mut value = vec![0; CHECKSUM];
     value.push(VERSION);
     value.extend(created.0.to_le_bytes());
+    value.extend(space.0.to_le_bytes());
     value.extend((numbers.len() as u32).to_le_bytes());
     value.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     value.extend(words);
@@ -113,22 +116,33 @@ pub(super) fn encode(key: &Key, entry: &Entry) -> Result<Vec<u8>, Error> {
     Ok(value)
 }
 
-/// The whole entry.
-pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Entry, Damaged> {
+/// The whole entry. A vector of another space is none here.
+pub(super) fn decode(key: &[u8], value: &[u8], space: Space) -> Result<Entry, Damaged> {
     let parts = parts(key, value)?;
     let (_, id) = split_key(key)?;
     let Words { text, reply, upstream, expires } =
         serde_json::from_slice(parts.words).map_err(|_| Damaged)?;
-    let vector = match parts.numbers() {
+    let vector = match parts.numbers_in(space) {
         numbers if numbers.is_empty() => None,
         numbers => Some(UnitVector::new(numbers).map_err(|_| Damaged)?),
     };
     Ok(Entry { id, text, vector, reply, upstream, created: parts.created, expires })
 }
 
-/// Only the vector, for the index; empty where there is none.
-pub(super) fn decode_vector(key: &[u8], value: &[u8]) -> Result<Vec<f32>, Damaged> {
-    Ok(parts(key, value)?.numbers())
+/// Only the vector, for the index; empty where there is none in this space.
+pub(super) fn decode_vector(key: &[u8], value: &[u8], space: Space) -> Result<Vec<f32>, Damaged> {
+    Ok(parts(key, value)?.numbers_in(space))
+}
+
+/// Whether the value has a vector, and in which space.
+pub(super) fn decode_space(key: &[u8], value: &[u8]) -> Result<Option<Space>, Damaged> {
+    let parts = parts(key, value)?;
+    Ok((!parts.vector.is_empty()).then_some(parts.space))
+}
+
+/// Whether the value is what was written, whatever space it is of.
+pub(super) fn is_sound(key: &[u8], value: &[u8]) -> bool {
+    decode(key, value, Space::default()).is_ok()
 }
 
 /// Only the time, for the age key.
@@ -146,14 +160,19 @@ fn parts<'a>(key: &[u8], value: &'a [u8]) -> Result<Parts<'a>, Damaged> {
         return Err(Damaged);
     }
     let (created, rest) = rest.split_first_chunk().ok_or(Damaged)?;
+    let (space, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (dimensions, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let bytes = (u32::from_le_bytes(*dimensions) as usize).checked_mul(4).ok_or(Damaged)?;
     let (numbers, words) = rest.split_at_checked(bytes).ok_or(Damaged)?;
-    Ok(Parts { created: Millis(u64::from_le_bytes(*created)), vector: numbers.as_chunks().0, words })
+    let (created, space) = (Millis(u64::from_le_bytes(*created)), Space(u64::from_le_bytes(*space)));
+    Ok(Parts { created, space, vector: numbers.as_chunks().0, words })
 }
 
 impl Parts<'_> {
-    fn numbers(&self) -> Vec<f32> {
+    fn numbers_in(&self, space: Space) -> Vec<f32> {
+        if self.space != space {
+            return Vec::new();
+        }
         self.vector.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 }
@@ -169,21 +188,33 @@ mod tests {
     use crate::store::conformance::full_entry;
     use proptest::prelude::*;
 
+    const HERE: Space = Space(5);
+
     #[test]
     fn an_entry_comes_back_as_it_was() {
         let entry = full_entry();
         let key = key(&Scope([7; 32]), &entry.id);
-        let value = encode(&key, &entry).unwrap();
-        assert_eq!(decode(&key, &value), Ok(entry.clone()));
+        let value = encode(&key, &entry, HERE).unwrap();
+        assert_eq!(decode(&key, &value, HERE), Ok(entry.clone()));
         assert_eq!(decode_created(&key, &value), Ok(entry.created));
-        assert_eq!(decode_vector(&key, &value).unwrap(), entry.vector.unwrap().as_slice());
+        assert_eq!(decode_space(&key, &value), Ok(Some(HERE)));
+        assert_eq!(decode_vector(&key, &value, HERE).unwrap(), entry.vector.unwrap().as_slice());
+    }
+
+    #[test]
+    fn a_vector_of_another_space_is_none() {
+        let entry = full_entry();
+        let key = key(&Scope([7; 32]), &entry.id);
+        let value = encode(&key, &entry, Space(6)).unwrap();
+        assert_eq!(decode(&key, &value, HERE), Ok(Entry { vector: None, ..entry }));
+        assert!(decode_vector(&key, &value, HERE).unwrap().is_empty());
     }
 
     #[test]
     fn a_value_under_another_key_is_damaged() {
         let entry = full_entry();
-        let value = encode(&key(&Scope([7; 32]), &entry.id), &entry).unwrap();
-        assert_eq!(decode(&key(&Scope([8; 32]), &entry.id), &value), Err(Damaged));
+        let value = encode(&key(&Scope([7; 32]), &entry.id), &entry, HERE).unwrap();
+        assert_eq!(decode(&key(&Scope([8; 32]), &entry.id), &value, HERE), Err(Damaged));
     }
 
     #[test]
@@ -200,17 +231,17 @@ mod tests {
         fn any_flipped_bit_and_any_cut_is_noticed(at in any::<prop::sample::Index>(), bit in 0u8..8) {
             let entry = full_entry();
             let key = key(&Scope([7; 32]), &entry.id);
-            let whole = encode(&key, &entry).unwrap();
+            let whole = encode(&key, &entry, HERE).unwrap();
             let at = at.index(whole.len());
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << bit;
-            prop_assert_eq!(decode(&key, &flipped), Err(Damaged));
-            prop_assert_eq!(decode(&key, &whole[..at]), Err(Damaged));
+            prop_assert_eq!(decode(&key, &flipped, HERE), Err(Damaged));
+            prop_assert_eq!(decode(&key, &whole[..at], HERE), Err(Damaged));
         }
 
         #[test]
         fn garbage_is_damaged(value in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(decode(&[0; 64], &value), Err(Damaged));
+            prop_assert_eq!(decode(&[0; 64], &value, HERE), Err(Damaged));
         }
     }
 }

@@ -5,10 +5,12 @@
 //! after it. A crash in between leaves an age key without an entry (an orphan), never an entry that no age
 //! finds. Orphans are skipped, and removed when the oldest are.
 
+use super::Space;
 use super::codec::{self, Damaged, Key};
 use crate::clock::Millis;
 use crate::store::{Entry, EntryId, Error, Scope};
 use sled::Tree;
+use std::ops::Bound;
 
 /// The trees.
 pub(super) struct Disk {
@@ -35,15 +37,50 @@ impl Disk {
     }
 
     /// The entry, if it is there and whole.
-    pub(super) fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Result<Entry, Damaged>>, Error> {
+    pub(super) fn load(
+        &self,
+        scope: &Scope,
+        id: &EntryId,
+        space: Space,
+    ) -> Result<Option<Result<Entry, Damaged>>, Error> {
         let key = codec::key(scope, id);
-        Ok(self.entries.get(key).map_err(failed)?.map(|value| codec::decode(&key, &value)))
+        Ok(self.entries.get(key).map_err(failed)?.map(|value| codec::decode(&key, &value, space)))
+    }
+
+    /// Up to `most` entries that have a vector in another space, from behind `after` on in the order of keys, and
+    /// the last key that was looked at; `None` at the end. Their vectors are left out.
+    pub(super) fn of_other_spaces(
+        &self,
+        space: Space,
+        after: Option<Key>,
+        most: usize,
+    ) -> Result<(Vec<(Scope, Entry)>, Option<Key>), Error> {
+        /// Looked at in one go, so that nobody waits long for the rest.
+        const LOOKED_AT: usize = 4096;
+        let mut found = Vec::new();
+        let mut last = None;
+        let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
+        for pair in self.entries.range((begin, Bound::Unbounded)).take(LOOKED_AT) {
+            let (key, value) = pair.map_err(failed)?;
+            last = Some(Key::try_from(key.as_ref()).map_err(|_| odd_key())?);
+            // What is damaged is dropped by whoever asks for it.
+            if codec::decode_space(&key, &value).is_ok_and(|of| of.is_some_and(|of| of != space))
+                && let (Ok(entry), Ok((scope, _))) =
+                    (codec::decode(&key, &value, space), codec::split_key(&key))
+            {
+                found.push((scope, entry));
+            }
+            if found.len() == most {
+                break;
+            }
+        }
+        Ok((found, last))
     }
 
     /// Writes an entry, over an older one of that id.
-    pub(super) fn put(&self, scope: &Scope, entry: &Entry) -> Result<Change, Error> {
+    pub(super) fn put(&self, scope: &Scope, entry: &Entry, space: Space) -> Result<Change, Error> {
         let key = codec::key(scope, &entry.id);
-        let value = codec::encode(&key, entry)?;
+        let value = codec::encode(&key, entry, space)?;
         let age_key = codec::age_key(entry.created, &key);
         let new_age = self.ages.insert(age_key, codec::age_value(entry.expires)).map_err(failed)?;
         let old = self.entries.insert(key, value).map_err(failed)?;
@@ -76,13 +113,14 @@ impl Disk {
     pub(super) fn scan_vectors(
         &self,
         scope: &Scope,
+        space: Space,
         take: &mut dyn FnMut(EntryId, &[f32]),
     ) -> Result<Vec<EntryId>, Error> {
         let mut damaged = Vec::new();
         for pair in self.entries.scan_prefix(scope.0) {
             let (key, value) = pair.map_err(failed)?;
             let (_, id) = codec::split_key(&key).map_err(|_| odd_key())?;
-            match codec::decode_vector(&key, &value) {
+            match codec::decode_vector(&key, &value, space) {
                 Ok(vector) if vector.is_empty() => {}
                 Ok(vector) => take(id, &vector),
                 Err(Damaged) => damaged.push(id),

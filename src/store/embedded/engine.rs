@@ -1,11 +1,11 @@
 //! [`Engine`]: the store as blocking code. Writes are made one after the other, each to disk and then to the
 //! index; reads need no lock on disk.
 
-use super::codec::Damaged;
+use super::codec::{Damaged, Key};
 use super::disk::{Aged, Change, Disk};
 use super::index::Indexes;
 use super::recovery::{self, Opened};
-use super::{Config, Counters, Tuning};
+use super::{Config, Counters, Space, Tuning};
 use crate::clock::Millis;
 use crate::store::{Entry, EntryId, Error, Match, Scope, best_first};
 use crate::vector::UnitVector;
@@ -28,6 +28,7 @@ pub(super) struct Engine {
     entries: AtomicU64,
     damaged: AtomicU64,
     evicted: AtomicU64,
+    space: AtomicU64,
 }
 
 /// Held by whoever writes, until disk and index agree again.
@@ -46,7 +47,47 @@ impl Engine {
             entries: AtomicU64::new(opened.ages),
             damaged: AtomicU64::new(opened.recovery.damaged),
             evicted: AtomicU64::new(0),
+            space: AtomicU64::new(Space::default().0),
         })
+    }
+
+    pub(super) fn set_space(&self, space: Space) {
+        // Held by whoever writes: nothing of the old space gets into an index behind this.
+        let _writer = self.writer();
+        if self.space.swap(space.0, Ordering::Relaxed) != space.0 {
+            self.indexes.clear_all();
+        }
+    }
+
+    fn space(&self) -> Space {
+        Space(self.space.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn of_other_spaces(
+        &self,
+        after: Option<Key>,
+        most: usize,
+    ) -> Result<(Vec<(Scope, Entry)>, Option<Key>), Error> {
+        self.disk.of_other_spaces(self.space(), after, most)
+    }
+
+    pub(super) fn set_vector(
+        &self,
+        scope: &Scope,
+        id: &EntryId,
+        created: Millis,
+        vector: Option<UnitVector>,
+    ) -> Result<bool, Error> {
+        let _writer = self.writer()?;
+        let Some(Ok(entry)) = self.disk.load(scope, id, self.space())? else { return Ok(false) };
+        // A newer answer came with a vector of its own.
+        if entry.created != created {
+            return Ok(false);
+        }
+        let entry = Entry { vector, ..entry };
+        self.count(self.disk.put(scope, &entry, self.space())?);
+        self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
+        Ok(true)
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -63,7 +104,7 @@ impl Engine {
     }
 
     pub(super) fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
-        match self.disk.load(scope, id)? {
+        match self.disk.load(scope, id, self.space())? {
             Some(Ok(entry)) => Ok(Some(entry)),
             Some(Err(Damaged)) => self.drop_damaged(scope, id).map(|()| None),
             None => Ok(None),
@@ -73,7 +114,7 @@ impl Engine {
     pub(super) fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
         let mut damaged = Vec::new();
         let ids = self.indexes.nearest(scope, query.as_slice(), k, |take| {
-            damaged = self.disk.scan_vectors(scope, take)?;
+            damaged = self.disk.scan_vectors(scope, self.space(), take)?;
             Ok(())
         })?;
         for id in damaged {
@@ -89,7 +130,7 @@ impl Engine {
 
     pub(super) fn put(&self, scope: &Scope, entry: &Entry) -> Result<(), Error> {
         let writer = self.writer()?;
-        self.count(self.disk.put(scope, entry)?);
+        self.count(self.disk.put(scope, entry, self.space())?);
         self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
         self.evict(&writer)
     }
@@ -164,7 +205,7 @@ impl Engine {
     /// Removes a damaged value, unless it has been replaced by a whole one meanwhile.
     fn drop_damaged(&self, scope: &Scope, id: &EntryId) -> Result<(), Error> {
         let Ok(_writer) = self.writer() else { return Ok(()) };
-        if let Some(Err(Damaged)) = self.disk.load(scope, id)? {
+        if let Some(Err(Damaged)) = self.disk.load(scope, id, self.space())? {
             self.count(self.disk.remove(scope, id)?.1);
             self.indexes.remove(scope, id);
             self.damaged.fetch_add(1, Ordering::Relaxed);

@@ -94,6 +94,11 @@ impl Indexes {
         self.held().forget(scope);
     }
 
+    /// Forgets all indexes.
+    pub(super) fn clear_all(&self) {
+        *self.held() = Held::default();
+    }
+
     /// What the indexes take up.
     pub(super) fn counters(&self) -> IndexCounters {
         let indexes: Vec<_> = self.held().scopes.values().map(|(_, index)| Arc::clone(index)).collect();

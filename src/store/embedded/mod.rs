@@ -25,6 +25,7 @@ use crate::store::{Entry, EntryId, Error, Match, Scope, Store};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use engine::Engine;
+use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,23 @@ pub struct Counters {
     pub index: IndexCounters,
 }
 
+/// Where vectors can be compared: those of one model, by one arithmetic. The store keeps it with each vector; one
+/// of another space is as good as none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space(u64);
+
+impl Space {
+    /// The space of the encoder with this id.
+    pub fn of(encoder: &str) -> Self {
+        let digest = Sha256::digest(encoder);
+        Self(u64::from_le_bytes(std::array::from_fn(|at| digest[at])))
+    }
+}
+
+/// How far a search for entries of other spaces has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress(Option<codec::Key>);
+
 /// The embedded store.
 pub struct Embedded {
     engine: Arc<Engine>,
@@ -113,6 +131,33 @@ impl Embedded {
             searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
         };
         Ok((store, recovery))
+    }
+
+    /// Says whose vectors are asked for and written from now on; those of others are none until they are renewed.
+    pub fn set_space(&self, space: Space) {
+        self.engine.set_space(space);
+    }
+
+    /// Some entries that have a vector in another space, without it, and how to go on; no progress is the end.
+    pub async fn of_other_spaces(
+        &self,
+        progress: Progress,
+        most: usize,
+    ) -> Result<(Vec<(Scope, Entry)>, Option<Progress>), Error> {
+        let found = self.run(&self.searches, move |engine| engine.of_other_spaces(progress.0, most)).await;
+        found.map(|(entries, last)| (entries, last.map(|last| Progress(Some(last)))))
+    }
+
+    /// Gives an entry another vector, unless it has been replaced since it was `created`; says whether it was given.
+    pub async fn set_vector(
+        &self,
+        scope: &Scope,
+        id: &EntryId,
+        created: Millis,
+        vector: Option<UnitVector>,
+    ) -> Result<bool, Error> {
+        let (scope, id) = (*scope, *id);
+        self.run(&self.keyed, move |engine| engine.set_vector(&scope, &id, created, vector)).await
     }
 
     /// Makes everything written up to now survive a crash.

@@ -4,7 +4,7 @@
 //! own, which must show progress; where it does not, the folder is set aside and a new one is begun. A cache
 //! can be filled again, and a sidecar that does not start helps nobody.
 
-use super::codec::{self, Damaged};
+use super::codec;
 use super::disk::{Disk, failed};
 use super::{Config, Tuning};
 use crate::clock::{Clock, SystemClock};
@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The format written here. A folder of a newer one is left as it is.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FORMAT_KEY: &str = "format";
 
 /// Set while a process has the store open, so that the next one knows whether it was closed.
@@ -198,11 +198,11 @@ fn verify(disk: &Disk, progress: &AtomicU64) -> Result<(u64, u64), Failure> {
     for pair in &disk.entries {
         progress.fetch_add(1, Ordering::Relaxed);
         let (key, value) = pair?;
-        if let Err(Damaged) = codec::decode(&key, &value) {
+        if codec::is_sound(&key, &value) {
+            kept += 1;
+        } else {
             disk.entries.remove(key)?;
             damaged += 1;
-        } else {
-            kept += 1;
         }
     }
     Ok((kept, damaged))
