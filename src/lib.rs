@@ -36,6 +36,7 @@ pub mod store;
 pub mod wire;
 
 // The faces.
+pub mod lab;
 pub mod server;
 pub mod sim;
 pub mod telemetry;

@@ -4,12 +4,16 @@
 //! loudly, and the rest starts. Only what the user must know about first stops the start.
 
 mod banner;
+mod encoder;
 mod parts;
+mod reembed;
 
 pub use banner::Banner;
+pub use encoder::{LoadedEncoder, load_encoder};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::embed::Embedder;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::Metrics;
@@ -75,6 +79,8 @@ pub struct App {
     listener: TcpListener,
     server: Arc<Server>,
     kept: Kept,
+    /// The encoder by which remembered questions are embedded anew where another one has embedded them.
+    renews: Option<Embedder>,
     banner: Banner,
 }
 
@@ -92,12 +98,16 @@ impl App {
         let rules = parts::rules(&config.rules)?;
         let local = parts::local(&config, &clock).await?;
         let (kept, lane) = tokio::try_join!(parts::store(&config), parts::lane(&config))?;
+        if let Some(embedder) = &lane.embedder {
+            kept.speak(embedder);
+        }
         let (chain, providers) = parts::chain(&config, local.as_ref())?;
         let facts = Facts { lane, local, order: chain.order().iter().map(ToString::to_string).collect() };
         let report = report(&facts, &kept, rules.rules().len(), &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
         let metrics = Metrics::new(parts::prices(&config.upstreams));
+        let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         let pipeline = Pipeline {
             limiter: crate::limits::Limiter::new(config.limits),
             rules,
@@ -111,7 +121,7 @@ impl App {
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref());
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        Ok(Self { listener, server: Arc::new(server), kept, banner })
+        Ok(Self { listener, server: Arc::new(server), kept, renews, banner })
     }
 
     /// Where it listens.
@@ -141,6 +151,7 @@ impl App {
             tokio::select! {
                 () = server::serve(self.listener, self.server, stop) => {}
                 () = self.kept.sweep(clock.as_ref()) => {}
+                () = self.kept.renew(self.renews.as_ref()) => {}
             }
             let written = async {
                 cache.drain().await;

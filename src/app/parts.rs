@@ -1,16 +1,16 @@
 //! The parts, each made from its configuration. Those that may be missing say so in a [`Component`].
 
 use super::Error;
+use super::encoder::load_encoder;
+use super::reembed::reembed;
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::embed::device;
-use crate::embed::minilm::MiniLm;
-use crate::embed::{Embedder, Encoder as _};
+use crate::config::{self, Config, SentenceModel};
+use crate::embed::{Embedder, device};
 use crate::intent::{self, RuleSet};
 use crate::models::{self, Manifest};
 use crate::server::Component;
 use crate::store::Store;
-use crate::store::embedded::{self, Embedded, Recovery};
+use crate::store::embedded::{self, Embedded, Recovery, Space};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
 use crate::telemetry::Prices;
@@ -21,9 +21,6 @@ use crate::upstream::{Origin, Upstream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The embedding model's name in the manifest.
-const ENCODER: &str = "minilm";
 
 /// How often expired answers are removed. They are never served, however long they lie there.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
@@ -54,6 +51,21 @@ impl Kept {
         let guarded = Arc::new(Guarded::new(embedded, guard));
         let store = Arc::clone(&guarded) as Arc<dyn Store>;
         Self { store, embedded: Some(guarded), recovery: Some(recovery), place }
+    }
+
+    /// Compares by the vectors of `embedder` from now on.
+    pub(super) fn speak(&self, embedder: &Embedder) {
+        if let Some(embedded) = &self.embedded {
+            embedded.inner().set_space(Space::of(embedder.id()));
+        }
+    }
+
+    /// Embeds anew what other models have embedded; then nothing, until it is dropped.
+    pub(super) async fn renew(&self, embedder: Option<&Embedder>) {
+        if let (Some(embedded), Some(embedder)) = (&self.embedded, embedder) {
+            reembed(embedded.inner(), embedder).await;
+        }
+        std::future::pending().await
     }
 
     pub(super) fn describe(&self) -> Component {
@@ -111,25 +123,26 @@ pub(super) struct Lane {
 
 /// Loads the encoder. Without it there are no semantic hits, and everything else works.
 pub(super) async fn lane(config: &Config) -> Result<Lane, Error> {
-    let (device, device_name) = device::pick(config.device);
+    let name = match &config.encoder.model {
+        SentenceModel::Named(name) => name.clone(),
+        SentenceModel::Folder(folder) => folder.display().to_string(),
+    };
     if !config.cache.semantic {
-        let component = Component::idle(ENCODER, "off (cache.semantic)");
-        return Ok(Lane { embedder: None, component, device: device_name });
+        let component = Component::idle(&name, "off (cache.semantic)");
+        return Ok(Lane { embedder: None, component, device: device::pick(config.encoder.device).1 });
     }
-    let folder = config.models_dir.clone();
-    let loaded = blocking(move || {
-        verified(&folder, ENCODER)?;
-        MiniLm::load(&folder.join(ENCODER), &device).map_err(|error| error.to_string())
-    });
-    match loaded.await? {
-        Ok(encoder) => {
-            let component = Component::ready(encoder.id());
-            let embedder = Embedder::spawn(encoder, config.embed).map_err(Error::Thread)?;
-            Ok(Lane { embedder: Some(embedder), component, device: device_name })
+    let (wanted, folder) = (config.encoder.clone(), config.models_dir.clone());
+    match blocking(move || load_encoder(&wanted, &folder)).await? {
+        Ok(loaded) => {
+            let component = Component::ready(loaded.describe());
+            let device = loaded.device.clone();
+            let embedder = loaded.spawn(config.embed).map_err(Error::Thread)?;
+            Ok(Lane { embedder: Some(embedder), component, device })
         }
         Err(why) => {
             tracing::error!(%why, "the semantic lane is OFF: only exact questions are answered from memory");
-            Ok(Lane { embedder: None, component: Component::failed(ENCODER, why), device: device_name })
+            let device = device::pick(config.encoder.device).1;
+            Ok(Lane { embedder: None, component: Component::failed(&name, why), device })
         }
     }
 }

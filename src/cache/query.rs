@@ -18,8 +18,6 @@ pub struct Asker<'a> {
     pub tenant: &'a str,
     /// The project context.
     pub project: &'a str,
-    /// The encoder whose vectors are compared; empty where there is none.
-    pub encoder: &'a str,
     /// The kind of voice that would answer: `provider` or `local`.
     pub origin: &'a str,
 }
@@ -62,14 +60,14 @@ impl Query {
         if text.trim().is_empty() {
             return Err(Miss::NoQuestion);
         }
-        let Asker { tenant, project, encoder, origin } = asker;
+        let Asker { tenant, project, origin } = asker;
         let extra = without_ignored(extra);
         // The same field may mean something else in another protocol.
         let dialect = (!extra.is_empty()).then_some(protocol);
         let limit =
             Sampling { max_tokens: sampling.answer_limit(), max_completion_tokens: None, ..sampling.clone() };
         let everything_else = json!({
-            "tenant": tenant, "project": project, "encoder": encoder, "origin": origin, "model": model,
+            "tenant": tenant, "project": project, "origin": origin, "model": model,
             "earlier": messages[..messages.len() - 1], "question": without_words(question),
             "tool_choice": tool_choice, "parallel_tools": parallel_tools, "response_format": response_format,
             "thinking": thinking, "sampling": limit, "extra": extra, "dialect": dialect,
@@ -145,7 +143,7 @@ mod tests {
     use super::*;
     use crate::wire::openai_chat::decode_request;
 
-    const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", encoder: "e", origin: "provider" };
+    const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", origin: "provider" };
 
     fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
         Query::new(asker, &decode_request(body.to_string().as_bytes()).unwrap())
@@ -228,12 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn tenants_projects_encoders_and_origins_never_meet() {
+    fn tenants_projects_and_origins_never_meet() {
         let askers = [
             ASKER,
             Asker { tenant: "t2", ..ASKER },
             Asker { project: "p2", ..ASKER },
-            Asker { encoder: "e2", ..ASKER },
             Asker { origin: "local", ..ASKER },
             // The same letters, split elsewhere.
             Asker { tenant: "tp", project: "", ..ASKER },

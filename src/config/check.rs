@@ -6,8 +6,10 @@ use super::origin::{Origin, Place};
 use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
-use super::{Config, Local, Source, Store, upstreams};
+use super::{Config, Encoder, Local, SentenceModel, Source, Store, upstreams};
+use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
+use crate::models::is_model_name;
 use crate::store::embedded;
 use crate::upstream::provider;
 use crate::{cache, embed, limits, server, telemetry};
@@ -46,7 +48,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     }
     let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
     let (store, store_deadline) = check.store(&raw.store, &data_dir);
-    let (embed, device) = check.embed(&raw.embed);
+    let (encoder, embed) = check.embed(&raw.embed);
     let config = Config {
         server,
         limits,
@@ -54,8 +56,8 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         chain,
         passthrough_upstream,
         cache: check.cache(&raw.cache),
+        encoder,
         embed,
-        device,
         store,
         store_deadline,
         rules: check.rules(raw.rules.files),
@@ -209,7 +211,7 @@ impl Checker<'_> {
         }
     }
 
-    fn embed(&mut self, raw: &raw::Embed) -> (embed::Config, DeviceChoice) {
+    fn embed(&mut self, raw: &raw::Embed) -> (Encoder, embed::Config) {
         let default = embed::Config::default();
         let config = embed::Config {
             queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
@@ -218,7 +220,34 @@ impl Checker<'_> {
         };
         let devices =
             [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", DeviceChoice::Cuda)];
-        (config, self.choice(raw.device.as_ref(), &devices).unwrap_or_default())
+        let changes = [("reembed", true), ("ignore", false)];
+        let default = Encoder::default();
+        let encoder = Encoder {
+            model: self.sentence_model(raw.model.as_ref()).unwrap_or(default.model),
+            reembed: self.choice(raw.on_model_change.as_ref(), &changes).unwrap_or(default.reembed),
+            device: self.choice(raw.device.as_ref(), &devices).unwrap_or(default.device),
+            precision: self.choice(raw.precision.as_ref(), &Precision::ALL).unwrap_or(default.precision),
+            threads: match self.whole(raw.threads.as_ref(), 0..=256, 0) {
+                0 => None,
+                threads => Some(threads),
+            },
+        };
+        (encoder, config)
+    }
+
+    /// A path says so by its beginning; anything else is a name.
+    fn sentence_model(&mut self, typed: Option<&Found<Text>>) -> Option<SentenceModel> {
+        let text = self.filled(typed)?;
+        if text.starts_with('.') || text.starts_with('~') || Path::new(&text).is_absolute() {
+            return self.path(typed).map(SentenceModel::Folder);
+        }
+        if is_model_name(&text) {
+            return Some(SentenceModel::Named(text));
+        }
+        let place = &typed?.place;
+        self.findings
+            .problem(place, "neither a folder (\"/models/mine\", \"./mine\") nor the name of a model");
+        None
     }
 
     fn store(&mut self, raw: &raw::Store, data_dir: &Path) -> (Store, Duration) {

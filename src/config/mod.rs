@@ -25,6 +25,7 @@ pub use env::{CONFIG_VARIABLE, Environment};
 pub use error::{Error, Problem, Problems};
 pub use origin::{Origin, Origins};
 
+use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
 use crate::store::embedded;
 use crate::upstream::{local, provider};
@@ -63,10 +64,10 @@ pub struct Config {
     pub passthrough_upstream: Option<String>,
     /// What is looked up.
     pub cache: cache::Config,
+    /// The model that embeds.
+    pub encoder: Encoder,
     /// How texts wait for their vectors.
     pub embed: embed::Config,
-    /// Where the embedding model runs.
-    pub device: DeviceChoice,
     /// Where answers are kept.
     pub store: Store,
     /// How long a request waits for the store.
@@ -81,6 +82,42 @@ pub struct Config {
     pub notes: Vec<String>,
     /// Where all this came from.
     pub source: Source,
+}
+
+/// A sentence model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentenceModel {
+    /// By its name in a manifest.
+    Named(String),
+    /// As it lies in a folder.
+    Folder(PathBuf),
+}
+
+/// The model that embeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoder {
+    /// Which one.
+    pub model: SentenceModel,
+    /// Whether what another model has embedded is embedded anew.
+    pub reembed: bool,
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// With which numbers it computes.
+    pub precision: Precision,
+    /// How many threads it has; `None` is what suits the machine.
+    pub threads: Option<usize>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self {
+            model: SentenceModel::Named("minilm".to_owned()),
+            reembed: true,
+            device: DeviceChoice::default(),
+            precision: Precision::default(),
+            threads: None,
+        }
+    }
 }
 
 /// Where answers are kept.

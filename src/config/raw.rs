@@ -158,7 +158,11 @@ section! {
 section! {
     /// `[embed]`
     Embed {
+        model: Text,
+        on_model_change: Text,
         device: Text,
+        precision: Text,
+        threads: i64,
         queue: i64,
         max_batch: i64,
         deadline_ms: i64,

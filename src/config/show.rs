@@ -3,9 +3,8 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Config, Local, Source, Store};
+use super::{Config, Encoder, Local, SentenceModel, Source, Store};
 use crate::chat::Protocol;
-use crate::embed::device::DeviceChoice;
 use crate::store::embedded;
 use crate::upstream::{local, provider};
 use crate::{cache, embed, limits, server, telemetry};
@@ -28,8 +27,8 @@ pub(super) fn show(config: &Config) -> String {
         chain,
         passthrough_upstream,
         cache,
+        encoder,
         embed,
-        device,
         store,
         store_deadline,
         rules,
@@ -58,7 +57,7 @@ pub(super) fn show(config: &Config) -> String {
     page.section("replay", replay_keys(server.replay));
     page.section("chain", vec![("order", texts(chain))]);
     page.section("cache", cache_keys(cache));
-    page.section("embed", embed_keys(*embed, *device));
+    page.section("embed", embed_keys(encoder, *embed));
     page.section("store", store_keys(store, *store_deadline));
     page.section("rules", vec![("files", Value::Array(rules.iter().map(|file| path(file)).collect()))]);
     page.section("local", local_keys(local.as_ref()));
@@ -205,15 +204,18 @@ fn cache_keys(cache: &cache::Config) -> Keys {
     ]
 }
 
-fn embed_keys(embed: embed::Config, device: DeviceChoice) -> Keys {
+fn embed_keys(encoder: &Encoder, embed: embed::Config) -> Keys {
+    let Encoder { model, reembed, device, precision, threads } = encoder;
     let embed::Config { queue, max_batch, deadline } = embed;
-    let device = match device {
-        DeviceChoice::Auto => "auto",
-        DeviceChoice::Cpu => "cpu",
-        DeviceChoice::Cuda => "cuda",
-    };
     vec![
-        ("device", text(device)),
+        match model {
+            SentenceModel::Named(name) => ("model", text(name)),
+            SentenceModel::Folder(folder) => ("model", path(folder)),
+        },
+        ("on_model_change", text(if *reembed { "reembed" } else { "ignore" })),
+        ("device", text(&device.to_string())),
+        ("precision", text(precision.name())),
+        ("threads", number(threads.unwrap_or_default())),
         ("queue", number(queue)),
         ("max_batch", number(max_batch)),
         ("deadline_ms", millis(deadline)),

@@ -3,9 +3,11 @@
 //! [`Manifest::builtin`] is `models/manifest.toml`, compiled in. Getting the files is for `cli::models`;
 //! reading them, for `embed` and `upstream::local`.
 
+mod installed;
 mod verify;
 
-pub use verify::{Fault, check, verify};
+pub use installed::{Installed, InstalledError};
+pub use verify::{Fault, check, digest_of, verify};
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -127,6 +129,20 @@ impl Manifest {
 }
 
 impl Model {
+    /// The folder that its files lie in, under the models folder.
+    pub fn folder(&self) -> Option<&Path> {
+        self.files.first().and_then(|file| Path::new(&file.path).parent())
+    }
+
+    /// The beginning of the commit that its files are of, where it is one of the hub.
+    pub fn revision(&self) -> Option<&str> {
+        let sources = self.files.iter().flat_map(|file| &file.sources);
+        sources.into_iter().find_map(|source| match source {
+            Source::Hub { revision, .. } => Some(revision.get(..8).unwrap_or(revision)),
+            Source::Pip { .. } => None,
+        })
+    }
+
     /// How long its files are together.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
@@ -136,6 +152,18 @@ impl Model {
 /// Where `file` belongs.
 pub fn path(models_dir: &Path, file: &File) -> PathBuf {
     models_dir.join(&file.path)
+}
+
+/// Whether `name` can be that of a model: a word, or `owner/name` as on the hub.
+pub fn is_model_name(name: &str) -> bool {
+    let is_word = |word: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !word.is_empty() && !word.starts_with('.') && word.len() <= 96 && word.chars().all(known)
+    };
+    match name.split_once('/') {
+        Some((owner, name)) => is_word(owner) && is_word(name),
+        None => is_word(name),
+    }
 }
 
 /// Neither absolute, nor with a `..` in it, nor empty.

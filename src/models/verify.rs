@@ -71,6 +71,22 @@ pub fn check(path: &Path, file: &File) -> Result<(), Fault> {
     if found == wanted { Ok(()) } else { Err(Fault::WrongDigest { path: path.to_owned(), found, wanted }) }
 }
 
+/// The SHA-256 over those of `files` that are there, with their names: equal for equal models, wherever they lie.
+pub fn digest_of(files: &[PathBuf]) -> std::io::Result<String> {
+    let mut hash = sha2::Sha256::new();
+    for file in files {
+        match std::fs::File::open(file) {
+            Ok(mut content) => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                hash.update(format!("{name} {}\n", digest(&mut content)?));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}
+
 fn digest(content: &mut impl Read) -> std::io::Result<String> {
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; BUFFER];

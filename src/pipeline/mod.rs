@@ -23,6 +23,7 @@ use crate::intent::{Action, RuleSet};
 use crate::limits::{Limiter, Permit, Refusal};
 use crate::upstream::{self, Origin, Upstream};
 use crate::vector::UnitVector;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use record::Recorder;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -164,12 +165,7 @@ impl Pipeline {
         if !caller.memory.read && !caller.memory.write {
             return Err(Miss::Bypassed);
         }
-        let asker = Asker {
-            tenant: &caller.tenant,
-            project: &caller.project,
-            encoder: self.embedder.as_ref().map_or("", Embedder::id),
-            origin: origin.name(),
-        };
+        let asker = Asker { tenant: &caller.tenant, project: &caller.project, origin: origin.name() };
         Query::new(&asker, request)
     }
 
@@ -196,20 +192,24 @@ impl Pipeline {
 
     /// The vectors of `texts`, by the model in this process. Nothing is looked up and nothing is remembered.
     pub async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        /// Of one request at once: enough to keep the encoder busy, and not to fill its queue.
+        const AT_ONCE: usize = 64;
         let embedder = self.embedder.as_ref().ok_or(EmbedError::Off)?;
-        let mut vectors = Vec::with_capacity(texts.len());
-        for (at, text) in texts.iter().enumerate() {
-            match embedder.embed(text).await {
-                Ok(embedding) => vectors.push(embedding.vector.as_slice().to_vec()),
-                Err(embed::Error::TooLong) => return Err(EmbedError::TooLong(at)),
-                Err(embed::Error::Busy | embed::Error::Deadline(_)) => return Err(EmbedError::Busy),
-                Err(error) => {
-                    tracing::warn!(%error, "a text could not be embedded");
-                    return Err(EmbedError::Failed);
+        let embed = |(at, text): (usize, &String)| {
+            let text = text.clone();
+            async move {
+                match embedder.embed(text).await {
+                    Ok(embedding) => Ok(embedding.vector.as_slice().to_vec()),
+                    Err(embed::Error::TooLong) => Err(EmbedError::TooLong(at)),
+                    Err(embed::Error::Busy | embed::Error::Deadline(_)) => Err(EmbedError::Busy),
+                    Err(error) => {
+                        tracing::warn!(%error, "a text could not be embedded");
+                        Err(EmbedError::Failed)
+                    }
                 }
             }
-        }
-        Ok(vectors)
+        };
+        futures_util::stream::iter(texts.iter().enumerate().map(embed)).buffered(AT_ONCE).try_collect().await
     }
 
     async fn vector(&self, query: &Query) -> Result<UnitVector, Miss> {
@@ -217,7 +217,7 @@ impl Pipeline {
             return Err(Miss::SemanticOff);
         }
         let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
-        match embedder.embed(&query.text).await {
+        match embedder.embed(query.text.as_str()).await {
             // Such a vector speaks only for a part of the text.
             Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
             Ok(embedding) => Ok(embedding.vector),

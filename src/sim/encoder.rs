@@ -1,6 +1,6 @@
 //! An encoder without a model: texts are near when they share words.
 
-use crate::embed::{Embedding, Encoder, Error};
+use crate::embed::{Embedding, Encoder, Error, Text};
 use crate::vector::UnitVector;
 
 /// Adds up one direction per word, so that equal words in any order point the same way.
@@ -17,8 +17,8 @@ impl Encoder for WordEncoder {
         "sim-words"
     }
 
-    fn encode(&mut self, batch: &[String]) -> Result<Vec<Embedding>, Error> {
-        batch.iter().map(|text| encode(text)).collect()
+    fn encode(&mut self, batch: &[Text]) -> Result<Vec<Embedding>, Error> {
+        batch.iter().map(|text| encode(&text.words)).collect()
     }
 }
 
@@ -33,7 +33,7 @@ fn encode(text: &str) -> Result<Embedding, Error> {
         values[slot(word)] += 1.0;
     }
     let vector = UnitVector::new(values).map_err(|fault| Error::Model(fault.to_string()))?;
-    Ok(Embedding { vector, partial: words.len() > MAX_WORDS })
+    Ok(Embedding { vector, partial: words.len() > MAX_WORDS, pieces: None })
 }
 
 /// FNV-1a: stable between runs and platforms.

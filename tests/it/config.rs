@@ -861,9 +861,13 @@ kind = 'local'
         write_queue = 1024  # default
 
         [embed]
+        model = "minilm"  # default
+        on_model_change = "reembed"  # default
         device = "auto"  # default
-        queue = 16  # default
-        max_batch = 4  # default
+        precision = "auto"  # default
+        threads = 0  # default
+        queue = 1024  # default
+        max_batch = 64  # default
         deadline_ms = 500  # default
 
         [store]

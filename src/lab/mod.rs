@@ -1,0 +1,3 @@
+//! Measuring what is built, with the same parts that the sidecar runs on.
+
+pub mod embed;
