@@ -1,7 +1,9 @@
 //! The command line: what can be typed, and which part of the library it calls.
 
 mod ask;
+mod bench;
 pub mod config;
+mod embed;
 pub mod models;
 mod output;
 mod rules;
@@ -51,6 +53,10 @@ enum Command {
     Serve,
     /// Ask the running sidecar one question; shows where the answer came from and how long it took
     Ask(ask::Args),
+    /// Print the vectors of texts, or how alike they are
+    Embed(embed::Args),
+    /// Measure what is built
+    Bench(bench::Args),
     /// Fetch, list and verify the model files
     Models(models::Args),
     /// Write, check and show the configuration
@@ -92,14 +98,19 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
     let load = || Config::load(overrides, &environment);
     match command {
         Command::Serve => {
-            // Before the configuration is read: a pipe can be read only once.
-            if let Err(error) = threads::settle(&environment) {
-                output::note(format!("note: the tensors get a thread for every core: {error}"));
-            }
+            settle_threads(&environment);
             serve::run(load()?)
         }
         Command::Ask(args) => {
             runtime()?.block_on(ask::run(args, &environment, || load().map_err(Into::into)))
+        }
+        Command::Embed(args) => {
+            settle_threads(&environment);
+            embed::run(args, load()?)
+        }
+        Command::Bench(args) => {
+            settle_threads(&environment);
+            bench::run(args, load()?)
         }
         Command::Models(args) => {
             // Named on the command line, the folder is all that is needed of the configuration.
@@ -121,6 +132,13 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
             output::line(concat!("weir ", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
+    }
+}
+
+/// Before the configuration is read: a pipe can be read only once.
+fn settle_threads(environment: &Environment) {
+    if let Err(error) = threads::settle(environment) {
+        output::note(format!("note: the tensors get a thread for every core: {error}"));
     }
 }
 
