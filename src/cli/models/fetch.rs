@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// What to fetch, and from where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FetchArgs {
-    /// The models to fetch [default: all]
+    /// The models to fetch: names from `weir models list`, or a sentence model of the hub by its name there,
+    /// `owner/name` or `owner/name@revision` [default: all that are listed]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// A folder that has the files, asked before any other source

@@ -88,6 +88,28 @@ impl Hub {
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 
+    /// What lies at `path`, if it is no longer than `most`.
+    pub(super) async fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Error> {
+        let url = format!("{}/{path}", self.base);
+        let mut response = self.ask(&url, 0).await?;
+        if !response.status().is_success() {
+            return Err(Error::Status { url, status: response.status() });
+        }
+        let mut content = Vec::new();
+        let cut = |received: usize, error: reqwest::Error| Error::Cut {
+            received: received as u64,
+            bytes: most,
+            reason: chain(&error.without_url()),
+        };
+        while let Some(piece) = response.chunk().await.map_err(|error| cut(content.len(), error))? {
+            content.extend_from_slice(&piece);
+            if content.len() as u64 > most {
+                return Err(Error::TooLong(most));
+            }
+        }
+        Ok(content)
+    }
+
     /// Lands the file at `path` of `repository`.
     pub(super) async fn fetch(
         &self,

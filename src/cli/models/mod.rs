@@ -4,12 +4,13 @@ mod fetch;
 mod hub;
 mod landing;
 mod lock;
+mod named;
 mod wheel;
 
 pub use fetch::{FetchArgs, SourceKind, Unfetched, fetch};
 
 use super::output;
-use crate::models::{Fault, Manifest, Model, verify};
+use crate::models::{Fault, Installed, InstalledError, Manifest, Model, verify};
 use indicatif::DecimalBytes;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,12 @@ pub enum Error {
     /// Some files are not what they should be.
     #[error("not every model file is the right one\n{}", list_faults(.0))]
     Faulty(Vec<Fault>),
+    /// A model of the hub cannot be used.
+    #[error("{0}")]
+    Named(String),
+    /// The models that are there cannot be listed.
+    #[error(transparent)]
+    Installed(#[from] InstalledError),
     /// A helper thread has died.
     #[error("a helper thread has died: {0}")]
     Died(#[from] tokio::task::JoinError),
@@ -76,9 +83,9 @@ pub enum Error {
 
 /// Does what `args` ask for. `models_dir` is where the files belong.
 pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
-    let manifest = Manifest::builtin();
+    let manifest = Manifest { models: Installed::read(models_dir)?.models().to_vec() };
     match args.command {
-        Command::Fetch(args) => fetch(&manifest, &args, models_dir).await,
+        Command::Fetch(args) => fetch_named(manifest, args, models_dir).await,
         Command::List => {
             let models = manifest.models.iter().collect();
             say(table(&inspect(models, models_dir).await?));
@@ -86,6 +93,33 @@ pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
         }
         Command::Verify { names } => verify_all(select(&manifest, &names)?, models_dir).await,
     }
+}
+
+/// [`fetch`], and models of the hub by their names.
+async fn fetch_named(mut manifest: Manifest, mut args: FetchArgs, models_dir: &Path) -> Result<(), Error> {
+    let mut described = Vec::new();
+    for name in &mut args.names {
+        let known = manifest.get(named::id(name)).is_some();
+        // With a revision it may be another one than what is here.
+        if named::is_hub_name(name) && (!known || name.contains('@')) {
+            let failed = |error: &dyn std::error::Error| Error::Named(error.to_string());
+            let hub = hub::Hub::new(&args.hub_url).map_err(|error| failed(&error))?;
+            let model = named::describe(&hub, name).await.map_err(|error| failed(&error))?;
+            name.clone_from(&model.id);
+            manifest.models.retain(|known| known.id != model.id);
+            manifest.models.push(model.clone());
+            described.push(model);
+        }
+    }
+    fetch(&manifest, &args, models_dir).await?;
+    for model in described {
+        named::remember(models_dir, &model).map_err(|reason| Error::Folder {
+            path: models_dir.join(Model::own_manifest(&model.id)),
+            reason,
+        })?;
+        say(format_args!("{}: use it with embed.model = \"{}\"", model.id, model.id));
+    }
+    Ok(())
 }
 
 async fn verify_all(models: Vec<&Model>, models_dir: &Path) -> Result<(), Error> {
