@@ -7,12 +7,16 @@ TOOLS = target/tools
 CLIENTS = target/clients
 DENY_VERSION = 0.20.2
 FUZZ_VERSION = 0.13.2
+CUDA_KIT = $(CURDIR)/target/cuda-toolkit/nvidia/cu13
+CUDA_WHEELS = nvidia-cuda-nvcc==13.0.* nvidia-cuda-crt==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-cccl==13.0.* \
+	nvidia-cuda-runtime==13.0.* nvidia-cuda-nvrtc==13.0.* nvidia-curand==10.4.0.* nvidia-cublas==13.*
+CUDA_DO ?= build --release
 FUZZ_SECONDS ?= 60
 PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini ollama_chat
 FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients lint fmt bench models doc deny fuzz cuda ci clean
+.PHONY: help run build test test-clients lint fmt bench bench-embed models doc deny fuzz cuda cuda-toolkit ci clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +49,14 @@ fmt: ## Format the code
 bench: build models ## Measure the built sidecar (minutes, on a quiet machine); see benches/RESULTS.md
 	$(CARGO) bench --locked --bench spine -- --date "$$(date +%F)"
 
+bench-embed: build models ## Measure the encoder next to ONNX Runtime and sentence-transformers (see benches/embed)
+	@test -x target/bench/venv/bin/python || python3 -m venv target/bench/venv
+	target/bench/venv/bin/pip install --quiet --requirement benches/embed/requirements.txt
+	./target/release/weir --models-dir models bench embed --precision int8,bf16,f32
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE target/bench/venv/bin/python benches/embed/rivals.py \
+		--model models/minilm --texts fixtures/sentences/varied.txt
+	./target/release/weir --models-dir models bench embed --precision int8 --quick
+
 models: ## Fetch and verify the model files
 	$(WEIR_DEV) --models-dir models models fetch
 
@@ -67,9 +79,29 @@ fuzz: ## Fuzz every decoder for FUZZ_SECONDS each (needs a nightly toolchain)
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 || exit 1; \
 	done
 
-cuda: ## Build the release binary for an NVIDIA GPU (needs nvcc, see docs/cuda.md)
-	@command -v nvcc >/dev/null || { echo "nvcc is not on the PATH: see docs/cuda.md"; exit 1; }
-	$(CARGO) build --release --locked --features cuda --target-dir target/cuda
+cuda: ## Build the release binary for an NVIDIA GPU (needs nvcc or `make cuda-toolkit`, see docs/cuda.md)
+	@command -v nvcc >/dev/null || test -x $(CUDA_KIT)/bin/nvcc || \
+		{ echo "nvcc is not on the PATH: run \`make cuda-toolkit\` first, or see docs/cuda.md"; exit 1; }
+	if command -v nvcc >/dev/null; then \
+		$(CARGO) $(CUDA_DO) --locked --features cuda --target-dir target/cuda; \
+	else \
+		CUDA_HOME=$(CUDA_KIT) CUDA_PATH=$(CUDA_KIT) NVCC=$(CUDA_KIT)/bin/nvcc PATH="$(CUDA_KIT)/bin:$$PATH" \
+		CUDA_COMPUTE_CAP=$${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000 RUSTFLAGS="-L native=$(CUDA_KIT)/lib" \
+		$(CARGO) $(CUDA_DO) --locked --features cuda --target-dir target/cuda; \
+	fi
+
+cuda-toolkit: ## Get what `make cuda` needs from Python wheels, below target (2.5 GB; no GPU is needed to build)
+	@mkdir -p target/cuda-toolkit/wheels
+	python3 -m pip download --quiet --no-deps --dest target/cuda-toolkit/wheels $(CUDA_WHEELS)
+	@for wheel in target/cuda-toolkit/wheels/*.whl; do python3 -m zipfile -e $$wheel target/cuda-toolkit; done
+	@chmod +x $(CUDA_KIT)/bin/* $(CUDA_KIT)/nvvm/bin/*
+	@cd $(CUDA_KIT)/lib && for library in *.so.*; do ln -sf $$library $${library%%.so.*}.so; done
+	@# What stands in for the driver where there is none, to link against: every call says "no device".
+	@grep -rhoE 'fn cu[A-Z][A-Za-z0-9_]*' $$($(CARGO) metadata --locked --format-version 1 --features cuda \
+		| python3 -c 'import json,os,sys; print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')/src/driver/sys \
+		| sort -u | sed 's/fn \(.*\)/int \1(void) { return 100; }/' > $(CUDA_KIT)/lib/stub.c
+	$(CC) -shared -fPIC -Wl,-soname,libcuda.so.1 -o $(CUDA_KIT)/lib/libcuda.so $(CUDA_KIT)/lib/stub.c
+	@ln -sf libcuda.so $(CUDA_KIT)/lib/libcuda.so.1
 
 ci: lint test doc deny ## What CI runs
 

@@ -100,16 +100,14 @@ impl Network {
     pub(super) fn forward(&mut self, texts: &[Input<'_>], pooling: Pooling) -> Result<Vec<Pooled>> {
         match self {
             Self::Fused(fused) => {
-                let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids).collect();
-                let width = fused.width();
-                let mut hidden = fused.forward(&ids);
-                let pooled = texts.iter().map(|text| {
-                    let (rows, rest) = hidden.split_at(text.ids.len() * width);
-                    hidden = rest;
-                    let pieces = text.with_pieces.then(|| rows.to_vec());
-                    Pooled { direction: pool(rows, width, pooling), pieces }
-                });
-                Ok(pooled.collect())
+                let mut pooled = Vec::with_capacity(texts.len());
+                let mut left = texts;
+                while !left.is_empty() {
+                    let (some, rest) = left.split_at(how_many(left));
+                    pooled.extend(fused_together(fused, some, pooling));
+                    left = rest;
+                }
+                Ok(pooled)
             }
             Self::Batched(batched) => batched.forward(texts, pooling),
             Self::Reference(reference) => {
@@ -123,6 +121,32 @@ impl Network {
             }
         }
     }
+}
+
+/// Pieces that go through the fused network together. All of a layer's numbers for them lie in the nearer caches;
+/// with four times as many a batch takes a tenth longer.
+const TOGETHER: usize = 128;
+
+/// How many of `texts`, one at least, go together.
+fn how_many(texts: &[Input<'_>]) -> usize {
+    let mut pieces = 0;
+    let fits = texts.iter().take_while(|text| {
+        pieces += text.ids.len();
+        pieces <= TOGETHER
+    });
+    fits.count().max(1)
+}
+
+fn fused_together(fused: &mut Fused, texts: &[Input<'_>], pooling: Pooling) -> Vec<Pooled> {
+    let ids: Vec<&[u32]> = texts.iter().map(|text| text.ids).collect();
+    let width = fused.width();
+    let mut hidden = fused.forward(&ids);
+    let pooled = texts.iter().map(|text| {
+        let (rows, rest) = hidden.split_at(text.ids.len() * width);
+        hidden = rest;
+        Pooled { direction: pool(rows, width, pooling), pieces: text.with_pieces.then(|| rows.to_vec()) }
+    });
+    pooled.collect()
 }
 
 /// The direction of a text. A sum points where the mean does, and only that matters.

@@ -74,6 +74,8 @@ pub struct Agreement {
     pub cosine_mean: f64,
     /// For how many texts the nearest other text is the same.
     pub same_nearest: f64,
+    /// Where it is another one: by how much less near that one is at most, by the reference.
+    pub nearest_off_by: f32,
 }
 
 /// Short texts among `texts`: those of just the length that is measured, or nearest to it.
@@ -199,13 +201,20 @@ pub fn agreement(
     let ours = vectors(encoder, texts)?;
     let theirs = vectors(reference, texts)?;
     let cosines: Vec<f32> = ours.iter().zip(&theirs).map(|(a, b)| a.cosine(b)).collect();
-    let same = (0..texts.len()).filter(|at| nearest(&ours, *at) == nearest(&theirs, *at)).count();
+    let (mut same, mut nearest_off_by) = (0usize, 0.0f32);
+    for at in 0..texts.len() {
+        let (Some(by_ours), Some(by_theirs)) = (nearest(&ours, at), nearest(&theirs, at)) else { continue };
+        same += usize::from(by_ours == by_theirs);
+        let near = |other: usize| theirs[at].cosine(&theirs[other]);
+        nearest_off_by = nearest_off_by.max(near(by_theirs) - near(by_ours));
+    }
     let count = texts.len().max(1) as f64;
     Ok(Agreement {
         texts: texts.len(),
         cosine_min: cosines.iter().copied().fold(1.0, f32::min),
         cosine_mean: cosines.iter().map(|cosine| f64::from(*cosine)).sum::<f64>() / count,
         same_nearest: same as f64 / count,
+        nearest_off_by,
     })
 }
 

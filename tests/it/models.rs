@@ -250,6 +250,104 @@ async fn a_wheel_without_the_file_or_with_a_huge_one_leaves_nothing_behind() {
     assert_eq!(bench.left(), [] as [&str; 0]);
 }
 
+// ------------------------------------------------------------------------------------------- by its name
+
+/// A hub that knows one repository: what it says about it, and its files.
+async fn named_hub(files: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let siblings: Vec<_> = files
+        .iter()
+        .map(|(name, content)| match *name {
+            "model.safetensors" => serde_json::json!({
+                "rfilename": name, "size": content.len(),
+                "lfs": { "sha256": sha256(content), "size": content.len(), "pointerSize": 1 }
+            }),
+            _ => serde_json::json!({ "rfilename": name, "size": content.len(), "blobId": "x" }),
+        })
+        .collect();
+    let told = serde_json::json!({
+        "id": "o/small", "sha": "c0ffee0123", "cardData": { "license": "mit" }, "siblings": siblings
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let path = head.split(' ').nth(1).unwrap();
+            let body = if path == "/api/models/o/small/revision/main?blobs=true" {
+                Some(told.to_string().into_bytes())
+            } else {
+                let name = path.strip_prefix("/o/small/resolve/c0ffee0123/");
+                files.iter().find(|(known, _)| name == Some(known)).map(|(_, content)| content.clone())
+            };
+            let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
+            let body = body.unwrap_or_default();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+    });
+    url
+}
+
+fn small_files() -> Vec<(&'static str, Vec<u8>)> {
+    let names = ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json", "README.md"];
+    names.into_iter().zip(1..).map(|(name, seed)| (name, noise(1000 * seed, seed as u8))).collect()
+}
+
+async fn weir_models(models_dir: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.env_clear().arg("--models-dir").arg(models_dir).arg("models").args(arguments);
+    command.output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_model_of_the_hub_is_fetched_by_its_name_and_verified_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = named_hub(small_files()).await;
+    let fetch = ["fetch", "o/small", "--hub-url", url.as_str()];
+    let fetched = weir_models(folder.path(), &fetch).await;
+    let said = String::from_utf8(fetched.stdout).unwrap();
+    assert!(fetched.status.success(), "{said} {}", String::from_utf8_lossy(&fetched.stderr));
+    assert!(said.contains("embed.model = \"o/small\""), "{said}");
+    for (name, content) in small_files().iter().filter(|(name, _)| *name != "README.md") {
+        assert_eq!(std::fs::read(folder.path().join("o--small").join(name)).unwrap(), *content, "{name}");
+    }
+    assert!(!folder.path().join("o--small/README.md").exists());
+
+    // From now on it is a model like any other, and needs no hub.
+    let verify = ["verify", "o/small"];
+    assert!(weir_models(folder.path(), &verify).await.status.success());
+    assert!(weir_models(folder.path(), &["fetch", "o/small", "--hub-url", "http://127.0.0.1:1"]).await.status.success());
+    let listed = String::from_utf8(weir_models(folder.path(), &["list"]).await.stdout).unwrap();
+    assert!(listed.contains("o/small") && listed.contains("mit"), "{listed}");
+    std::fs::write(folder.path().join("o--small/model.safetensors"), noise(3000, 9)).unwrap();
+    let damaged = weir_models(folder.path(), &verify).await;
+    assert!(!damaged.status.success());
+    assert!(String::from_utf8_lossy(&damaged.stderr).contains("damaged"));
+}
+
+#[tokio::test]
+async fn what_is_no_sentence_model_is_refused_before_anything_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = named_hub(small_files().into_iter().filter(|(name, _)| *name != "tokenizer.json").collect()).await;
+    for (name, reason) in [
+        ("o/small", "o/small has no tokenizer.json"),
+        ("o/none", "404"),
+        ("o/../x", "`o/../x` is no name of a model on the hub"),
+        ("o/small@a/b", "is no name of a model"),
+    ] {
+        let refused = weir_models(folder.path(), &["fetch", name, "--hub-url", &url]).await;
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains(reason), "{name}: {said}");
+    }
+    assert!(!folder.path().join("o--small").exists());
+}
+
 // ------------------------------------------------------------------------------------------------- hub
 
 /// How the hub answers one request; when it has run out of these it answers as it should.
