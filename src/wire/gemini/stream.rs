@@ -2,7 +2,8 @@
 //!
 //! A stream is one of server-sent events, or a JSON list that grows record by record. Two things are held
 //! back: a call until all of its arguments are there, for here they are an object and not text; and the
-//! frame with a `finishReason` until usage follows, for SDKs read usage there.
+//! last frame with a `finishReason` until the end, for SDKs read usage there. Every frame says something,
+//! if only no words: SDKs take one without content for a fault and forget the turn.
 
 use super::sources::{encode_logprobs, encode_sources};
 use super::turns::arguments_object;
@@ -25,8 +26,6 @@ pub struct Encoder {
     /// The candidate that finished last, until its frame is written.
     held: Option<Value>,
     usage: Option<Usage>,
-    /// The usage that was written last.
-    told: Option<Usage>,
 }
 
 /// How far a choice has come.
@@ -63,6 +62,11 @@ impl Encoder {
                 (self.id, self.model, self.created) = (id.clone(), model.clone(), *created);
                 Vec::new()
             }
+            // It says nothing, and must not come between the fragments of a call.
+            Event::Text { choice, text } | Event::Reasoning { choice, text } if text.is_empty() => {
+                self.spoken(*choice);
+                Vec::new()
+            }
             Event::Text { choice, text } => self.words(*choice, json!({ "text": text }), false),
             Event::Reasoning { choice, text } => {
                 self.words(*choice, json!({ "text": text, "thought": true }), true)
@@ -92,7 +96,7 @@ impl Encoder {
             Event::Finish { choice, reason } => self.finish(*choice, reason),
             Event::Usage(usage) => {
                 self.usage = Some(*usage);
-                self.release(true)
+                Vec::new()
             }
             // There is no word for it here.
             Event::Opaque { .. } => Vec::new(),
@@ -146,10 +150,14 @@ impl Encoder {
     }
 
     fn close_calls(&mut self, choice: u32) -> Vec<u8> {
+        let calls = self.waiting_calls(choice);
+        if calls.is_empty() { Vec::new() } else { self.said(choice, &calls) }
+    }
+
+    fn waiting_calls(&mut self, choice: u32) -> Vec<Value> {
         let spoken = self.spoken(choice);
         spoken.call = None;
-        let calls: Vec<Value> = std::mem::take(&mut spoken.calls).values().map(encode_call).collect();
-        if calls.is_empty() { Vec::new() } else { self.said(choice, &calls) }
+        std::mem::take(&mut spoken.calls).values().map(encode_call).collect()
     }
 
     fn close_sources(&mut self, choice: u32) -> Vec<u8> {
@@ -164,43 +172,45 @@ impl Encoder {
 
     fn said(&mut self, choice: u32, parts: &[Value]) -> Vec<u8> {
         let mut candidate = Body::default();
-        candidate.set("content", Some(json!({ "parts": parts, "role": "model" })));
+        candidate.set("content", Some(content(parts)));
         self.candidate(choice, candidate)
     }
 
     fn candidate(&mut self, choice: u32, mut candidate: Body) -> Vec<u8> {
+        candidate.0.entry("content").or_insert_with(|| content(&[]));
         candidate.set("index", Some(choice));
-        let mut bytes = self.release(false);
+        let mut bytes = self.release();
         bytes.extend(self.frame(Some(candidate.value()), None));
         bytes
     }
 
+    /// Calls that wait stand in the last frame: SDKs that call functions by themselves look there.
     fn finish(&mut self, choice: u32, reason: &Finish) -> Vec<u8> {
-        let mut bytes = self.close_calls(choice);
+        let calls = self.waiting_calls(choice);
         let spoken = self.spoken(choice);
         let (sources, refused) = (std::mem::take(&mut spoken.sources), spoken.refused);
         spoken.speaking = false;
         let mut candidate = Body::default();
+        candidate.set("content", Some(content(&calls)));
         candidate.set("finishReason", Some(finish_name(reason, refused)));
         candidate.set("index", Some(choice));
         encode_sources(&sources, &mut candidate);
-        bytes.extend(self.release(false));
+        let bytes = self.release();
         self.held = Some(candidate.value());
         bytes
     }
 
-    /// Writes the frame that is held back.
-    fn release(&mut self, with_usage: bool) -> Vec<u8> {
-        let usage = self.usage.filter(|_| with_usage);
-        self.held.take().map(|candidate| self.frame(Some(candidate), usage)).unwrap_or_default()
+    /// Writes the frame that is held back, where another one follows.
+    fn release(&mut self) -> Vec<u8> {
+        self.held.take().map(|candidate| self.frame(Some(candidate), None)).unwrap_or_default()
     }
 
     fn end(&mut self) -> Vec<u8> {
         let open: Vec<u32> = self.choices.keys().copied().collect();
         let mut bytes: Vec<u8> = open.into_iter().flat_map(|choice| self.close(choice, None)).collect();
-        bytes.extend(self.release(true));
-        if self.usage != self.told {
-            bytes.extend(self.frame(None, self.usage));
+        let last = self.held.take();
+        if last.is_some() || self.usage.is_some() {
+            bytes.extend(self.frame(last, self.usage));
         }
         if !self.sse {
             let last: &[u8] = if self.begun { b"]" } else { b"[]" };
@@ -214,7 +224,6 @@ impl Encoder {
         record.set("candidates", candidate.map(|candidate| [candidate]));
         record.set("usageMetadata", usage.as_ref().map(encode_usage));
         envelope(&mut record, &self.id, &self.model, self.created);
-        self.told = usage.or(self.told);
         self.framed(&record.value())
     }
 
@@ -251,6 +260,14 @@ fn envelope(record: &mut Body, id: &str, model: &str, created: u64) {
     record.set("modelVersion", Some(model));
     record.set("createTime", (created > 0).then(|| time::write(created)));
     record.set("responseId", Some(id));
+}
+
+/// What a candidate says in one frame: these parts, or no words.
+fn content(parts: &[Value]) -> Value {
+    match parts {
+        [] => json!({ "parts": [{ "text": "" }], "role": "model" }),
+        parts => json!({ "parts": parts, "role": "model" }),
+    }
 }
 
 /// The seal of a thought without words here.

@@ -4,7 +4,7 @@ use super::{read_stream, seal, streamed};
 use crate::chat::{
     Block, Choice, Citation, Event, Finish, Protocol, Reply, Request, Signature, ToolCall, Usage, fold,
 };
-use crate::wire::Failure;
+use crate::wire::{Failure, sse};
 use crate::wire::gemini::{Decoder, Encoder};
 use serde_json::{Value, json};
 
@@ -134,18 +134,34 @@ fn fragments_of_calls_become_whole_calls_and_usage_stands_in_the_last_frame() {
     assert_eq!(say(fragment(1, Some("b"), "")), "");
     assert_eq!(say(fragment(0, None, ":1}")), "");
     assert_eq!(say(fragment(1, None, "{\"cut")), "");
-    let calls = say(Event::Finish { choice: 0, reason: Finish::ToolCalls });
-    let calls: Value = serde_json::from_str(calls.strip_prefix("data: ").unwrap()).unwrap();
+    // Some providers say no words beside each fragment.
+    assert_eq!(say(Event::Text { choice: 0, text: String::new() }), "");
+    assert_eq!(say(Event::Finish { choice: 0, reason: Finish::ToolCalls }), "");
+    assert_eq!(say(Event::Usage(usage)), "");
+    let last = say(Event::End);
+    let last: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
     let wanted = json!([
         {"functionCall": {"id": "a", "name": "f", "args": {"x": 1}}},
         {"functionCall": {"id": "b", "name": "f", "args": {"arguments": "{\"cut"}}}]);
-    assert_eq!(calls["candidates"][0]["content"]["parts"], wanted);
-    let last = say(Event::Usage(usage));
-    let last: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(last["candidates"][0]["content"]["parts"], wanted);
     assert_eq!(last["candidates"][0]["finishReason"], "STOP");
     let wanted = json!({"promptTokenCount": 2, "candidatesTokenCount": 4, "thoughtsTokenCount": 1, "totalTokenCount": 7});
     assert_eq!(last["usageMetadata"], wanted);
-    assert_eq!(say(Event::End), "");
+}
+
+#[test]
+fn every_frame_of_a_candidate_has_content() {
+    let (mut frames, stream) = (sse::Decoder::default(), streamed(&reply(), true));
+    let records = frames.push(&stream).unwrap();
+    let records = records.iter().map(|frame| serde_json::from_slice::<Value>(&frame.data).unwrap());
+    let candidates: Vec<Value> = records.map(|mut record| record["candidates"][0].take()).collect();
+    for finished in [false, true] {
+        assert!(candidates.iter().any(|candidate| candidate["finishReason"].is_string() == finished));
+    }
+    for candidate in candidates {
+        assert_eq!(candidate["content"]["role"], "model", "{candidate}");
+        assert!(!candidate["content"]["parts"].as_array().unwrap().is_empty(), "{candidate}");
+    }
 }
 
 #[test]
