@@ -6,14 +6,61 @@ use crate::wire::foreign::{at_home, inexpressible, opaque_part};
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
-/// One message. `calls` are the ids and names of all tools called up to here, for results that do not say to
-/// which of them they belong.
-pub(super) fn decode_message(
-    at: usize,
-    message: Value,
-    calls: &mut Vec<(String, String)>,
-) -> Result<Message, Error> {
+/// The calls of a conversation. Ids are optional here, and everywhere else they are not.
+pub(super) struct Calls {
+    /// The ids that the client gave.
+    given: HashSet<String>,
+    /// How many ids were made.
+    made: u32,
+    /// Ids and names of the calls whose results did not come yet.
+    open: Vec<(String, String)>,
+}
+
+impl Calls {
+    /// The calls that there will be in `messages`.
+    pub(super) fn of(messages: &[Value]) -> Self {
+        let calls = messages.iter().filter_map(|message| message.get("tool_calls")?.as_array()).flatten();
+        let given = calls.filter_map(given_id).map(str::to_owned).collect();
+        Self { given, made: 0, open: Vec::new() }
+    }
+
+    /// An id that no other call of the conversation has.
+    fn new_id(&mut self) -> String {
+        loop {
+            let id = format!("call_{}", self.made);
+            self.made += 1;
+            if !self.given.contains(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn call(&mut self, name: &str, given: Option<&str>) -> String {
+        let id = given.map_or_else(|| self.new_id(), str::to_owned);
+        self.open.push((id.clone(), name.to_owned()));
+        id
+    }
+
+    /// The call that a result belongs to: by id, or else the oldest open one of that name; without a name the
+    /// oldest of all.
+    fn answered(&mut self, id: Option<String>, name: Option<&str>) -> Option<String> {
+        let at = self.open.iter().position(|(open, called)| match &id {
+            Some(id) => id == open,
+            None => name.is_none_or(|name| name == called),
+        });
+        let known = at.map(|at| self.open.remove(at).0);
+        id.or(known)
+    }
+}
+
+fn given_id(call: &Value) -> Option<&str> {
+    call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
+}
+
+/// One message.
+pub(super) fn decode_message(at: usize, message: Value, calls: &mut Calls) -> Result<Message, Error> {
     let mut fields = Fields::of(message, &format!("messages[{at}]"))?;
     let role = match fields.required::<String>("role")?.as_str() {
         "system" => Role::System,
@@ -38,19 +85,13 @@ pub(super) fn decode_message(
     }
     let tool_name: Option<String> = fields.take("tool_name")?;
     let mut tool_call_id: Option<String> = fields.take("tool_call_id")?;
-    if role == Role::Tool && tool_call_id.is_none() {
-        tool_call_id = answered(calls, tool_name.as_deref());
+    if role == Role::Tool {
+        tool_call_id = calls.answered(tool_call_id, tool_name.as_deref());
     }
     Ok(Message { parts, tool_call_id, tool_name, extra: fields.map, ..Message::empty(role) })
 }
 
-/// The first call of that name that has not been answered; without a name the first of all.
-fn answered(calls: &mut Vec<(String, String)>, name: Option<&str>) -> Option<String> {
-    let at = calls.iter().position(|(_, called)| name.is_none_or(|name| name == called))?;
-    Some(calls.remove(at).0)
-}
-
-fn decode_call(fields: &Fields, call: &Value, calls: &mut Vec<(String, String)>) -> Result<Part, Error> {
+fn decode_call(fields: &Fields, call: &Value, calls: &mut Calls) -> Result<Part, Error> {
     let function = call.get("function").unwrap_or(&Value::Null);
     let (name, arguments) = (function.get("name").and_then(Value::as_str), function.get("arguments"));
     let Some(name) = name else {
@@ -62,9 +103,7 @@ fn decode_call(fields: &Fields, call: &Value, calls: &mut Vec<(String, String)>)
         Some(Value::String(text)) => text.clone(),
         Some(object) => object.to_string(),
     };
-    let given = call.get("id").and_then(Value::as_str).map(str::to_owned);
-    let id = given.unwrap_or_else(|| format!("call_{}", calls.len()));
-    calls.push((id.clone(), name.to_owned()));
+    let id = calls.call(name, given_id(call));
     Ok(Part::ToolCall(ToolCall { id, name: name.to_owned(), arguments, ..ToolCall::default() }))
 }
 

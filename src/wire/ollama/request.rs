@@ -1,6 +1,6 @@
 //! Requests: JSON to [`Request`] and back.
 
-use super::message::{decode_message, encode_message, images};
+use super::message::{Calls, decode_message, encode_message, images};
 use super::{CHAT, GENERATE};
 use crate::chat::{
     Delivery, Message, Part, Protocol, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
@@ -18,7 +18,7 @@ pub fn decode_chat_request(body: &[u8]) -> Result<Request, Error> {
     let mut fields = Fields::parse(body)?;
     let messages: Vec<Value> = fields.take("messages")?.unwrap_or_default();
     let mut decoded = Vec::with_capacity(messages.len());
-    let mut calls = Vec::new();
+    let mut calls = Calls::of(&messages);
     for (at, message) in messages.into_iter().enumerate() {
         decoded.push(decode_message(at, message, &mut calls)?);
     }
@@ -304,5 +304,34 @@ pub fn decode_embed(body: &[u8]) -> Result<(String, Vec<String>), Error> {
     match input.len() {
         0..=MAX_INPUTS => Ok((model, input)),
         _ => Err(Error::at("input", format!("`input` holds more than {MAX_INPUTS} texts"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_calls_of_a_conversation_share_an_id() {
+        let call = |id: Value| json!({ "role": "assistant", "tool_calls": [{ "id": id, "function": { "name": "f" } }] });
+        let result = json!({ "role": "tool", "tool_name": "f", "content": "1" });
+        let messages = [
+            call(Value::Null),
+            result.clone(),
+            call(Value::Null),
+            result.clone(),
+            call(json!("call_1")),
+            json!({ "role": "tool", "tool_call_id": "call_1", "content": "1" }),
+            call(Value::Null),
+            result,
+        ];
+        let body = json!({ "model": "m", "messages": messages }).to_string();
+        let request = decode_chat_request(body.as_bytes()).unwrap();
+        let calls: Vec<&str> =
+            request.messages.iter().flat_map(Message::tool_calls).map(|call| call.id.as_str()).collect();
+        assert_eq!(calls, ["call_0", "call_2", "call_1", "call_3"]);
+        let answered: Vec<&str> =
+            request.messages.iter().filter_map(|message| message.tool_call_id.as_deref()).collect();
+        assert_eq!(answered, calls);
     }
 }
