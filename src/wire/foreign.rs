@@ -1,7 +1,7 @@
 //! What one protocol says and another cannot: an error that names it, or a note that it was left behind.
 
-use super::{Dropped, Error};
-use crate::chat::{Part, Protocol, Request, Tool};
+use super::{Dropped, Error, gemini};
+use crate::chat::{Part, Protocol, Request, Signature, Tool};
 use serde_json::Value;
 
 /// The error for something that `protocol` cannot say.
@@ -14,6 +14,25 @@ pub(super) fn inexpressible(protocol: Protocol, field: impl Into<String>, what: 
 /// Whether `request` came in `protocol`, so that its opaque values and its `extra` fields are at home in it.
 pub(super) fn at_home(request: &Request, protocol: Protocol) -> bool {
     request.received.protocol == protocol
+}
+
+/// Whether the conversation holds a seal that a provider of the request's own protocol would fail on, as it
+/// comes from another provider. Then the request cannot go out as it came: the codec leaves that one behind.
+pub fn has_foreign_seal(request: &Request) -> bool {
+    let home = request.received.protocol;
+    if !matches!(home, Protocol::Anthropic | Protocol::Gemini | Protocol::OpenAiResponses) {
+        // A chat takes everybody's, and Ollama knows none.
+        return false;
+    }
+    let foreign = |seal: &Option<Signature>| seal.as_ref().is_some_and(|seal| seal.by != home);
+    request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
+        // A thought has to be sealed there.
+        Part::Reasoning { signature: None, .. } => home == Protocol::Anthropic,
+        Part::Reasoning { signature, .. } => foreign(signature),
+        Part::ToolCall(call) => foreign(&call.signature),
+        Part::Text { extra, .. } => home == Protocol::Gemini && gemini::has_foreign_seal(extra),
+        _ => false,
+    })
 }
 
 /// Notes the fields that nobody but the request's own protocol knows. They are left behind: a provider of

@@ -17,6 +17,8 @@ pub mod openai_responses;
 pub mod splice;
 pub mod sse;
 
+pub use foreign::has_foreign_seal;
+
 use crate::chat::{Chunk, Event, Form, Protocol, Received, Reply, Request};
 use bytes::Bytes;
 use serde_json::{Map, Value};

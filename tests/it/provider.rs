@@ -258,3 +258,65 @@ fn a_header_that_http_does_not_allow_is_named_without_its_value() {
     let error = Provider::new(config).err().unwrap().to_string();
     assert_eq!(error, "upstream \"primary\": the header \"x-bad\" is not valid");
 }
+
+/// What a provider of `protocol` is sent for `body`, which came in that protocol, and what stayed behind.
+async fn sent_home(kind: ProviderKind, body: &serde_json::Value) -> (serde_json::Value, Vec<String>) {
+    let protocol = kind.protocol();
+    let reply = crate::wire::Case::of(protocol, "text").unwrap().read("response.json").unwrap();
+    let peer = peer(whole("200 OK", "", std::str::from_utf8(&reply).unwrap())).await;
+    let target = crate::wire::target(protocol, false);
+    let request = weir::wire::decode_request(protocol, &body.to_string().into(), &target).unwrap();
+    let provider = Provider::new(Config { kind, protocol, ..config(peer.address) }).unwrap();
+    let opened = provider.open(&request).await.unwrap();
+    let seen = peer.seen.lock().unwrap().clone();
+    (serde_json::from_str(seen.split("\r\n\r\n").nth(1).unwrap()).unwrap(), opened.dropped)
+}
+
+#[tokio::test]
+async fn the_seals_of_other_providers_stay_behind_and_nothing_else_does() {
+    let own = serde_json::json!({ "type": "thinking", "thinking": "own", "signature": "ErUB" });
+    let call = serde_json::json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} });
+    let mut body = serde_json::json!({
+        "model": "m", "max_tokens": 9, "future": { "kept": 1 },
+        "messages": [
+            { "role": "user", "content": "q" },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "hm", "signature": "weir:gemini:c2ln" },
+                { "type": "thinking", "thinking": "hm", "signature": "" },
+                own, call,
+                { "type": "redacted_thinking", "data": "seal:weir:gemini:c2ln" },
+            ] },
+            { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c", "content": "1" }] },
+        ],
+    });
+    let (sent, dropped) = sent_home(ProviderKind::Anthropic, &body).await;
+    assert_eq!(dropped, ["messages[1].reasoning", "messages[1].reasoning", "messages[1].signature"]);
+    body["messages"][1]["content"] = serde_json::json!([own, call]);
+    assert_eq!(sent, body);
+    assert_eq!(sent_home(ProviderKind::Anthropic, &body).await, (sent, vec![]));
+    // Thinking is refused where the model waits for tools that it called without a thought.
+    body["messages"][1]["content"] = serde_json::json!([
+        { "type": "thinking", "thinking": "hm", "signature": "weir:gemini:c2ln" }, call,
+    ]);
+    body["thinking"] = serde_json::json!({ "type": "enabled", "budget_tokens": 1024 });
+    let (sent, dropped) = sent_home(ProviderKind::Anthropic, &body).await;
+    assert_eq!(sent["thinking"], serde_json::Value::Null);
+    assert_eq!(dropped, ["messages[1].reasoning", "thinking"]);
+
+    // "weir:anthropic:sig", as Gemini's clients are shown it.
+    let foreign = "d2VpcjphbnRocm9waWM6c2ln";
+    let contents = |seal: &str| {
+        serde_json::json!([
+            { "role": "user", "parts": [{ "text": "q" }] },
+            { "role": "model", "parts": [{ "text": "a", "thoughtSignature": seal }] },
+            { "role": "user", "parts": [{ "text": "q" }] },
+        ])
+    };
+    let body = serde_json::json!({ "contents": contents(foreign), "labels": { "kept": "1" } });
+    let (sent, dropped) = sent_home(ProviderKind::Gemini, &body).await;
+    assert_eq!(sent["contents"][1]["parts"], serde_json::json!([{ "text": "a" }]));
+    assert_eq!(sent["labels"], body["labels"]);
+    assert_eq!(dropped, ["messages[1].signature"]);
+    let body = serde_json::json!({ "contents": contents("c2ln") });
+    assert_eq!(sent_home(ProviderKind::Gemini, &body).await, (body, vec![]));
+}

@@ -1,13 +1,14 @@
 //! How each kind of provider is spoken to: the paths, the key's header, and what changes in a request.
 //!
 //! A request in a protocol that the provider understands goes out as it came; the model's name and the
-//! question what it cost are all that may change. Any other is translated to the provider's main protocol.
+//! question what it cost are all that may change. One that holds another provider's seals is written anew,
+//! without them. Any other is translated to the provider's main protocol.
 
 use super::{Error, Kind, Provider, ProviderKind};
 use crate::chat::{Protocol, Request};
 use crate::secret::Secret;
 use crate::wire::splice::splice;
-use crate::wire::{self, Dropped, encode_request};
+use crate::wire::{self, Dropped, encode_request, has_foreign_seal};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -34,11 +35,12 @@ impl Provider {
     pub(super) fn outgoing(&self, request: &Request) -> Result<Outgoing, Error> {
         let model = self.their_name(&request.model);
         let mut dropped = Dropped::new();
-        let native = self.takes_as_it_came(request);
-        let (protocol, body) = if native {
-            (request.received.protocol, self.as_it_came(request, model)?)
+        let native = self.understands(request);
+        let protocol = if native { request.received.protocol } else { self.protocol };
+        let body = if self.takes_as_it_came(request) {
+            self.as_it_came(request, model)?
         } else {
-            (self.protocol, self.translated(request, model, &mut dropped)?)
+            self.translated(request, protocol, model, &mut dropped)?
         };
         let stream = request.delivery.stream;
         let url = format!("{}{}", self.base_url, path(protocol, model, stream));
@@ -49,10 +51,15 @@ impl Provider {
         Ok(Outgoing { protocol, url, headers, body, dropped })
     }
 
-    /// Whether the bytes of `request` mean something to this provider.
-    pub(super) fn takes_as_it_came(&self, request: &Request) -> bool {
+    /// Whether `request` came in a protocol that this provider understands.
+    pub(super) fn understands(&self, request: &Request) -> bool {
         let received = &request.received;
         !received.body.is_empty() && self.kind.speaks(self.protocol).contains(&received.protocol)
+    }
+
+    /// Whether the bytes of `request` mean something to this provider.
+    pub(super) fn takes_as_it_came(&self, request: &Request) -> bool {
+        self.understands(request) && !has_foreign_seal(request)
     }
 
     fn as_it_came(&self, request: &Request, model: &str) -> Result<Bytes, Error> {
@@ -73,29 +80,36 @@ impl Provider {
         splice(body, changes).map_err(|error| self.error(Kind::BadRequest, error.message))
     }
 
-    fn translated(&self, request: &Request, model: &str, dropped: &mut Dropped) -> Result<Bytes, Error> {
-        let mut body = self.encoded(request, model, dropped)?;
-        if self.asks_for_usage(self.protocol, request) {
+    fn translated(
+        &self,
+        request: &Request,
+        protocol: Protocol,
+        model: &str,
+        dropped: &mut Dropped,
+    ) -> Result<Bytes, Error> {
+        let mut body = self.encoded(request, protocol, model, dropped)?;
+        if self.asks_for_usage(protocol, request) {
             let options = match body.remove("stream_options") {
                 Some(Value::Object(options)) => options,
                 _ => Map::new(),
             };
             body.insert("stream_options".to_owned(), with_usage(options));
         }
-        if self.protocol == Protocol::OpenAiChat && request.received.protocol != Protocol::OpenAiChat {
+        if protocol == Protocol::OpenAiChat && request.received.protocol != Protocol::OpenAiChat {
             self.adapt_chat(request, &mut body, dropped);
         }
         Ok(Value::Object(body).to_string().into())
     }
 
-    /// The fields of `request` in this provider's main protocol.
+    /// The fields of `request` in `protocol`, one that this provider understands.
     pub(super) fn encoded(
         &self,
         request: &Request,
+        protocol: Protocol,
         model: &str,
         dropped: &mut Dropped,
     ) -> Result<Map<String, Value>, Error> {
-        if let Some(field) = server_state(request).filter(|_| self.protocol != Protocol::OpenAiResponses) {
+        if let Some(field) = server_state(request).filter(|_| protocol != Protocol::OpenAiResponses) {
             let reason = format!("`{field}`: what it refers to is kept by another provider");
             return Err(self.error(Kind::Unsupported, reason));
         }
@@ -104,7 +118,7 @@ impl Provider {
             // The codec may decide by the model.
             false => Cow::Owned(Request { model: model.to_owned(), ..request.clone() }),
         };
-        encode_request(self.protocol, &request, dropped)
+        encode_request(protocol, &request, dropped)
             .map_err(|error| self.error(Kind::Unsupported, with_field(error)))
     }
 

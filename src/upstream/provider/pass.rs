@@ -137,14 +137,14 @@ impl Provider {
             }
             return self.spliced(&request.received.body, &changes);
         }
-        let mut body = self.encoded(request, model, &mut Vec::new())?;
+        let mut body = self.encoded(request, self.protocol, model, &mut Vec::new())?;
         ["max_tokens", "stream"].iter().for_each(|field| drop(body.shift_remove(*field)));
         Ok(Value::Object(body).to_string().into())
     }
 
     fn post_json(&self, path: &str, request: &Request, body: Bytes) -> RequestBuilder {
         let mut headers = HeaderMap::new();
-        if self.takes_as_it_came(request) {
+        if self.understands(request) {
             headers = super::dialect::received_headers(request);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

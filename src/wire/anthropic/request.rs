@@ -180,7 +180,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     body.set("model", Some(&request.model));
     let mut turns = encode_messages(request, dropped)?;
     let plan = match &request.thinking {
-        Some(thinking) if home => native(thinking),
+        Some(thinking) if home => native(thinking, &turns.messages, dropped),
         _ => foreign(request, &turns.messages, dropped),
     };
     encode_sampling(request, &plan, &mut body, dropped)?;

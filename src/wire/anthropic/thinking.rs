@@ -55,9 +55,14 @@ pub(super) struct Plan {
     pub(super) budget: Option<u32>,
 }
 
-/// What a request that came in this protocol says.
-pub(super) fn native(thinking: &Thinking) -> Plan {
+/// What a request that came in this protocol says. `turns` are its messages as they are written here.
+pub(super) fn native(thinking: &Thinking, turns: &[Value], dropped: &mut Dropped) -> Plan {
     let Thinking { effort, budget, shown, extra } = thinking;
+    // The thought behind a call may have been another provider's, and stayed behind.
+    if extra.is_empty() && budget.is_some_and(|budget| budget > 0) && unsealed(turns) {
+        dropped.push("thinking".to_owned());
+        return Plan { effort: effort.as_ref().map(|effort| json!(effort)), ..Plan::default() };
+    }
     let mut body = Body(extra.clone());
     let kept = body.0.shift_remove("effort");
     if body.0.contains_key("type") {
@@ -144,7 +149,7 @@ mod tests {
             for effort in [None, Some("high".to_owned())] {
                 let mut fields = Fields::parse(case.to_string().as_bytes()).unwrap();
                 let thinking = decode_thinking(&mut fields, effort.clone()).unwrap().unwrap();
-                let plan = native(&thinking);
+                let plan = native(&thinking, &[], &mut Dropped::new());
                 assert_eq!(plan.thinking.as_ref(), Some(&case["thinking"]));
                 assert_eq!(plan.effort, effort.map(|effort| json!(effort)));
             }

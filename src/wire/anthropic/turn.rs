@@ -51,7 +51,7 @@ pub(super) fn encode_messages(request: &Request, dropped: &mut Dropped) -> Resul
             continue;
         }
         // A message that says nothing is refused.
-        if blocks.is_empty() && !home {
+        if blocks.is_empty() && (!home || !message.parts.is_empty()) {
             continue;
         }
         add_turn(&mut turns, home, message.role, blocks, extra);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 const KNOWN: [&str; 5] = ["text", "inlineData", "fileData", "functionCall", "functionResponse"];
 
 /// What may stand beside it.
-const SEAL: &str = "thoughtSignature";
+const SEAL: &str = seal::FIELD;
 
 /// The calls of a conversation. Ids are optional here, and everywhere else they are not.
 #[derive(Default)]

@@ -25,6 +25,7 @@ pub use failure::error_body;
 pub use path::{path, target};
 pub use reply::Decoder;
 pub use request::{decode_request, encode_request};
+pub(super) use seal::has_foreign_seal;
 pub use stream::Encoder;
 
 use crate::chat::Protocol;

@@ -2,6 +2,10 @@
 
 use super::HERE;
 use crate::chat::Signature;
+use serde_json::{Map, Value};
+
+/// The field that a seal stands in.
+pub(super) const FIELD: &str = "thoughtSignature";
 
 /// Before a foreign seal whose thought was withheld.
 const WITHHELD: &str = "withheld;";
@@ -26,6 +30,11 @@ pub(super) fn read(written: &str) -> (Signature, bool) {
         (signature.by != HERE).then_some((signature, redacted))
     });
     foreign.unwrap_or_else(|| (Signature { by: HERE, data: written.to_owned() }, false))
+}
+
+/// Whether the fields beside a text hold another provider's seal.
+pub(in crate::wire) fn has_foreign_seal(beside: &Map<String, Value>) -> bool {
+    beside.get(FIELD).and_then(Value::as_str).is_some_and(|written| read(written).0.by != HERE)
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -1,6 +1,6 @@
 //! Contents: messages to JSON. Neighbours that speak in the same role here become one content.
 
-use super::HERE;
+use super::{HERE, seal};
 use crate::chat::{Media, MediaSource, Message, Part, Request, Role, Signature, ToolCall};
 use crate::wire::foreign::{at_home, inexpressible, opaque_part};
 use crate::wire::json::Body;
@@ -64,7 +64,7 @@ pub(super) fn encode_messages(
                 before.last = content.last;
             }
             // Google takes no turn in which nothing is said.
-            None if content.parts.is_empty() && !home => {}
+            None if content.parts.is_empty() && (!home || !message.parts.is_empty()) => {}
             None => contents.push(content),
         }
     }
@@ -144,11 +144,16 @@ fn encode_part(
                 return Ok(None);
             }
             beside(&mut body, extra, at, home, dropped);
+            if seal::has_foreign_seal(&body.0) {
+                body.0.shift_remove(seal::FIELD);
+                dropped.push(format!("messages[{at}].signature"));
+            }
             body.set("text", Some(text));
         }
         Part::Reasoning { text, signature, redacted: _ } => {
             let own = own_seal(signature.as_ref(), at, dropped);
-            if text.is_empty() && own.is_none() && !home {
+            // The seal was all that there was.
+            if text.is_empty() && own.is_none() && (signature.is_some() || !home) {
                 return Ok(None);
             }
             body.set("text", Some(text));

@@ -110,7 +110,8 @@ fn encode_turn(
     Ok(())
 }
 
-/// A thought that this protocol's makers did not seal means nothing to them: abroad it is left behind.
+/// A thought that this protocol's makers did not seal means nothing to them: it is left behind, unless they
+/// keep it themselves.
 fn encode_thought(
     request: &Request,
     at: usize,
@@ -119,7 +120,7 @@ fn encode_thought(
     dropped: &mut Dropped,
 ) -> Option<Value> {
     let ours = signature.is_some_and(|signature| signature.by == HERE);
-    if !ours && !at_home(request, HERE) {
+    if !ours && (signature.is_some() || !at_home(request, HERE)) {
         dropped.push(format!("messages[{at}].reasoning"));
         return None;
     }
@@ -138,16 +139,11 @@ fn encode_call(request: &Request, at: usize, call: &ToolCall, dropped: &mut Drop
     item.set("call_id", Some(id));
     item.set("name", Some(name));
     item.set("arguments", Some(arguments));
-    if !at_home(request, HERE) {
-        dropped.extend(extra.keys().map(|field| format!("messages[{at}].tool_calls.{field}")));
-        // A seal of somebody else's; a strict server would stumble over the field.
-        dropped.extend(signature.is_some().then(|| format!("messages[{at}].tool_calls.signature")));
-        return item.value();
-    }
-    item.0.extend(extra.clone());
-    if let Some(signature) = signature {
-        let seal = signature.tagged(Protocol::Gemini);
-        item.set("extra_content", Some(json!({ "google": { "thought_signature": seal } })));
+    // A seal of somebody else's; a strict server would stumble over the field.
+    dropped.extend(signature.is_some().then(|| format!("messages[{at}].tool_calls.signature")));
+    match at_home(request, HERE) {
+        true => item.0.extend(extra.clone()),
+        false => dropped.extend(extra.keys().map(|field| format!("messages[{at}].tool_calls.{field}"))),
     }
     item.value()
 }
