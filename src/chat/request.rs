@@ -268,6 +268,14 @@ impl Media {
         Self { source, media_type, name: None, extra: Map::new() }
     }
 
+    /// Its MIME type by its registered name: others are in use for JPEG, and providers refuse them.
+    pub fn registered_type(&self) -> Option<&str> {
+        match self.media_type.as_deref() {
+            Some("image/jpg" | "image/pjpeg") => Some("image/jpeg"),
+            other => other,
+        }
+    }
+
     /// Its URL, a `data:` one where it is here; `None` where there is none (an id, plain text).
     pub fn url(&self) -> Option<String> {
         match &self.source {

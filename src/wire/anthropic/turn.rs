@@ -264,7 +264,7 @@ fn encode_media(
 
 /// Where it is; `None` if that cannot be said. An id means something only to whoever gave it out.
 fn encode_source(home: bool, kind: &str, media: &Media) -> Option<Value> {
-    let named = media.media_type.as_deref();
+    let named = if home { media.media_type.as_deref() } else { media.registered_type() };
     match &media.source {
         MediaSource::Url(url) => Some(json!({ "type": "url", "url": url })),
         MediaSource::Id(id) => home.then(|| json!({ "type": "file", "file_id": id })),

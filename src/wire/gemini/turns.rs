@@ -199,6 +199,7 @@ fn encode_media(
 ) -> Result<(), Error> {
     let home = at_home(request, HERE);
     let Media { source, media_type, name, extra: _ } = media;
+    let media_type = if home { media_type.as_deref() } else { media.registered_type() };
     let refused = |what: &str| Err(inexpressible(HERE, format!("messages[{at}]"), what));
     let mut inner = Body::default();
     let kind = match source {
@@ -214,12 +215,12 @@ fn encode_media(
         }
         MediaSource::Id(_) => return refused("a file by its id"),
         MediaSource::Data(data) => {
-            inner.set("mimeType", media_type.as_ref());
+            inner.set("mimeType", media_type);
             inner.set("data", Some(data));
             "inlineData"
         }
         MediaSource::Url(url) => {
-            inner.set("mimeType", media_type.as_ref());
+            inner.set("mimeType", media_type);
             inner.set("fileUri", Some(url));
             "fileData"
         }
