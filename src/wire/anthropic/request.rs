@@ -268,8 +268,10 @@ fn encode_sampling(
     let temperature = temperature.map(|temperature| if hot { 1.0 } else { temperature });
     body.set("temperature", temperature.filter(|_| !thinks));
     let narrow = thinks && top_p.is_some_and(|top_p| top_p < LEAST_TOP_P);
-    note(narrow, "top_p");
-    body.set("top_p", top_p.filter(|_| !narrow));
+    // Newer models take one of the two only.
+    let second = !home && !thinks && temperature.is_some();
+    note(top_p.is_some() && (narrow || second), "top_p");
+    body.set("top_p", top_p.filter(|_| !narrow && !second));
     note(thinks && top_k.is_some(), "top_k");
     body.set("top_k", top_k.filter(|_| !thinks));
     note(seed.is_some(), "seed");
