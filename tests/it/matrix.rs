@@ -279,10 +279,15 @@ fn question(request: &Request) -> Question {
         }
         Tool::Opaque(_) => None,
     });
-    let schema = match &request.response_format {
+    let mut schema = match &request.response_format {
         Some(ResponseFormat::Schema { schema, .. }) => Some(schema.clone()),
         _ => None,
     };
+    // Anthropic wants it closed, and what else limits it in words.
+    if let Some(Value::Object(schema)) = &mut schema {
+        let words = ["additionalProperties", "propertyOrdering", "description"];
+        schema.retain(|word, _| !words.contains(&word.as_str()));
+    }
     Question {
         system,
         words,

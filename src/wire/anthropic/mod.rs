@@ -10,6 +10,7 @@ mod block;
 mod message;
 mod reply;
 mod request;
+mod schema;
 mod stream;
 #[cfg(test)]
 mod tests;

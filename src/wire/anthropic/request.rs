@@ -3,6 +3,7 @@
 use super::HERE;
 use super::block::text_block;
 use super::message::{decode_message, decode_system, without_nulls};
+use super::schema::adapted;
 use super::thinking::{Plan, decode_thinking, foreign, native};
 use super::turn::{encode_messages, joined};
 use crate::chat::{Delivery, Request, ResponseFormat, Sampling, Tool, ToolChoice};
@@ -10,6 +11,7 @@ use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The limit on the answer's length for a request without one: here it is required.
 const DEFAULT_MAX_TOKENS: u32 = 4_096;
@@ -103,7 +105,12 @@ fn encode_tool(request: &Request, at: usize, dropped: &mut Dropped) -> Result<Va
         tool.0.clone_from(extra);
     } else {
         dropped.extend(extra.keys().map(|field| format!("tools[{at}].{field}")));
-        schema = Some(object_schema(schema));
+        let given = object_schema(schema);
+        // Only where it is to be followed to the letter.
+        schema = Some(match strict {
+            Some(true) => taken_schema(&given, &format!("tools[{at}]"), dropped),
+            _ => given,
+        });
     }
     tool.set("name", Some(name));
     tool.set("description", description.as_ref());
@@ -121,6 +128,14 @@ fn object_schema(schema: Option<Value>) -> Value {
         }
         _ => json!({ "type": "object", "properties": {} }),
     }
+}
+
+/// A foreign schema as it is taken here; what limits a value is noted where it is only told in words now.
+fn taken_schema(schema: &Value, field: &str, dropped: &mut Dropped) -> Value {
+    let mut moved = BTreeSet::new();
+    let schema = adapted(schema, &mut moved);
+    dropped.extend(moved.into_iter().map(|keyword| format!("{field}.{keyword}")));
+    schema
 }
 
 fn decode_tool_choice(fields: &mut Fields) -> Result<(Option<ToolChoice>, Option<bool>), Error> {
@@ -222,6 +237,10 @@ fn encode_format(
         // The name is for the client alone, and every schema is followed to the letter.
         Some(ResponseFormat::Schema { name: _, description, schema, strict: _ }) => {
             dropped.extend(description.as_ref().map(|_| "response_format.description".to_owned()));
+            let schema = match at_home(request, HERE) {
+                true => schema.clone(),
+                false => taken_schema(schema, "response_format", dropped),
+            };
             Ok(Some(json!({ "type": "json_schema", "schema": schema })))
         }
         Some(ResponseFormat::Opaque(value)) if at_home(request, HERE) => Ok(Some(value.clone())),

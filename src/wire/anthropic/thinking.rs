@@ -1,12 +1,16 @@
 //! How much the model is to think.
 
 use crate::chat::{Request, Thinking, ToolChoice};
+use crate::wire::foreign::thinks_freely;
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Value, json};
 
 /// The smallest budget that is taken.
 const LEAST: u32 = 1_024;
+
+/// The budget where it is left to the model how much to think, which older models know no word for.
+const FREE: u32 = 4_096;
 
 /// `thinking`, and the effort out of `output_config`.
 ///
@@ -82,7 +86,8 @@ pub(super) fn foreign(request: &Request, turns: &[Value], dropped: &mut Dropped)
     let Some(thinking) = &request.thinking else { return Plan::default() };
     dropped.extend(thinking.extra.keys().map(|field| format!("thinking.{field}")));
     let from_effort = thinking.effort.as_deref().and_then(budget_of);
-    let Some(budget) = thinking.budget.or(from_effort) else {
+    let free = thinks_freely(thinking).then_some(FREE);
+    let Some(budget) = thinking.budget.or(from_effort).or(free) else {
         dropped.push("thinking".to_owned());
         return Plan::default();
     };
@@ -170,6 +175,14 @@ mod tests {
         assert!(dropped.is_empty());
         assert_eq!(plan(effort("none"), &[]).0, Some(json!({ "type": "disabled" })));
         assert_eq!(plan(effort("very much"), &[]).1, ["thinking"]);
+        let shown = Thinking { shown: Some(true), ..Thinking::default() };
+        let dynamic = json!({ "thinkingBudget": -1 }).as_object().cloned().unwrap();
+        let dynamic = Thinking { extra: dynamic, ..Thinking::default() };
+        for free in [shown, dynamic] {
+            let (thinking, _) = plan(free, std::slice::from_ref(&user));
+            assert_eq!(thinking.unwrap()["budget_tokens"], 4096);
+        }
+        assert_eq!(plan(Thinking::default(), std::slice::from_ref(&user)).1, ["thinking"]);
         let prefill = json!({ "role": "assistant", "content": "The" });
         assert_eq!(plan(effort("low"), &[user.clone(), prefill]).1, ["thinking"]);
         let call = json!({ "role": "assistant", "content": [{ "type": "tool_use" }] });

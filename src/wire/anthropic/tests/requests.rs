@@ -118,7 +118,7 @@ fn a_request_from_openai_says_the_same_here() {
         json!({
             "model": "m", "max_tokens": 16_484, "stop_sequences": ["END"], "stream": true,
             "thinking": {"type": "enabled", "budget_tokens": 16_384},
-            "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+            "output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": false}}},
             "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
             "tools": [{"name": "f", "description": "d", "input_schema": {"properties": {}, "type": "object"}},
                       {"name": "g", "input_schema": {"type": "object", "properties": {}}}],
@@ -139,7 +139,10 @@ fn a_request_from_openai_says_the_same_here() {
                 {"role": "user", "content": [{"type": "text", "text": "really?"}, {"type": "text", "text": "hm?"}]}]
         })
     );
-    assert_eq!(dropped, ["user", "messages[8].position", "temperature", "seed"]);
+    assert_eq!(
+        dropped,
+        ["user", "messages[8].position", "temperature", "seed", "response_format.additionalProperties"]
+    );
 }
 
 #[test]
@@ -331,4 +334,51 @@ fn a_number_keeps_every_digit() {
     let body = r#"{"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "future": 3.833333333333333e+52}"#;
     let (again, _) = encoded(&decoded(body));
     assert_eq!(again["future"].to_string(), "3.833333333333333e+52");
+}
+
+#[test]
+fn a_schema_from_elsewhere_is_closed_and_one_from_here_stays() {
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "integer", "minimum": 1 } } });
+    let tool = |strict: bool| json!({ "type": "function", "function": { "name": "f", "strict": strict, "parameters": schema } });
+    let (body, dropped) = encoded(&from_openai(&json!({
+        "model": "m", "messages": [{ "role": "user", "content": "q" }], "tools": [tool(true), tool(false)],
+        "response_format": { "type": "json_schema", "json_schema": { "name": "s", "schema": schema } },
+    })));
+    let closed = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": { "a": { "type": "integer", "description": "{\"minimum\":1}" } },
+    });
+    assert_eq!(body["output_config"]["format"]["schema"], closed);
+    assert_eq!(body["tools"][0]["input_schema"], closed);
+    assert_eq!(body["tools"][1]["input_schema"], schema, "it is not followed to the letter");
+    assert_eq!(dropped, ["response_format.minimum", "tools[0].minimum"]);
+    let own = json!({
+        "model": "m", "max_tokens": 1, "messages": [{ "role": "user", "content": "q" }],
+        "output_config": { "format": { "type": "json_schema", "schema": schema } },
+    });
+    assert_eq!(encoded(&decoded(&own.to_string())).0, own);
+}
+
+#[test]
+fn of_temperature_and_top_p_the_temperature_stays() {
+    let body = json!({
+        "model": "m", "temperature": 0.5, "top_p": 0.5, "messages": [{ "role": "user", "content": "q" }],
+    });
+    let (sent, dropped) = encoded(&from_openai(&body));
+    assert_eq!((&sent["temperature"], &sent["top_p"]), (&json!(0.5), &Value::Null));
+    assert_eq!(dropped, ["top_p"]);
+    let mut own = body;
+    own["max_tokens"] = json!(1);
+    assert_eq!(encoded(&decoded(&own.to_string())), (own, vec![]));
+}
+
+#[test]
+fn a_jpeg_is_taken_under_every_name() {
+    for name in ["image/jpg", "image/pjpeg", "image/jpeg"] {
+        let picture =
+            json!({ "type": "image_url", "image_url": { "url": format!("data:{name};base64,/9j/") } });
+        let messages = json!([{ "role": "user", "content": [picture] }]);
+        let (body, _) = encoded(&from_openai(&json!({ "model": "m", "messages": messages })));
+        assert_eq!(body["messages"][0]["content"][0]["source"]["media_type"], "image/jpeg");
+    }
 }
