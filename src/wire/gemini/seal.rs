@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// The field that a seal stands in.
 pub(super) const FIELD: &str = "thoughtSignature";
 
+/// What Google has put in place of a seal that there is none of.
+pub(super) const NONE: &str = "skip_thought_signature_validator";
+
 /// Before a foreign seal whose thought was withheld.
 const WITHHELD: &str = "withheld;";
 

@@ -20,6 +20,9 @@ const GOOGLES: [&str; 6] = [
 /// What stands beside a function call or result in its part; anything else that nobody knows stands inside.
 const BESIDE: [&str; 4] = ["videoMetadata", "mediaResolution", "partMetadata", "thought"];
 
+/// In the names of models that want no call sealed, and were never told of [`seal::NONE`].
+const OLDER: [&str; 3] = ["gemini-1", "gemini-2", "gemma"];
+
 /// One turn.
 struct Content {
     role: &'static str,
@@ -252,8 +255,16 @@ fn encode_call(
     };
     inner.set("args", Some(arguments));
     body.set("functionCall", Some(inner.value()));
-    body.set("thoughtSignature", own_seal(signature.as_ref(), at, dropped));
+    let seal = own_seal(signature.as_ref(), at, dropped);
+    body.set(seal::FIELD, seal.or_else(|| needs_seal(request, at, call).then_some(seal::NONE)));
     Ok(())
+}
+
+/// Newer models want the first call of a turn sealed. One that was made elsewhere has no seal of theirs.
+fn needs_seal(request: &Request, at: usize, call: &ToolCall) -> bool {
+    let elsewhere = !at_home(request, HERE) || call.signature.is_some();
+    let first = request.messages[at].tool_calls().next().is_some_and(|first| std::ptr::eq(first, call));
+    elsewhere && first && !OLDER.iter().any(|older| request.model.contains(older))
 }
 
 /// The arguments of a call as the object that they are here. None at all are an empty one.
