@@ -1,7 +1,7 @@
 //! What one protocol says and another cannot: an error that names it, or a note that it was left behind.
 
 use super::{Dropped, Error, gemini};
-use crate::chat::{Part, Protocol, Request, Signature, Tool};
+use crate::chat::{Part, Protocol, Request, Signature, Thinking, Tool};
 use serde_json::Value;
 
 /// The error for something that `protocol` cannot say.
@@ -33,6 +33,19 @@ pub fn has_foreign_seal(request: &Request) -> bool {
         Part::Text { extra, .. } => home == Protocol::Gemini && gemini::has_foreign_seal(extra),
         _ => false,
     })
+}
+
+/// Whether a request wants the model to think, and leaves it to the model how much.
+pub(super) fn thinks_freely(thinking: &Thinking) -> bool {
+    let Thinking { effort, budget, shown, extra } = thinking;
+    let free = |(field, value): (&String, &Value)| match field.as_str() {
+        // Anthropic's.
+        "type" => value == "adaptive" || value == "enabled",
+        // Gemini's.
+        "thinkingBudget" => value.as_i64() == Some(-1),
+        _ => false,
+    };
+    effort.is_none() && budget.is_none() && (*shown == Some(true) || extra.iter().any(free))
 }
 
 /// Notes the fields that nobody but the request's own protocol knows. They are left behind: a provider of

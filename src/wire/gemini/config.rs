@@ -4,7 +4,7 @@ use super::HERE;
 use super::fields::{take, take_object, take_whole};
 use super::schema::json_schema;
 use crate::chat::{Request, ResponseFormat, Sampling, Thinking};
-use crate::wire::foreign::{at_home, inexpressible};
+use crate::wire::foreign::{at_home, inexpressible, thinks_freely};
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
@@ -156,12 +156,13 @@ fn encode_format(
     Ok(())
 }
 
-/// Words from elsewhere become a budget, which all models take; a budget that is given wins.
+/// Words from elsewhere become a budget, which all models take; a budget that is given wins. Whoever wants
+/// thoughts wants to see them, unless they say otherwise: here they are not shown by themselves.
 fn encode_thinking(request: &Request, thinking: &Thinking, dropped: &mut Dropped) -> Map<String, Value> {
     let Thinking { effort, budget, shown, extra } = thinking;
     let mut config = Body::default();
-    config.set("includeThoughts", *shown);
     if at_home(request, HERE) {
+        config.set("includeThoughts", *shown);
         config.set("thinkingBudget", *budget);
         config.set("thinkingLevel", effort.as_ref().map(|effort| effort.to_ascii_uppercase()));
         config.0.extend(extra.clone());
@@ -173,6 +174,23 @@ fn encode_thinking(request: &Request, thinking: &Thinking, dropped: &mut Dropped
     if effort.is_some() && (budget.is_some() || wanted.is_none()) {
         dropped.push("thinking.effort".to_owned());
     }
-    config.set("thinkingBudget", budget.or(wanted));
+    let amount = budget.or(wanted);
+    let taken = amount.map(|amount| taken_budget(&request.model, amount));
+    if taken != amount {
+        dropped.push("thinking.budget".to_owned());
+    }
+    let free = thinks_freely(thinking);
+    let thinks = free || amount.is_some_and(|amount| amount > 0);
+    config.set("includeThoughts", thinks.then(|| shown.unwrap_or(true)));
+    config.set("thinkingBudget", taken.map(i64::from).or(free.then_some(-1)));
     config.0
+}
+
+/// The budget that is nearest to `wanted` of those that the model takes. Some cannot do without thinking.
+fn taken_budget(model: &str, wanted: u32) -> u32 {
+    match wanted {
+        wanted if model.contains("-pro") => wanted.clamp(128, 32_768),
+        1.. if model.contains("flash-lite") => wanted.clamp(512, 24_576),
+        wanted => wanted.min(24_576),
+    }
 }

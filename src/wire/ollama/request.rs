@@ -5,7 +5,7 @@ use super::{CHAT, GENERATE};
 use crate::chat::{
     Delivery, Message, Part, Protocol, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice,
 };
-use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
+use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool, thinks_freely};
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
@@ -225,7 +225,7 @@ fn encode_shared(
     dropped: &mut Dropped,
 ) -> Result<(), Error> {
     body.set("format", encode_format(request, protocol, dropped)?);
-    body.set("think", request.thinking.as_ref().and_then(encode_think));
+    body.set("think", encode_think(request, protocol, dropped));
     // Always said: the default is the other one.
     body.set("stream", Some(request.delivery.stream));
     let Sampling {
@@ -282,15 +282,22 @@ fn encode_format(
     })
 }
 
-fn encode_think(thinking: &Thinking) -> Option<Value> {
-    match thinking {
-        Thinking { effort: Some(effort), .. } if effort == "none" => Some(json!(false)),
-        Thinking { effort: Some(effort), .. } if effort == "minimal" => Some(json!("low")),
-        Thinking { effort: Some(effort), .. } => Some(json!(effort)),
-        Thinking { budget: Some(0), .. } => Some(json!(false)),
-        Thinking { budget: Some(_), .. } | Thinking { shown: Some(true), .. } => Some(json!(true)),
-        _ => None,
-    }
+/// Three words are known here; others become the nearest of them.
+fn encode_think(request: &Request, protocol: Protocol, dropped: &mut Dropped) -> Option<Value> {
+    let thinking = request.thinking.as_ref()?;
+    let Some(effort) = thinking.effort.as_deref() else {
+        let some = thinking.budget.map(|budget| json!(budget > 0));
+        return some.or(thinks_freely(thinking).then_some(json!(true)));
+    };
+    let near = match effort {
+        "none" => return Some(json!(false)),
+        _ if at_home(request, protocol) => effort,
+        "minimal" | "low" => "low",
+        "high" | "xhigh" | "max" => "high",
+        _ => "medium",
+    };
+    dropped.extend((near != effort).then(|| "thinking.effort".to_owned()));
+    Some(json!(near))
 }
 
 /// Understands the body of `/api/embed`: the model, and the texts.

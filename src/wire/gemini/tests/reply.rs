@@ -4,8 +4,8 @@ use super::{read_stream, seal, streamed};
 use crate::chat::{
     Block, Choice, Citation, Event, Finish, Protocol, Reply, Request, Signature, ToolCall, Usage, fold,
 };
-use crate::wire::{Failure, sse};
 use crate::wire::gemini::{Decoder, Encoder};
+use crate::wire::{Failure, sse};
 use serde_json::{Value, json};
 
 fn call(id: &str, arguments: &str, signature: Option<Signature>) -> Block {

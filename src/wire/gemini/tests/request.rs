@@ -144,7 +144,7 @@ fn a_request_from_elsewhere_is_said_in_full() {
         "toolConfig": {"functionCallingConfig": {"mode": "ANY"}},
         "generationConfig": {"maxOutputTokens": 9, "stopSequences": ["END"], "candidateCount": 1,
             "responseMimeType": "application/json", "responseJsonSchema": {"type": "object"},
-            "thinkingConfig": {"thinkingBudget": 1024}},
+            "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 1024}},
     });
     assert_eq!(encoded(&request, &mut dropped), wanted);
     dropped.sort();
@@ -252,4 +252,64 @@ fn errors_name_the_field_and_never_quote_its_value() {
     }
     let error = decode_request(br#"{"contents":[{}]}"#, &Target::default()).unwrap_err();
     assert_eq!(error.field.as_deref(), Some("model"));
+}
+
+fn from_openai(body: &Value) -> Request {
+    wire::decode_request(Protocol::OpenAiChat, &body.to_string().into(), &Target::default()).unwrap()
+}
+
+#[test]
+fn a_call_that_was_made_elsewhere_is_taken_without_a_seal() {
+    let call = |id: &str| json!({ "id": id, "function": { "name": "f", "arguments": "{}" } });
+    let ask = |model: &str| {
+        let request = from_openai(&json!({ "model": model, "messages": [
+            { "role": "user", "content": "q" },
+            { "role": "assistant", "tool_calls": [call("a"), call("b")] },
+            { "role": "tool", "tool_call_id": "a", "content": "1" },
+            { "role": "tool", "tool_call_id": "b", "content": "2" },
+        ] }));
+        encoded(&request, &mut Dropped::new())["contents"][1]["parts"].take()
+    };
+    let parts = ask("gemini-3-pro-preview");
+    assert_eq!(parts[0]["thoughtSignature"], "skip_thought_signature_validator");
+    assert_eq!(parts[1]["thoughtSignature"], Value::Null, "only the first call of a turn has one");
+    assert_eq!(ask("gemini-2.5-flash")[0]["thoughtSignature"], Value::Null);
+}
+
+#[test]
+fn whoever_wants_thoughts_is_shown_them_and_a_budget_fits_the_model() {
+    let thinking = |protocol, body: Value| {
+        let request = wire::decode_request(protocol, &body.to_string().into(), &Target::default()).unwrap();
+        let mut dropped = Dropped::new();
+        let config = encoded(&request, &mut dropped)["generationConfig"]["thinkingConfig"].take();
+        dropped.retain(|field| field == "thinking.budget");
+        (config, dropped.len())
+    };
+    let effort = |model: &str, effort: &str| {
+        let messages = json!([{ "role": "user", "content": "q" }]);
+        thinking(
+            Protocol::OpenAiChat,
+            json!({ "model": model, "messages": messages, "reasoning_effort": effort }),
+        )
+    };
+    let shown = |budget: i64| json!({ "includeThoughts": true, "thinkingBudget": budget });
+    assert_eq!(effort("gemini-2.5-flash", "low"), (shown(1_024), 0));
+    assert_eq!(effort("gemini-2.5-flash", "none"), (json!({ "thinkingBudget": 0 }), 0));
+    assert_eq!(effort("gemini-2.5-pro", "none"), (json!({ "thinkingBudget": 128 }), 1));
+    let anthropic = |model: &str, thinking_field: Value| {
+        let messages = json!([{ "role": "user", "content": "q" }]);
+        thinking(
+            Protocol::Anthropic,
+            json!({ "model": model, "max_tokens": 9, "messages": messages, "thinking": thinking_field }),
+        )
+    };
+    let enabled = |budget: u32| json!({ "type": "enabled", "budget_tokens": budget });
+    assert_eq!(anthropic("gemini-2.5-flash", enabled(32_000)), (shown(24_576), 1));
+    assert_eq!(anthropic("gemini-2.5-pro", enabled(32_000)), (shown(32_000), 0));
+    assert_eq!(anthropic("gemini-2.5-pro", enabled(64_000)), (shown(32_768), 1));
+    assert_eq!(anthropic("gemini-2.5-pro", json!({ "type": "adaptive" })), (shown(-1), 0));
+    let hidden = json!({ "type": "enabled", "budget_tokens": 2_000, "display": "omitted" });
+    assert_eq!(anthropic("gemini-2.5-pro", hidden).0["includeThoughts"], false);
+    let ollama = json!({ "model": "gemini-2.5-flash", "messages": [{ "role": "user", "content": "q" }], "think": true });
+    assert_eq!(thinking(Protocol::OllamaChat, ollama), (shown(-1), 0));
 }
