@@ -200,12 +200,19 @@ async fn a_stream_that_breaks_off_after_its_beginning_is_cut() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_stream_is_a_cut_and_its_words_stay_here() {
-    let text = format!("{STREAM}data: {{\"error\":{{\"message\":\"key sk-secret is wrong\"}}}}\n\n");
-    let play = Play::Write(vec![stream_head(), text.into_bytes()]);
-    let (_, error) = events(open(play, &streamed("q")).await.unwrap()).await;
-    let error = error.unwrap();
-    assert_eq!((error.kind, error.message.as_str()), (Kind::Cut, "the reply holds an error"));
+async fn an_error_in_the_stream_is_told_as_the_provider_tells_it_but_for_keys() {
+    let cases = [
+        (r#"{"message":"key sk-secret is wrong"}"#, Kind::Cut, None, "key *** is wrong"),
+        (r#"{"message":"busy","type":"overloaded_error"}"#, Kind::Overloaded, None, "busy"),
+        (r#"{"message":"slow down","code":429}"#, Kind::RateLimit, Some(429), "slow down"),
+    ];
+    for (told, kind, status, message) in cases {
+        let text = format!("{STREAM}data: {{\"error\":{told}}}\n\n");
+        let play = Play::Write(vec![stream_head(), text.into_bytes()]);
+        let (_, error) = events(open(play, &streamed("q")).await.unwrap()).await;
+        let error = error.unwrap();
+        assert_eq!((error.kind, error.status, error.message.as_str()), (kind, status, message));
+    }
 }
 
 #[tokio::test]

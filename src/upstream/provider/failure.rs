@@ -1,14 +1,15 @@
 //! What a provider says when it refuses: its status and body, to a [`Kind`] and a message without secrets.
 
-use super::Kind;
 use super::date;
 use super::redact::redact;
+use super::{Error, Kind};
 use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest error body we read.
@@ -16,6 +17,9 @@ pub(super) const MAX_REPORT_BYTES: usize = 64 << 10;
 
 /// The longest message we pass on.
 const MAX_MESSAGE_CHARS: usize = 500;
+
+/// The status of a reply that is none, where it does not say another one.
+const ALL_IS_WELL: u16 = 200;
 
 /// A refusal, taken apart.
 #[derive(Debug, Default)]
@@ -32,31 +36,43 @@ impl Report {
     /// Gemini's likenesses of it (the latter also in a list), Ollama's `{"error": "…"}`, FastAPI's
     /// `{"detail": …}`, and a bare `{"message"}`.
     pub(super) fn read(status: u16, body: &[u8]) -> Self {
-        let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
-        if let Value::Array(items) = &mut body {
-            let first = items.drain(..).next().unwrap_or_default();
-            body = first;
-        }
-        let error = if body["error"].is_object() { &body["error"] } else { &body };
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        Self::of(status, body.as_array().and_then(|items| items.first()).unwrap_or(&body))
+    }
+
+    fn of(status: u16, body: &Value) -> Self {
+        let error = if body["error"].is_object() { &body["error"] } else { body };
         let details: &[Value] = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let named = ["code", "type", "status"].iter().map(|field| &error[field]);
         let reasons = details.iter().map(|detail| &detail["reason"]);
         Self {
             status,
-            message: message_of(&body, error),
+            message: message_of(body, error),
             names: named.chain(reasons).filter_map(Value::as_str).map(str::to_lowercase).collect(),
             wait: details.iter().find_map(|detail| delay(detail["retryDelay"].as_str()?)),
         }
     }
 
-    /// The error in a reply that says that all is well, if there is one.
+    /// The error in a reply that says that all is well, if there is one: beside the answer, in the response that
+    /// an event of OpenAI's tells of, or that event itself.
     pub(super) fn in_reply(body: &[u8]) -> Option<Self> {
         let read: Value = serde_json::from_slice(body).ok()?;
         let read = if let Value::Array(items) = &read { items.first()? } else { &read };
-        let error = read.get("error").filter(|error| error.is_object() || error.is_string())?;
+        let is_error = |value: &Value| value.is_object() || value.is_string();
+        let holder = [read, &read["response"]].into_iter().find(|holder| is_error(&holder["error"]));
+        let holder = holder.or_else(|| Some(read).filter(|event| event["type"] == "error"))?;
         // Some put the status that they would have answered with into the error.
-        let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-        Some(Self::read(status.filter(|code| (400..600).contains(code)).unwrap_or(200), body))
+        let status = holder["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        Some(Self::of(status.filter(|code| (400..600).contains(code)).unwrap_or(ALL_IS_WELL), holder))
+    }
+
+    /// The failure that it tells of.
+    pub(super) fn error(&self, upstream: &Arc<str>, headers: &HeaderMap, secrets: &[Secret]) -> Error {
+        Error {
+            status: Some(self.status).filter(|status| *status != ALL_IS_WELL),
+            retry_after: self.retry_after(headers),
+            ..Error::new(self.kind(), upstream, self.message(secrets))
+        }
     }
 
     pub(super) fn kind(&self) -> Kind {

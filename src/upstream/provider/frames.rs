@@ -3,6 +3,7 @@
 use super::failure::Report;
 use super::{Error, Kind};
 use crate::chat::{Chunk, Event, Form, Protocol, Raw};
+use crate::secret::Secret;
 use crate::wire::Decoder;
 use crate::wire::frames::{Frame, Frames as Framing};
 use reqwest::Response;
@@ -24,6 +25,8 @@ pub(super) struct Frames {
     /// How long the next bytes may take.
     pub(super) patience: Duration,
     response: Response,
+    /// What must never be repeated from what it says.
+    secrets: Arc<[Secret]>,
     bytes: Framing,
     decoder: Decoder,
     ready: VecDeque<Result<Chunk, Error>>,
@@ -33,12 +36,19 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new(name: &Arc<str>, protocol: Protocol, patience: Duration, response: Response) -> Self {
+    pub(super) fn new(
+        name: &Arc<str>,
+        protocol: Protocol,
+        patience: Duration,
+        response: Response,
+        secrets: Arc<[Secret]>,
+    ) -> Self {
         Self {
             name: Arc::clone(name),
             protocol,
             patience,
             response,
+            secrets,
             bytes: Framing::new(protocol),
             decoder: Decoder::new(protocol),
             ready: VecDeque::new(),
@@ -97,13 +107,19 @@ impl Frames {
                 let raw = Raw { protocol: self.protocol, form: Form::Frame, bytes: frame.bytes };
                 self.push(Chunk { raw: Some(raw), events });
             }
-            Err(error) if self.begun => self.fail(Kind::Cut, &error.message),
-            Err(error) => {
-                let report = Report::in_reply(&frame.payload);
-                let kind = report.map_or(Kind::BadResponse, |report| report.kind());
-                self.fail(kind, &error.message);
-            }
+            Err(error) => match Report::in_reply(&frame.payload) {
+                Some(report) => self.fail_with(&report),
+                None => self.fail(self.cut(), &error.message),
+            },
         }
+    }
+
+    /// The provider tells why the answer ends here.
+    fn fail_with(&mut self, report: &Report) {
+        let error = report.error(&self.name, self.response.headers(), &self.secrets);
+        let kind = if error.kind == Kind::BadResponse { self.cut() } else { error.kind };
+        self.ready.push_back(Err(Error { kind, ..error }));
+        self.over = true;
     }
 
     fn push(&mut self, chunk: Chunk) {

@@ -53,7 +53,7 @@ pub struct Provider {
     /// Sent with every request; our key is among them.
     headers: HeaderMap,
     /// What must never be repeated from what it says.
-    secrets: Vec<Secret>,
+    secrets: Arc<[Secret]>,
     first_token_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -139,12 +139,7 @@ impl Provider {
     async fn refusal(&self, response: Response) -> Error {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = read_bounded(response, failure::MAX_REPORT_BYTES).await.unwrap_or_default();
-        let report = Report::read(status, &body);
-        Error {
-            status: Some(status),
-            retry_after: report.retry_after(&headers),
-            ..self.error(report.kind(), report.message(&self.secrets))
-        }
+        Report::read(status, &body).error(&self.name, &headers, &self.secrets)
     }
 
     async fn open_whole(&self, protocol: Protocol, response: Response) -> Result<Chunks, Error> {
@@ -153,10 +148,7 @@ impl Provider {
             .await
             .ok_or_else(|| self.error(Kind::BadResponse, "the reply broke off, or is too long"))?;
         let events = Decoder::new(protocol).whole(&body).map_err(|error| match Report::in_reply(&body) {
-            Some(report) => Error {
-                retry_after: report.retry_after(&headers),
-                ..self.error(report.kind(), error.message)
-            },
+            Some(report) => report.error(&self.name, &headers, &self.secrets),
             None => self.error(Kind::BadResponse, error.message),
         })?;
         let raw = Raw { protocol, form: Form::Whole, bytes: body };
@@ -164,7 +156,8 @@ impl Provider {
     }
 
     async fn open_stream(&self, protocol: Protocol, response: Response) -> Result<Chunks, Error> {
-        let mut frames = Frames::new(&self.name, protocol, self.first_token_timeout, response);
+        let secrets = Arc::clone(&self.secrets);
+        let mut frames = Frames::new(&self.name, protocol, self.first_token_timeout, response, secrets);
         let beginning = frames.beginning().await?;
         frames.patience = self.idle_timeout;
         let rest = stream::unfold(frames, async |mut frames| Some((frames.next().await?, frames)));
