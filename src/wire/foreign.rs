@@ -1,5 +1,6 @@
 //! What one protocol says and another cannot: an error that names it, or a note that it was left behind.
 
+use super::json::is_empty;
 use super::{Dropped, Error, gemini};
 use crate::chat::{Part, Protocol, Request, Signature, Thinking, Tool};
 use serde_json::Value;
@@ -48,10 +49,64 @@ pub(super) fn thinks_freely(thinking: &Thinking) -> bool {
     effort.is_none() && budget.is_none() && (*shown == Some(true) || extra.iter().any(free))
 }
 
+/// Fields that only one protocol knows and that the answer depends on: what its provider keeps or reaches, and
+/// what it is to answer with. A dot leads into another field.
+const DECISIVE: [(Protocol, &str); 15] = [
+    (Protocol::OpenAiChat, "modalities"),
+    (Protocol::OpenAiResponses, "previous_response_id"),
+    (Protocol::OpenAiResponses, "conversation"),
+    (Protocol::OpenAiResponses, "prompt"),
+    (Protocol::OpenAiResponses, "background"),
+    (Protocol::Anthropic, "mcp_servers"),
+    (Protocol::Anthropic, "container"),
+    (Protocol::Gemini, "cachedContent"),
+    (Protocol::Gemini, "cached_content"),
+    (Protocol::Gemini, "generationConfig.responseModalities"),
+    (Protocol::Gemini, "generationConfig.response_modalities"),
+    (Protocol::OllamaGenerate, "suffix"),
+    (Protocol::OllamaGenerate, "raw"),
+    (Protocol::OllamaGenerate, "template"),
+    (Protocol::OllamaGenerate, "context"),
+];
+
+/// The field that the answer depends on and only providers of the request's own protocol know: nobody else can
+/// answer it.
+pub fn decisive_field(request: &Request) -> Option<&'static str> {
+    let home = DECISIVE.iter().filter(|(protocol, _)| at_home(request, *protocol)).map(|(_, field)| *field);
+    home.into_iter().find(|field| {
+        let value = match field.split_once('.') {
+            Some((outer, inner)) => request.extra.get(outer).and_then(|outer| outer.get(inner)),
+            None => request.extra.get(*field),
+        };
+        value.is_some_and(|value| !is_empty(value) && !is_words_alone(value))
+    })
+}
+
+/// Whether an answer is wanted in words, as it is everywhere.
+fn is_words_alone(modalities: &Value) -> bool {
+    let only = modalities.as_array().filter(|all| all.len() == 1).and_then(|all| all[0].as_str());
+    only.is_some_and(|only| only.eq_ignore_ascii_case("text"))
+}
+
+/// Where fields that nobody knows are kept beside others that are known.
+const CONTAINERS: [&str; 5] = ["generationConfig", "toolConfig", "options", "output_config", "text"];
+
 /// Notes the fields that nobody but the request's own protocol knows. They are left behind: a provider of
-/// another protocol would refuse them, and no codec knows what they mean.
-pub(super) fn leave_extra(request: &Request, dropped: &mut Dropped) {
-    dropped.extend(request.extra.keys().cloned());
+/// another protocol would refuse them, and no codec knows what they mean. Where the answer depends on one, it
+/// cannot be had from `protocol`.
+pub(super) fn leave_extra(request: &Request, protocol: Protocol, dropped: &mut Dropped) -> Result<(), Error> {
+    if let Some(field) = decisive_field(request) {
+        return Err(inexpressible(protocol, field, "this, on which the answer depends,"));
+    }
+    for (field, value) in &request.extra {
+        match value {
+            Value::Object(inner) if CONTAINERS.contains(&field.as_str()) => {
+                dropped.extend(inner.keys().map(|inner| format!("{field}.{inner}")));
+            }
+            _ => dropped.push(field.clone()),
+        }
+    }
+    Ok(())
 }
 
 /// An opaque part, where it is at home.
@@ -83,5 +138,70 @@ pub(super) fn opaque_tool(request: &Request, protocol: Protocol, at: usize) -> R
             let what = format!("the function `{name}`");
             Err(inexpressible(protocol, format!("tools[{at}]"), &what))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Target, decode_request, encode_request};
+    use serde_json::json;
+
+    /// What comes of a request at a provider of another protocol: the field that is refused, or those left.
+    fn abroad(from: Protocol, more: &Value, to: Protocol) -> Result<Dropped, Option<String>> {
+        let target = Target { model: Some("m".into()), ..Target::default() };
+        let mut body = match from {
+            Protocol::Gemini => json!({ "contents": [{ "parts": [{ "text": "q" }] }] }),
+            Protocol::OpenAiResponses => json!({ "model": "m", "input": "q" }),
+            Protocol::OllamaGenerate => json!({ "model": "m", "prompt": "q" }),
+            _ => json!({ "model": "m", "max_tokens": 9, "messages": [{ "role": "user", "content": "q" }] }),
+        };
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = decode_request(from, &body.to_string().into(), &target).unwrap();
+        let mut dropped = Dropped::new();
+        match encode_request(to, &request, &mut dropped) {
+            Ok(_) => Ok(dropped),
+            Err(error) => Err(error.field),
+        }
+    }
+
+    #[test]
+    fn what_an_answer_depends_on_is_never_left_behind() {
+        let cases = [
+            (Protocol::Gemini, json!({ "cachedContent": "c/1" }), "cachedContent"),
+            (
+                Protocol::Gemini,
+                json!({ "generationConfig": { "responseModalities": ["TEXT", "IMAGE"] } }),
+                "generationConfig.responseModalities",
+            ),
+            (Protocol::Anthropic, json!({ "mcp_servers": [{ "name": "s" }] }), "mcp_servers"),
+            (Protocol::Anthropic, json!({ "container": "c" }), "container"),
+            (Protocol::OllamaGenerate, json!({ "suffix": "}" }), "suffix"),
+            (Protocol::OllamaGenerate, json!({ "raw": true }), "raw"),
+            (Protocol::OllamaGenerate, json!({ "context": [1] }), "context"),
+            (Protocol::OpenAiResponses, json!({ "prompt": { "id": "p" } }), "prompt"),
+            (Protocol::OpenAiChat, json!({ "modalities": ["text", "audio"] }), "modalities"),
+        ];
+        for (from, more, field) in cases {
+            for to in Protocol::ALL.into_iter().filter(|to| *to != from) {
+                assert_eq!(abroad(from, &more, to), Err(Some(field.to_owned())), "{more} to {}", to.name());
+            }
+            assert_eq!(abroad(from, &more, from), Ok(vec![]), "{more}");
+        }
+    }
+
+    #[test]
+    fn what_hardly_matters_is_left_by_its_full_name() {
+        let left = |from, more| abroad(from, &more, Protocol::OpenAiChat);
+        let config =
+            json!({ "generationConfig": { "responseModalities": ["TEXT"], "mediaResolution": "LOW" } });
+        let named = ["generationConfig.responseModalities", "generationConfig.mediaResolution"];
+        assert_eq!(left(Protocol::Gemini, config), Ok(named.map(str::to_owned).to_vec()));
+        let options = json!({ "options": { "mirostat": 1 }, "raw": false });
+        let named = ["raw", "options.mirostat"];
+        assert_eq!(left(Protocol::OllamaGenerate, options), Ok(named.map(str::to_owned).to_vec()));
+        let user = json!({ "metadata": { "user_id": "u" }, "container": null });
+        let named = ["metadata", "container"];
+        assert_eq!(left(Protocol::Anthropic, user), Ok(named.map(str::to_owned).to_vec()));
     }
 }

@@ -17,9 +17,9 @@ pub mod openai_responses;
 pub mod splice;
 pub mod sse;
 
-pub use foreign::has_foreign_seal;
+pub use foreign::{decisive_field, has_foreign_seal};
 
-use crate::chat::{Chunk, Event, Form, Protocol, Received, Reply, Request};
+use crate::chat::{Chunk, Event, Form, Protocol, Raw, Received, Reply, Request};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 

@@ -2,6 +2,7 @@
 
 use super::prompt::Turn;
 use crate::chat::{Message, Part, Request, Sampling};
+use crate::wire::decisive_field;
 use candle_transformers::generation::{LogitsProcessor, Sampling as Draw};
 
 /// What the model's authors recommend; small models lose the thread at higher temperatures.
@@ -27,6 +28,9 @@ impl Ask {
         let Request { messages, sampling, .. } = request;
         if messages.is_empty() {
             return Err("`messages` is empty: there is nothing to answer".to_owned());
+        }
+        if let Some(field) = decisive_field(request) {
+            return Err(format!("`{field}`: the answer depends on it, and the local model does not know it"));
         }
         if let Some(n) = sampling.n.filter(|&n| n != 1) {
             return Err(format!("`n` is {n}: the local model gives one answer"));
@@ -87,6 +91,11 @@ mod tests {
 
         let two = asking(Sampling { n: Some(2), ..Sampling::default() });
         assert_eq!(refusal(&two), "`n` is 2: the local model gives one answer");
+
+        let mut kept = asking(Sampling::default());
+        kept.received.protocol = crate::chat::Protocol::OpenAiResponses;
+        kept.extra.insert("previous_response_id".to_owned(), json!("resp_1"));
+        assert!(refusal(&kept).starts_with("`previous_response_id`"));
 
         let stops = asking(Sampling { stop: vec!["x".to_owned(); 17], ..Sampling::default() });
         assert_eq!(refusal(&stops), "`stop` has 17 strings: at most 16 are watched for");

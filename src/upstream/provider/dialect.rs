@@ -109,10 +109,6 @@ impl Provider {
         model: &str,
         dropped: &mut Dropped,
     ) -> Result<Map<String, Value>, Error> {
-        if let Some(field) = server_state(request).filter(|_| protocol != Protocol::OpenAiResponses) {
-            let reason = format!("`{field}`: what it refers to is kept by another provider");
-            return Err(self.error(Kind::Unsupported, reason));
-        }
         let request = match model == request.model {
             true => Cow::Borrowed(request),
             // The codec may decide by the model.
@@ -233,15 +229,6 @@ fn accept(protocol: Protocol, stream: bool) -> &'static str {
 fn with_usage(mut options: Map<String, Value>) -> Value {
     options.insert("include_usage".to_owned(), true.into());
     Value::Object(options)
-}
-
-/// The field by which a request for OpenAI's responses goes on with what the provider has kept, or wants the
-/// answer kept there.
-fn server_state(request: &Request) -> Option<&'static str> {
-    const STATE: [&str; 3] = ["previous_response_id", "conversation", "background"];
-    let says =
-        |field: &&str| !matches!(request.extra.get(*field), None | Some(Value::Null | Value::Bool(false)));
-    STATE.into_iter().find(says).filter(|_| request.received.protocol == Protocol::OpenAiResponses)
 }
 
 fn with_field(error: wire::Error) -> String {

@@ -190,7 +190,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     if home {
         body.0.clone_from(&request.extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, HERE, dropped)?;
     }
     body.set("model", Some(&request.model));
     let mut turns = encode_messages(request, dropped)?;

@@ -75,7 +75,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     if at_home(request, HERE) {
         body.0.clone_from(extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, HERE, dropped)?;
     }
     // A stream always counts tokens here.
     let options = delivery.options.keys().filter(|option| *option != "include_usage");

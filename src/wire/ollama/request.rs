@@ -128,14 +128,18 @@ fn decode_tool(tool: Value) -> Tool {
     }
 }
 
-/// Whether a request asks nothing: Ollama's clients have a model loaded or unloaded so.
+/// Whether a request asks nothing: Ollama's clients have a model loaded or unloaded so. A chat may begin with
+/// what the system says, and a prompt may not.
 pub fn is_load(request: &Request) -> bool {
-    request.messages.iter().all(|message| message.role == Role::System)
+    match request.received.protocol {
+        GENERATE => request.messages.iter().all(|message| message.role == Role::System),
+        _ => request.messages.is_empty(),
+    }
 }
 
 /// Writes a body for `/api/chat`.
 pub fn encode_chat_request(request: &Request, dropped: &mut Dropped) -> Result<Map<String, Value>, Error> {
-    let mut body = begun(request, CHAT, dropped);
+    let mut body = begun(request, CHAT, dropped)?;
     let mut messages = Vec::with_capacity(request.messages.len());
     for at in 0..request.messages.len() {
         messages.push(encode_message(request, at, dropped)?);
@@ -151,7 +155,7 @@ pub fn encode_generate_request(
     request: &Request,
     dropped: &mut Dropped,
 ) -> Result<Map<String, Value>, Error> {
-    let mut body = begun(request, GENERATE, dropped);
+    let mut body = begun(request, GENERATE, dropped)?;
     if !request.tools.is_empty() {
         return Err(inexpressible(GENERATE, "tools", "a tool"));
     }
@@ -173,15 +177,15 @@ pub fn encode_generate_request(
     Ok(body.0)
 }
 
-fn begun(request: &Request, protocol: Protocol, dropped: &mut Dropped) -> Body {
+fn begun(request: &Request, protocol: Protocol, dropped: &mut Dropped) -> Result<Body, Error> {
     let mut body = Body::default();
     if at_home(request, protocol) {
         body.0.clone_from(&request.extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, protocol, dropped)?;
     }
     body.set("model", Some(&request.model));
-    body
+    Ok(body)
 }
 
 fn encode_tools(request: &Request, body: &mut Body, dropped: &mut Dropped) -> Result<(), Error> {

@@ -196,7 +196,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     if at_home(request, Protocol::OpenAiChat) {
         body.0.clone_from(extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, Protocol::OpenAiChat, dropped)?;
     }
     body.set("model", Some(model));
     let mut messages = Vec::new();

@@ -76,7 +76,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     if home {
         body.0.clone_from(extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, HERE, dropped)?;
     }
     let left = [("parallel_tool_calls", parallel_tools.is_some()), ("thinking", thinking.is_some())];
     dropped.extend(left.iter().filter(|(_, set)| *set).map(|(field, _)| (*field).to_owned()));

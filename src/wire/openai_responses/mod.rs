@@ -15,7 +15,7 @@ mod stream;
 mod tests;
 
 pub use reply::Decoder;
-pub use request::{decode_request, encode_request, server_state};
+pub use request::{decode_request, encode_request};
 pub use stream::Encoder;
 
 use crate::chat::{Protocol, Signature};

@@ -50,16 +50,6 @@ pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
     })
 }
 
-/// The field by which a request that came in this protocol leans on something that its provider keeps, such
-/// as an earlier response. Nobody else has it, so a provider of another protocol must refuse the request.
-pub fn server_state(request: &Request) -> Option<&'static str> {
-    let leans = |field: &str| match request.extra.get(field) {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(_) => true,
-    };
-    STATE.into_iter().find(|field| at_home(request, HERE) && leans(field))
-}
-
 /// `{"type": "function", "name": …}`; anything else stays as it is.
 fn decode_tool(tool: Value) -> Tool {
     let name = tool.get("name").and_then(Value::as_str).filter(|_| tool["type"] == "function");
@@ -183,7 +173,7 @@ pub(super) fn encode_settings(request: &Request, dropped: &mut Dropped) -> Resul
     if home {
         body.0.clone_from(extra);
     } else {
-        leave_extra(request, dropped);
+        leave_extra(request, HERE, dropped)?;
         // No other protocol has the provider keep what was said unless it is told to.
         body.set("store", Some(false));
     }

@@ -5,7 +5,7 @@ use crate::chat::{
     Block, Choice, Citation, Event, Finish, Folder, Message, Part, Reply, Request, Role, Sampling, Thinking,
     ToolCall, Usage, fold, unfold,
 };
-use crate::wire::{Dropped, Failure, Target, openai_chat, sse};
+use crate::wire::{Dropped, Failure, Target, decisive_field, openai_chat, sse};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
@@ -212,8 +212,8 @@ fn a_request_that_leans_on_its_provider_says_so() {
         (r#"{"model":"m","input":"q","background":false,"previous_response_id":null,"store":true}"#, None),
     ];
     for (body, field) in cases {
-        assert_eq!(server_state(&decoded(body)), field, "{body}");
-        assert_eq!(server_state(&abroad(decoded(body))), None);
+        assert_eq!(decisive_field(&decoded(body)), field, "{body}");
+        assert_eq!(decisive_field(&abroad(decoded(body))), None);
     }
 }
 
