@@ -205,13 +205,12 @@ impl Encoder {
     /// The bytes that say `chunk` in a stream; often none. Verbatim where the provider speaks the same
     /// protocol, else from its meaning.
     pub fn chunk(&mut self, chunk: &Chunk) -> Bytes {
-        let verbatim = chunk.raw.as_ref().filter(|raw| {
-            (raw.protocol, raw.form) == (self.protocol, Form::Frame)
-                && self.stream_type() != "application/json"
-        });
+        let at_home = |raw: &&Raw| (raw.protocol, raw.form) == (self.protocol, Form::Frame);
+        let verbatim = chunk.raw.as_ref().filter(at_home);
         match (verbatim, &mut self.codec) {
             (Some(raw), Codec::OpenAiChat(codec)) => codec.verbatim(&raw.bytes),
             (Some(raw), Codec::OpenAiCompletions(codec)) => codec.verbatim(&raw.bytes),
+            (Some(raw), Codec::Gemini(codec)) if !codec.is_sse() => codec.listed(&raw.bytes).into(),
             (Some(raw), _) => raw.bytes.clone(),
             (None, _) => chunk.events.iter().flat_map(|event| self.event(event)).collect::<Vec<u8>>().into(),
         }

@@ -229,11 +229,19 @@ impl Encoder {
 
     fn framed(&mut self, record: &Value) -> Vec<u8> {
         let record = record.to_string().into_bytes();
-        if self.sse {
-            return sse::frame(&record);
-        }
+        if self.sse { sse::frame(&record) } else { self.item(&record) }
+    }
+
+    /// A record as it stands in a list.
+    fn item(&mut self, record: &[u8]) -> Vec<u8> {
         let before: &[u8] = if std::mem::replace(&mut self.begun, true) { b",\n" } else { b"[" };
-        [before, &record].concat()
+        [before, record].concat()
+    }
+
+    /// What a server-sent event of Google's holds, as it came, in a list.
+    pub fn listed(&mut self, frame: &[u8]) -> Vec<u8> {
+        let records = sse::Decoder::default().push(frame).unwrap_or_default();
+        records.iter().flat_map(|record| self.item(&record.data)).collect()
     }
 
     /// The body that says a whole reply.

@@ -2,10 +2,11 @@
 
 use super::{read_stream, seal, streamed};
 use crate::chat::{
-    Block, Choice, Citation, Event, Finish, Protocol, Reply, Request, Signature, ToolCall, Usage, fold,
+    Block, Choice, Chunk, Citation, Event, Finish, Form, Protocol, Raw, Reply, Request, Signature, ToolCall,
+    Usage, fold,
 };
 use crate::wire::gemini::{Decoder, Encoder};
-use crate::wire::{Failure, sse};
+use crate::wire::{self, Failure, sse};
 use serde_json::{Value, json};
 
 fn call(id: &str, arguments: &str, signature: Option<Signature>) -> Block {
@@ -147,6 +148,24 @@ fn fragments_of_calls_become_whole_calls_and_usage_stands_in_the_last_frame() {
     assert_eq!(last["candidates"][0]["finishReason"], "STOP");
     let wanted = json!({"promptTokenCount": 2, "candidatesTokenCount": 4, "thoughtsTokenCount": 1, "totalTokenCount": 7});
     assert_eq!(last["usageMetadata"], wanted);
+}
+
+#[test]
+fn what_google_says_stands_in_a_list_as_it_came() {
+    let mut request = Request::default();
+    request.received.protocol = Protocol::Gemini;
+    let mut encoder = wire::Encoder::new(&request, &wire::Target::default());
+    let picture = r#"{"candidates":[{"content":{"parts":[{"inlineData":{"data":"eA=="}}]}}],"x":1.50}"#;
+    let text = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}"#;
+    let mut list = Vec::new();
+    for payload in [picture, text] {
+        let bytes = sse::frame(payload.as_bytes()).into();
+        let raw = Some(Raw { protocol: Protocol::Gemini, form: Form::Frame, bytes });
+        let events = Decoder::default().frame(payload.as_bytes()).unwrap();
+        list.extend(encoder.chunk(&Chunk { raw, events }));
+    }
+    list.extend(encoder.chunk(&vec![Event::End].into()));
+    assert_eq!(String::from_utf8(list).unwrap(), format!("[{picture},\n{text}]"));
 }
 
 #[test]
