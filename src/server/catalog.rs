@@ -3,15 +3,16 @@
 use super::embed::MODEL;
 use super::error::Error;
 use super::read::Asker;
-use super::{Server, auth};
+use super::{Server, auth, pass};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
-use crate::upstream::provider::Provider;
+use crate::upstream::chain::is_local;
+use crate::upstream::provider::{Provider, ProviderKind};
 use crate::wire::ollama::catalog::{self, ModelEntry};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -60,14 +61,20 @@ impl Providers {
         self.list.iter().find(|provider| provider.protocol() == protocol)
     }
 
-    pub(super) fn of_ollama(&self) -> Option<&Arc<Provider>> {
-        self.of_protocol(Protocol::OllamaChat)
+    /// The Ollama that is asked for `model`, where there is one.
+    pub(super) fn ollama(&self, model: &str) -> Option<&Arc<Provider>> {
+        self.list.iter().find(|provider| provider.kind() == ProviderKind::Ollama && provider.serves(model))
+    }
+
+    /// The Ollama that would be the first to answer as `model`.
+    pub(super) fn loading(&self, model: &str) -> Option<&Arc<Provider>> {
+        let first = self.list.iter().find(|provider| provider.serves(model) && !is_local(model));
+        first.filter(|provider| provider.kind() == ProviderKind::Ollama)
     }
 
     /// Those that may know how to embed with `model`.
     pub(super) fn embedding<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a Arc<Provider>> {
-        let openai = |protocol| matches!(protocol, Protocol::OpenAiChat | Protocol::OpenAiResponses);
-        self.list.iter().filter(move |provider| openai(provider.protocol()) && provider.serves(model))
+        self.list.iter().filter(move |provider| provider.embeds() && provider.serves(model))
     }
 
     /// What the providers say of their models. One that does not answer is left out.
@@ -162,40 +169,61 @@ async fn entries(server: &Server) -> Vec<ModelEntry> {
 
 /// `GET /api/tags`
 pub(super) async fn tags(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    for_ollama(&server, &headers, async |server| Ok(catalog::tags(&entries(server).await))).await
+    let tags = async |server: &Server| Ok(Json(catalog::tags(&entries(server).await)).into_response());
+    for_ollama(&server, &headers, tags).await
 }
 
-/// `GET /api/ps`
-pub(super) async fn running(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    for_ollama(&server, &headers, async |server| Ok(catalog::ps(&entries(server).await))).await
+/// `GET /api/ps`: what a real Ollama says of itself, where there is one.
+pub(super) async fn running(State(server): State<Arc<Server>>, uri: Uri, headers: HeaderMap) -> Response {
+    let running = async |server: &Server| {
+        if let Some(provider) = server.providers.of_protocol(Protocol::OllamaChat) {
+            let passed = pass::through(server, provider, Method::GET, &uri, &headers, Body::empty()).await;
+            if let Ok(response) = passed {
+                return Ok(response);
+            }
+        }
+        Ok(Json(catalog::ps(&entries(server).await)).into_response())
+    };
+    for_ollama(&server, &headers, running).await
 }
 
 /// `GET /api/version`
 pub(super) async fn version(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    for_ollama(&server, &headers, async |_| Ok(catalog::version())).await
+    for_ollama(&server, &headers, async |_| Ok(Json(catalog::version()).into_response())).await
 }
 
-/// `POST /api/show`
+/// `POST /api/show`: what a real Ollama says of its model; of others it is known that they are there.
 pub(super) async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
     let shown = async |server: &Server| {
         let body = super::read::body(server, body).await?;
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let wanted = body["model"].as_str().or(body["name"].as_str()).unwrap_or_default();
-        let found = entries(server).await.into_iter().find(|entry| entry.id == wanted);
+        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let wanted = said["model"].as_str().or(said["name"].as_str()).unwrap_or_default();
+        if let Some(provider) = server.providers.ollama(wanted)
+            && let Ok(passed) = provider.ask("/api/show", body).await
+            && passed.status.is_success()
+        {
+            return Ok(pass::response(passed));
+        }
+        let found = entries(server).await.into_iter().find(|entry| untagged(&entry.id) == untagged(wanted));
         let missing = || Error::NoSuchModel(wanted.chars().take(100).collect());
-        found.map(|entry| catalog::show(&entry)).ok_or_else(missing)
+        found.map(|entry| Json(catalog::show(&entry)).into_response()).ok_or_else(missing)
     };
     for_ollama(&server, &headers, shown).await
+}
+
+/// Ollama's clients write a tag where there is none.
+fn untagged(model: &str) -> &str {
+    model.strip_suffix(":latest").unwrap_or(model)
 }
 
 async fn for_ollama(
     server: &Server,
     headers: &HeaderMap,
-    say: impl AsyncFnOnce(&Server) -> Result<Value, Error>,
+    say: impl AsyncFnOnce(&Server) -> Result<Response, Error>,
 ) -> Response {
     let asker = Asker::new(Protocol::OllamaChat, headers);
     if auth::tenant(&server.config.clients, headers).is_none() {
         return asker.respond(Err(Error::Unauthorized));
     }
-    asker.respond(say(server).await.map(|said| Json(said).into_response()))
+    asker.respond(say(server).await)
 }

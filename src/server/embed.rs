@@ -9,7 +9,7 @@ use crate::wire::{embeddings, ollama};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -48,29 +48,19 @@ async fn embeddings(server: &Server, headers: &HeaderMap, body: Body) -> Result<
 }
 
 /// `POST /api/embed`
-pub(super) async fn ollama(
-    State(server): State<Arc<Server>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub(super) async fn ollama(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
     let asker = Asker::new(Protocol::OllamaChat, &headers);
-    asker.respond(ollama_embed(&server, &uri, &headers, body).await)
+    asker.respond(ollama_embed(&server, &headers, body).await)
 }
 
-async fn ollama_embed(
-    server: &Server,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, Error> {
+async fn ollama_embed(server: &Server, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
     auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
     let body = read::body(server, body).await?;
     let (model, input) = ollama::decode_embed(&body).map_err(Error::Wire)?;
     if model != MODEL {
-        let provider = server.providers.of_ollama().ok_or(Error::NoSuchModel(shortened(&model)))?;
-        return pass::through(server, provider, axum::http::Method::POST, uri, headers, Body::from(body))
-            .await;
+        let provider = server.providers.ollama(&model).ok_or(Error::NoSuchModel(shortened(&model)))?;
+        let passed = provider.ask("/api/embed", body).await.map_err(|error| Error::Pipeline(error.into()))?;
+        return Ok(pass::response(passed));
     }
     let embedded = server.pipeline.embed(&input).await.map_err(Error::Embed)?;
     Ok(json(ollama::embed_reply(&model, &embedded, estimated_tokens(&input)).to_string().into()))

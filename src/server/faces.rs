@@ -12,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use std::sync::Arc;
 
 type Shared = State<Arc<Server>>;
@@ -107,7 +108,6 @@ pub(super) async fn ollama_generate(State(server): Shared, headers: HeaderMap, b
     ollama_face(server, Protocol::OllamaGenerate, headers, body).await
 }
 
-/// Ollama's clients ask without a question to have a model loaded or unloaded. Nothing is to be done here.
 async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap, body: Body) -> Response {
     let asker = Asker::new(protocol, &headers);
     if auth::tenant(&server.config.clients, &headers).is_none() {
@@ -119,10 +119,23 @@ async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap
     };
     match decode_request(protocol, &body, &Target::default()) {
         Ok(request) if ollama::is_load(&request) => {
-            let now = server.clock.now().as_secs();
-            let loaded = ollama::load_reply(&request, &ollama::catalog::rfc3339(now));
-            asker.respond(Ok(([(CONTENT_TYPE, "application/json")], loaded).into_response()))
+            asker.respond(Ok(load(&server, protocol, &request, body).await))
         }
         _ => face::answer(server, protocol, Target::default(), headers, Body::from(body)).await,
     }
+}
+
+/// Ollama's clients ask without a question to have a model loaded or unloaded. That is a real Ollama's to do,
+/// where one would answer; for anybody else nothing is to be done.
+async fn load(server: &Server, protocol: Protocol, request: &Request, body: Bytes) -> Response {
+    let path = if protocol == Protocol::OllamaGenerate { "/api/generate" } else { "/api/chat" };
+    if let Some(provider) = server.providers.loading(&request.model) {
+        match provider.ask(path, body).await {
+            Ok(passed) => return pass::response(passed),
+            // The question that follows may still be answered by another one.
+            Err(error) => tracing::info!(kind = error.kind.name(), "no Ollama has loaded the model"),
+        }
+    }
+    let loaded = ollama::load_reply(request, &ollama::catalog::rfc3339(server.clock.now().as_secs()));
+    ([(CONTENT_TYPE, "application/json")], loaded).into_response()
 }

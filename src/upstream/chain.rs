@@ -31,7 +31,7 @@ impl Link {
     fn serves(&self, request: &Request) -> bool {
         match self.upstream.origin(request) {
             Origin::Local => true,
-            Origin::Provider if request.model.starts_with(LOCAL_PREFIX) => false,
+            Origin::Provider if is_local(&request.model) => false,
             Origin::Provider => self.models.iter().any(|pattern| matches(pattern, &request.model)),
         }
     }
@@ -125,6 +125,11 @@ impl Upstream for Chain {
         }
         Err(self.exhausted(attempts, request))
     }
+}
+
+/// Whether `model` is the local model's alone.
+pub fn is_local(model: &str) -> bool {
+    model.starts_with(LOCAL_PREFIX)
 }
 
 /// Whether `text` is what `pattern` describes; each `*` stands for any run of characters.

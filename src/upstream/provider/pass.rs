@@ -106,20 +106,38 @@ impl Provider {
         count.ok_or_else(|| self.error(Kind::BadResponse, "the answer holds no `input_tokens`"))
     }
 
+    /// Whether it makes embeddings as OpenAI's clients ask for them.
+    pub fn embeds(&self) -> bool {
+        self.kind.is_openai_like() || self.kind == ProviderKind::Ollama
+    }
+
     /// Asks for embeddings: `body` as OpenAI's clients write it, but for the model's name.
     pub async fn embed(&self, body: Bytes) -> Result<Passed, Error> {
+        match self.kind {
+            // Its address has no version in it.
+            ProviderKind::Ollama => self.ask("/v1/embeddings", body).await,
+            _ if self.embeds() => self.ask("/embeddings", body).await,
+            _ => Err(self.error(Kind::Unsupported, "embeddings are made by OpenAI's likes only")),
+        }
+    }
+
+    /// Asks what is no chat: `body` as it came, but for the model's name.
+    pub async fn ask(&self, path: &str, body: Bytes) -> Result<Passed, Error> {
         #[derive(Deserialize)]
         struct Named {
-            model: String,
+            model: Option<String>,
+            /// What Ollama's older clients call it.
+            name: Option<String>,
         }
-        if !self.kind.is_openai_like() {
-            return Err(self.error(Kind::Unsupported, "embeddings are made by OpenAI's likes only"));
-        }
-        let bad = |_| self.error(Kind::BadRequest, "the request body is not a JSON object with a `model`");
-        let Named { model } = serde_json::from_slice(&body).map_err(bad)?;
+        let bad = || self.error(Kind::BadRequest, "the request body is not a JSON object with a `model`");
+        let (field, model) = match serde_json::from_slice(&body).map_err(|_| bad())? {
+            Named { model: Some(model), .. } => ("model", model),
+            Named { name: Some(name), .. } => ("name", name),
+            Named { .. } => return Err(bad()),
+        };
         let theirs = self.their_name(&model);
-        let changes: &[_] = if theirs == model { &[] } else { &[("model", Some(theirs.into()))] };
-        let sent = self.post_json("/embeddings", &Request::default(), self.spliced(&body, changes)?);
+        let changes: &[_] = if theirs == model { &[] } else { &[(field, Some(theirs.into()))] };
+        let sent = self.post_json(path, &Request::default(), self.spliced(&body, changes)?);
         let response = self.within(WHOLE_REPLY_TIMEOUT, self.response(sent)).await?;
         self.passed(response).await
     }

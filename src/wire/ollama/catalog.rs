@@ -29,7 +29,8 @@ pub fn ps(models: &[ModelEntry]) -> Value {
     json!({ "models": models.iter().map(running).collect::<Vec<_>>() })
 }
 
-/// `POST /api/show`
+/// `POST /api/show`, of a model that is none of Ollama's. What it can do is not known; clients hide a model
+/// that says nothing of it, so it says what we can carry to it.
 pub fn show(model: &ModelEntry) -> Value {
     json!({
         "modelfile": "", "parameters": "", "template": "", "details": details(),

@@ -323,6 +323,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_wish_to_think_is_said_in_the_words_there_are() {
+        let told = |protocol, thinking: Thinking| {
+            let mut request = Request { thinking: Some(thinking), ..Request::default() };
+            request.received.protocol = protocol;
+            let mut dropped = Dropped::new();
+            (encode_think(&request, CHAT, &mut dropped), dropped)
+        };
+        let effort = |effort: &str| Thinking { effort: Some(effort.to_owned()), ..Thinking::default() };
+        for (wanted, word) in [("minimal", "low"), ("medium", "medium"), ("xhigh", "high"), ("odd", "medium")]
+        {
+            let (think, dropped) = told(Protocol::OpenAiChat, effort(wanted));
+            assert_eq!((think, dropped.is_empty()), (Some(json!(word)), wanted == word));
+            assert_eq!(told(CHAT, effort(wanted)), (Some(json!(wanted)), vec![]));
+        }
+        assert_eq!(told(Protocol::OpenAiChat, effort("none")).0, Some(json!(false)));
+        let budget = |budget| Thinking { budget: Some(budget), ..Thinking::default() };
+        assert_eq!(told(Protocol::Anthropic, budget(0)).0, Some(json!(false)));
+        assert_eq!(told(Protocol::Anthropic, budget(1024)).0, Some(json!(true)));
+        let adaptive = json!({ "type": "adaptive" }).as_object().cloned().unwrap();
+        let adaptive = Thinking { extra: adaptive, ..Thinking::default() };
+        assert_eq!(told(Protocol::Anthropic, adaptive).0, Some(json!(true)));
+    }
+
+    #[test]
+    fn only_an_empty_chat_and_an_empty_prompt_load_a_model() {
+        let loads = |protocol, body: Value| {
+            let body = bytes::Bytes::from(body.to_string());
+            is_load(&crate::wire::decode_request(protocol, &body, &crate::wire::Target::default()).unwrap())
+        };
+        assert!(loads(CHAT, json!({ "model": "m", "messages": [] })));
+        let system = json!([{ "role": "system", "content": "say hello" }]);
+        assert!(!loads(CHAT, json!({ "model": "m", "messages": system })));
+        assert!(loads(GENERATE, json!({ "model": "m", "system": "be kind" })));
+        assert!(!loads(GENERATE, json!({ "model": "m", "prompt": "hello" })));
+    }
+
+    #[test]
     fn no_two_calls_of_a_conversation_share_an_id() {
         let call = |id: Value| json!({ "role": "assistant", "tool_calls": [{ "id": id, "function": { "name": "f" } }] });
         let result = json!({ "role": "tool", "tool_name": "f", "content": "1" });
