@@ -118,7 +118,7 @@ fn entry(id: &str, created: u64) -> Value {
 
 /// `GET /v1/models`
 pub(super) async fn models(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let asker = Asker::new(pass::spoken("/v1/models", &headers), &headers);
     let listed = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
         let (models, created) = (all(&server).await, server.clock.now().as_secs());
@@ -137,7 +137,7 @@ pub(super) async fn model(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let asker = Asker::new(pass::spoken("/v1/models", &headers), &headers);
     let found = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
         let known = all(&server).await.contains(&id);
@@ -149,17 +149,43 @@ pub(super) async fn model(
     asker.respond(found.await)
 }
 
+/// As Gemini's clients want it.
+fn gemini_entry(id: &str) -> Value {
+    let methods = ["generateContent", "streamGenerateContent"];
+    json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods })
+}
+
 /// `GET /v1beta/models`
 pub(super) async fn gemini(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let asker = Asker::new(Protocol::Gemini, &headers);
     let listed = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
-        let methods = ["generateContent", "streamGenerateContent"];
-        let entry = |id: &String| json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods });
-        let models: Vec<Value> = all(&server).await.iter().map(entry).collect();
+        let models: Vec<Value> = all(&server).await.iter().map(|id| gemini_entry(id)).collect();
         Ok(Json(json!({ "models": models })).into_response())
     };
     asker.respond(listed.await)
+}
+
+/// `GET /v1beta/models/{id}`
+pub(super) async fn gemini_model(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let asker = Asker::new(Protocol::Gemini, &headers);
+    let found = async {
+        auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        match all(&server).await.contains(&id) {
+            true => Ok(Json(gemini_entry(&id)).into_response()),
+            false => Err(Error::NoSuchModel(id.chars().take(100).collect())),
+        }
+    };
+    asker.respond(found.await)
+}
+
+/// `GET /`: Ollama's clients look here whether there is anybody, and for these words.
+pub(super) async fn heartbeat() -> &'static str {
+    "Ollama is running"
 }
 
 async fn entries(server: &Server) -> Vec<ModelEntry> {

@@ -258,7 +258,3 @@ impl IntoResponse for Error {
         Failed::from(&self).respond(Protocol::OpenAiChat, "")
     }
 }
-
-pub(super) async fn no_such_method() -> Error {
-    Error::NoSuchMethod
-}

@@ -17,8 +17,30 @@ use std::sync::Arc;
 
 /// The prefixes of paths that belong to an API, and whose API it is. Anything else (a browser asking for an
 /// icon, a scanner) goes nowhere.
-const APIS: [(&str, Option<Protocol>); 3] =
-    [("/v1/", None), ("/v1beta/", Some(Protocol::Gemini)), ("/api/", Some(Protocol::OllamaChat))];
+const APIS: [(&str, Option<Protocol>); 5] = [
+    ("/v1/", None),
+    ("/v1beta/", Some(Protocol::Gemini)),
+    ("/v1alpha/", Some(Protocol::Gemini)),
+    ("/upload/v1beta/", Some(Protocol::Gemini)),
+    ("/api/", Some(Protocol::OllamaChat)),
+];
+
+/// The protocol of whoever asks on this path. Anthropic's paths look like OpenAI's, but its clients name its
+/// version.
+pub(super) fn spoken(path: &str, headers: &HeaderMap) -> Protocol {
+    let api = APIS.iter().find(|(prefix, _)| path.starts_with(prefix)).and_then(|(_, protocol)| *protocol);
+    let anthropic = path.starts_with("/v1/messages") || headers.contains_key("anthropic-version");
+    match api {
+        Some(protocol) => protocol,
+        None if anthropic => Protocol::Anthropic,
+        None => Protocol::OpenAiChat,
+    }
+}
+
+/// A path of ours, and another method.
+pub(super) async fn no_such_method(uri: Uri, headers: HeaderMap) -> Response {
+    Asker::new(spoken(uri.path(), &headers), &headers).respond(Err(Error::NoSuchMethod))
+}
 
 /// Whatever has no route of its own.
 pub(super) async fn unknown(
@@ -28,14 +50,15 @@ pub(super) async fn unknown(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = Asker::new(Protocol::OpenAiChat, &headers);
+    let asker = Asker::new(spoken(uri.path(), &headers), &headers);
     let passed = async {
         // Nobody learns what is here without a key.
-        let api = APIS.iter().find(|(prefix, _)| uri.path().starts_with(prefix)).ok_or(Error::NoSuchPath)?;
+        let known = APIS.iter().any(|(prefix, _)| uri.path().starts_with(prefix));
+        known.then_some(()).ok_or(Error::NoSuchPath)?;
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
-        let provider = match api.1 {
-            None => server.providers.passthrough(),
-            Some(protocol) => server.providers.of_protocol(protocol),
+        let provider = match asker.protocol {
+            Protocol::OpenAiChat => server.providers.passthrough(),
+            protocol => server.providers.of_protocol(protocol),
         };
         let provider = provider.filter(|_| server.config.passthrough).ok_or(Error::NoSuchPath)?;
         through(&server, provider, method, &uri, &headers, body).await
@@ -86,8 +109,8 @@ fn path_below_version(uri: &Uri) -> Option<String> {
         return None;
     }
     let below = match APIS.iter().find(|(prefix, _)| path.starts_with(prefix))? {
-        // Ollama's address has no version in it.
-        ("/api/", _) => path,
+        // Ollama's address has no version in it, and Google's other ones are beside it.
+        ("/api/" | "/v1alpha/" | "/upload/v1beta/", _) => path,
         (prefix, _) => &path[prefix.len() - 1..],
     };
     let query = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
@@ -109,6 +132,8 @@ mod tests {
             ("/v1/files?limit=2&key=secret", Some("/files?limit=2")),
             ("/v1beta/models/x:countTokens?key=secret", Some("/models/x:countTokens")),
             ("/api/pull", Some("/api/pull")),
+            ("/upload/v1beta/files", Some("/upload/v1beta/files")),
+            ("/v1alpha/auth_tokens", Some("/v1alpha/auth_tokens")),
             ("/v1/../admin", None),
             ("/v1/%2E%2e/admin", None),
             ("/v1/a%2f..%2fb", None),

@@ -238,13 +238,17 @@ async fn mirror() -> SocketAddr {
 }
 
 fn provider_at(address: SocketAddr) -> Arc<Provider> {
+    Arc::new(Provider::new(config(ProviderKind::OpenAi, address)).unwrap())
+}
+
+fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let wait = Duration::from_secs(5);
-    let config = provider::Config {
+    provider::Config {
         name: "mirror".into(),
-        kind: ProviderKind::OpenAi,
-        preset: "openai",
-        protocol: ProviderKind::OpenAi.protocol(),
+        kind,
+        preset: "test",
+        protocol: kind.protocol(),
         base_url: format!("http://{address}/v1"),
         api_key: Some(weir::secret::Secret::new("sk-ours-123456")),
         models: vec!["*".into()],
@@ -255,8 +259,89 @@ fn provider_at(address: SocketAddr) -> Arc<Provider> {
         first_token_timeout: wait,
         idle_timeout: wait,
         price: None,
-    };
+    }
+}
+
+/// A provider that is asked for `models`, and says on which path it was asked what.
+async fn echo(kind: ProviderKind, models: &str, names: &[(&str, &str)]) -> Arc<Provider> {
+    async fn say(uri: axum::http::Uri, body: String) -> axum::Json<Value> {
+        let asked = serde_json::from_str::<Value>(&body).unwrap_or_default();
+        axum::Json(json!({ "path": uri.path(), "asked": asked }))
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(say)).await });
+    let names = names.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect();
+    let config =
+        provider::Config { models: vec![models.into()], model_names: names, ..config(kind, address) };
     Arc::new(Provider::new(config).unwrap())
+}
+
+#[tokio::test]
+async fn every_client_is_told_of_what_is_not_there_in_its_own_words() {
+    let running = start().await;
+    let url = |path: &str| format!("http://{}{path}", running.address);
+    for path in ["/v1beta/models/none", "/v1beta/files", "/v1alpha/x", "/upload/v1beta/files", "/api/pull"] {
+        let shape = if path.starts_with("/api") { path } else { "/v1beta" };
+        assert!(has_shape(shape, &running.get(path).await), "{path}");
+    }
+    assert!(has_shape("/v1/messages", &running.get("/v1/messages/batches").await));
+    assert!(has_shape("/v1/messages", &running.get("/v1/messages").await), "another method");
+    let files = running.client.get(url("/v1/files")).header("anthropic-version", "2023-06-01");
+    assert!(has_shape("/v1/messages", &json_of(files.send().await.unwrap()).await));
+    assert!(has_shape("/v1/files", &running.get("/v1/files").await));
+    assert_eq!(running.get("/v1beta/models/gpt-4o").await["name"], "models/gpt-4o");
+    let heartbeat = running.client.get(url("/")).send().await.unwrap();
+    assert_eq!(heartbeat.text().await.unwrap(), "Ollama is running");
+    assert!(running.client.head(url("/")).send().await.unwrap().status().is_success());
+}
+
+#[tokio::test]
+async fn other_paths_reach_the_provider_that_knows_them() {
+    let openai = echo(ProviderKind::OpenAi, "*", &[]).await;
+    let (anthropic, gemini) =
+        (echo(ProviderKind::Anthropic, "*", &[]).await, echo(ProviderKind::Gemini, "*", &[]).await);
+    let running = start_with(vec![openai], |_| ()).await;
+    assert!(has_shape("/v1/messages", &running.get("/v1/messages/batches").await), "it is not OpenAI's");
+    let running = start_with(vec![anthropic, gemini], |_| ()).await;
+    for (path, asked) in [
+        ("/v1/messages/batches", "/v1/messages/batches"),
+        ("/v1beta/files", "/v1/files"),
+        ("/upload/v1beta/files", "/upload/v1beta/files"),
+        ("/v1alpha/auth_tokens", "/v1alpha/auth_tokens"),
+    ] {
+        assert_eq!(running.get(path).await["path"], asked, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_ollama_is_asked_what_only_it_knows() {
+    let ollama = echo(ProviderKind::Ollama, "our-*", &[("our-llama", "llama3")]).await;
+    let openai = echo(ProviderKind::OpenAi, "text-*", &[]).await;
+    let running = start_with(vec![openai, ollama], |_| ()).await;
+    let cases = [
+        ("/api/chat", r#"{"model":"our-llama","keep_alive":0}"#, "/api/chat"),
+        ("/api/generate", r#"{"model":"our-llama","keep_alive":0}"#, "/api/generate"),
+        ("/api/show", r#"{"name":"our-llama"}"#, "/api/show"),
+        ("/api/embed", r#"{"model":"our-llama","input":"a"}"#, "/api/embed"),
+        ("/v1/embeddings", r#"{"model":"our-llama","input":"a"}"#, "/v1/embeddings"),
+    ];
+    for (path, body, asked) in cases {
+        let said = json_of(running.post(path, body).await).await;
+        assert_eq!(said["path"], asked, "{path}: {said}");
+        let mut wanted: Value = serde_json::from_str(body).unwrap();
+        let field = if path == "/api/show" { "name" } else { "model" };
+        wanted[field] = json!("llama3");
+        assert_eq!(said["asked"], wanted, "{path}");
+    }
+    let vectors = running.post("/v1/embeddings", r#"{"model":"text-a","input":"a"}"#).await;
+    assert_eq!(json_of(vectors).await["path"], "/v1/embeddings");
+    assert_eq!(running.get("/api/ps").await["path"], "/api/ps");
+    // What is none of Ollama's needs no loading, and is known with its tag and without.
+    let loaded = json_of(running.post("/api/chat", r#"{"model":"text-a"}"#).await).await;
+    assert_eq!(loaded["done_reason"], "load");
+    let shown = json_of(running.post("/api/show", r#"{"model":"gpt-4o:latest"}"#).await).await;
+    assert!(shown["model_info"].is_object(), "{shown}");
 }
 
 #[tokio::test]
@@ -267,7 +352,7 @@ async fn other_paths_reach_the_provider_with_our_key_and_without_theirs() {
     let request = request.header("authorization", "Bearer theirs").header("x-own", "1");
     let said = request.header("x-weir-project", "p").send().await.unwrap().text().await.unwrap();
     assert_eq!(said, "POST /v1/audio/speech?voice=a Bearer sk-ours-123456 1 -");
-    for path in ["/v1/%2e%2e/admin", "/elsewhere", "/api/pull"] {
+    for path in ["/v1/%2e%2e/admin", "/elsewhere"] {
         assert_eq!(running.get(path).await["error"]["code"], "no_such_path", "{path}");
     }
     let closed = start_with(vec![provider_at(mirror().await)], |config| config.passthrough = false).await;

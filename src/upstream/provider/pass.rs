@@ -39,11 +39,14 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
+/// Google's other paths, which are not below the version that its address ends with.
+const BESIDE: [&str; 2] = ["/upload/", "/v1alpha/"];
+
 /// A request that is passed on as it is.
 pub struct Passage {
     /// Its method.
     pub method: Method,
-    /// What follows the version, from the slash on: `/audio/speech?x=1`.
+    /// What follows the version, from the slash on: `/audio/speech?x=1`. The whole, where it is beside it.
     pub path_and_query: String,
     /// Its headers. Those that are for us stay with us.
     pub headers: HeaderMap,
@@ -191,8 +194,9 @@ impl Provider {
         if !path_and_query.starts_with('/') {
             return Err(refused());
         }
-        let base = Url::parse(&self.base_url).map_err(|_| refused())?;
-        let mut url = Url::parse(&format!("{}{path_and_query}", self.base_url)).map_err(|_| refused())?;
+        let base = self.base_of(path_and_query);
+        let mut url = Url::parse(&format!("{base}{path_and_query}")).map_err(|_| refused())?;
+        let base = Url::parse(base).map_err(|_| refused())?;
         let below = url.path().strip_prefix(base.path().trim_end_matches('/'));
         if url.origin() != base.origin() || !below.is_some_and(|path| path.starts_with('/')) {
             return Err(refused());
@@ -203,6 +207,13 @@ impl Provider {
         let query = parts.collect::<Vec<_>>().join("&");
         url.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
         Ok(url)
+    }
+
+    /// Up to where an address stays the same: Google's uploads and previews are beside its version.
+    fn base_of(&self, path: &str) -> &str {
+        let beside = self.kind == ProviderKind::Gemini && BESIDE.iter().any(|other| path.starts_with(other));
+        let version = self.base_url.rsplit_once('/').filter(|_| beside);
+        version.map_or(&self.base_url, |(root, _)| root)
     }
 
     async fn passed(&self, response: Response) -> Result<Passed, Error> {
