@@ -104,6 +104,8 @@ pub struct Answer {
     pub failed: Vec<upstream::Error>,
     /// What of the request its upstream could not be told, by field names.
     pub dropped: Vec<String>,
+    /// Headers of its upstream's that say something to the client.
+    pub headers: Vec<(String, String)>,
     /// What it says.
     pub chunks: Chunks,
 }
@@ -122,19 +124,21 @@ impl Answer {
             source: source.clone(),
             failed: Vec::new(),
             dropped: Vec::new(),
+            headers: Vec::new(),
             chunks: recorder.follow(source, chunks, permit),
         }
     }
 
     /// One that an upstream has begun to give.
     pub(super) fn opened(opened: Opened, miss: Miss, recorder: Recorder, permit: Permit) -> Self {
-        let Opened { by, origin, failed, dropped, chunks } = opened;
+        let Opened { by, origin, failed, dropped, headers, chunks } = opened;
         let upstream = by.to_string();
         let source = match origin {
             Origin::Provider => Source::Upstream { upstream, miss },
             Origin::Local => Source::Local { upstream, miss },
         };
-        Self { source: source.clone(), failed, dropped, chunks: recorder.follow(source, chunks, permit) }
+        let chunks = recorder.follow(source.clone(), chunks, permit);
+        Self { source, failed, dropped, headers, chunks }
     }
 }
 

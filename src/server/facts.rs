@@ -33,6 +33,11 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     if !answer.dropped.is_empty() {
         set(&mut headers, HeaderName::from_static("x-weir-dropped"), &listed(&answer.dropped));
     }
+    for (name, value) in &answer.headers {
+        if let Ok(name) = HeaderName::try_from(name) {
+            set(&mut headers, name, value);
+        }
+    }
     headers
 }
 

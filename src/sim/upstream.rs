@@ -117,6 +117,7 @@ impl Upstream for Scripted {
             origin: self.origin,
             failed: Vec::new(),
             dropped: Vec::new(),
+            headers: Vec::new(),
             chunks,
         })
     }

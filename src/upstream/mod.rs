@@ -63,6 +63,8 @@ pub struct Opened {
     pub failed: Vec<Error>,
     /// What the request could not take along to it, by the names of the fields.
     pub dropped: Vec<String>,
+    /// Headers of the provider's that say something to the client.
+    pub headers: Vec<(String, String)>,
     /// The answer.
     pub chunks: Chunks,
 }

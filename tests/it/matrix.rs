@@ -74,7 +74,8 @@ async fn play(State(fake): State<Fake>, uri: Uri, body: Body) -> Response {
         (_, true, Protocol::OllamaChat) => ("application/x-ndjson", case.read("stream.txt").unwrap()),
         (_, true, _) => ("text/event-stream", case.read("stream.txt").unwrap()),
     };
-    ([("content-type", kind)], bytes).into_response()
+    let headers = [("content-type", kind), ("x-ratelimit-remaining-requests", "7"), ("request-id", "theirs")];
+    (headers, bytes).into_response()
 }
 
 async fn serve(router: axum::Router) -> SocketAddr {
@@ -341,6 +342,11 @@ async fn cell(face: Protocol, kind: ProviderKind, protocol: Protocol, case: &'st
     }
     assert_eq!(fresh.status(), 200, "{label}");
     assert_eq!(fresh.headers()["x-weir-source"], "upstream", "{label}");
+    let limits =
+        |response: &reqwest::Response| response.headers().contains_key("x-ratelimit-remaining-requests");
+    assert_eq!(limits(&fresh), face == protocol, "{label}: what the client's SDK knows, and nothing else");
+    assert_eq!(fresh.headers()["x-weir-upstream-request-id"], "theirs", "{label}");
+    assert_ne!(fresh.headers()["request-id"], "theirs", "{label}");
     let told_fresh = told(face, stream, fresh).await;
     let said = Case::of(protocol, case).unwrap().whole();
     assert_eq!(meanings(&told_fresh), meanings(&said), "{label}");
@@ -349,6 +355,7 @@ async fn cell(face: Protocol, kind: ProviderKind, protocol: Protocol, case: &'st
 
     let again = sidecar.ask(face, &body, stream).await;
     let source = again.headers()["x-weir-source"].to_str().unwrap().to_owned();
+    assert_eq!(limits(&again), source == "upstream" && face == protocol, "{label} again ({source})");
     let told_again = told(face, stream, again).await;
     assert_eq!(meanings(&told_again), meanings(&told_fresh), "{label} again ({source})");
     let kept = said.choices.iter().all(is_complete_and_plain);

@@ -166,6 +166,7 @@ impl Upstream for Local {
             origin: Origin::Local,
             failed: Vec::new(),
             dropped: Vec::new(),
+            headers: Vec::new(),
             chunks,
         })
     }

@@ -40,6 +40,21 @@ const WHOLE_REPLY_TIMEOUT: Duration = Duration::from_mins(5);
 /// How many idle connections to one provider are kept open.
 const MAX_IDLE_CONNECTIONS: usize = 128;
 
+/// The headers of an answer that a client of the same protocol looks for: how much it may still ask, and what
+/// its question took.
+const TOLD: [&str; 6] = [
+    "anthropic-ratelimit-*",
+    "anthropic-organization-id",
+    "x-ratelimit-*",
+    "openai-organization",
+    "openai-processing-ms",
+    "openai-version",
+];
+
+/// How providers call the id of a request, and what it is called to clients: they know ours.
+const IDS: [&str; 2] = ["request-id", "x-request-id"];
+const UPSTREAM_ID: &str = "x-weir-upstream-request-id";
+
 /// Speaks to a provider.
 pub struct Provider {
     name: Arc<str>,
@@ -164,17 +179,28 @@ impl Provider {
         Ok(stream::iter(beginning.into_iter().map(Ok)).chain(rest).boxed())
     }
 
-    async fn answer(&self, request: &Request) -> Result<(Chunks, Vec<String>), Error> {
+    async fn answer(&self, request: &Request) -> Result<Opened, Error> {
         let mut outgoing = self.outgoing(request)?;
         let (protocol, dropped) = (outgoing.protocol, std::mem::take(&mut outgoing.dropped));
         let response = self.send(outgoing).await?;
+        let headers = told(response.headers(), protocol == request.received.protocol);
         let chunks = if is_stream(protocol, request, &response) {
             self.open_stream(protocol, response).await?
         } else {
             self.open_whole(protocol, response).await?
         };
-        Ok((chunks, dropped))
+        let (by, failed) = (Arc::clone(&self.name), Vec::new());
+        Ok(Opened { by, origin: Origin::Provider, failed, dropped, headers, chunks })
     }
+}
+
+/// What `headers` say to the client: the id of the provider's own, and where it speaks the same protocol, what
+/// its SDK looks for.
+fn told(headers: &HeaderMap, at_home: bool) -> Vec<(String, String)> {
+    let line = |name: &str, value: &HeaderValue| Some((name.to_owned(), value.to_str().ok()?.to_owned()));
+    let id = IDS.iter().find_map(|name| line(UPSTREAM_ID, headers.get(*name)?));
+    let named = headers.iter().filter(|(name, _)| TOLD.iter().any(|told| matches(told, name.as_str())));
+    named.filter(|_| at_home).filter_map(|(name, value)| line(name.as_str(), value)).chain(id).collect()
 }
 
 /// Asked for a stream, some servers answer whole, and the other way round; what came is what counts.
@@ -235,14 +261,6 @@ impl Upstream for Provider {
 
     async fn open(&self, request: &Request) -> Result<Opened, Error> {
         let patience = if request.delivery.stream { self.first_token_timeout } else { WHOLE_REPLY_TIMEOUT };
-        let (chunks, dropped) =
-            timeout(patience, self.answer(request)).await.unwrap_or_else(|_| Err(self.too_late(patience)))?;
-        Ok(Opened {
-            by: Arc::clone(&self.name),
-            origin: Origin::Provider,
-            failed: Vec::new(),
-            dropped,
-            chunks,
-        })
+        timeout(patience, self.answer(request)).await.unwrap_or_else(|_| Err(self.too_late(patience)))
     }
 }
