@@ -17,13 +17,16 @@ pub(super) fn at_home(request: &Request, protocol: Protocol) -> bool {
     request.received.protocol == protocol
 }
 
-/// Whether the conversation holds a seal that a provider of the request's own protocol would fail on, as it
-/// comes from another provider. Then the request cannot go out as it came: the codec leaves that one behind.
-pub fn has_foreign_seal(request: &Request) -> bool {
+/// Whether a provider of the request's own protocol would fail on the seals in the conversation, as another
+/// provider has answered in between. Then the request cannot go out as it came: the codec puts them right.
+pub fn wants_other_seals(request: &Request) -> bool {
     let home = request.received.protocol;
     if !matches!(home, Protocol::Anthropic | Protocol::Gemini | Protocol::OpenAiResponses) {
         // A chat takes everybody's, and Ollama knows none.
         return false;
+    }
+    if home == Protocol::Gemini && gemini::lacks_seal(request) {
+        return true;
     }
     let foreign = |seal: &Option<Signature>| seal.as_ref().is_some_and(|seal| seal.by != home);
     request.messages.iter().flat_map(|message| &message.parts).any(|part| match part {

@@ -17,7 +17,7 @@ pub mod openai_responses;
 pub mod splice;
 pub mod sse;
 
-pub use foreign::{decisive_field, has_foreign_seal};
+pub use foreign::{decisive_field, wants_other_seals};
 
 use crate::chat::{Chunk, Event, Form, Protocol, Raw, Received, Reply, Request};
 use bytes::Bytes;

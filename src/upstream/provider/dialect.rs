@@ -8,7 +8,7 @@ use super::{Error, Kind, Provider, ProviderKind};
 use crate::chat::{Protocol, Request};
 use crate::secret::Secret;
 use crate::wire::splice::splice;
-use crate::wire::{self, Dropped, encode_request, has_foreign_seal};
+use crate::wire::{self, Dropped, encode_request, wants_other_seals};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -59,7 +59,7 @@ impl Provider {
 
     /// Whether the bytes of `request` mean something to this provider.
     pub(super) fn takes_as_it_came(&self, request: &Request) -> bool {
-        self.understands(request) && !has_foreign_seal(request)
+        self.understands(request) && !wants_other_seals(request)
     }
 
     fn as_it_came(&self, request: &Request, model: &str) -> Result<Bytes, Error> {

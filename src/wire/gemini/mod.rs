@@ -27,6 +27,7 @@ pub use reply::Decoder;
 pub use request::{decode_request, encode_request};
 pub(super) use seal::has_foreign_seal;
 pub use stream::Encoder;
+pub(super) use turns::lacks_seal;
 
 use crate::chat::Protocol;
 

@@ -262,9 +262,16 @@ fn encode_call(
 
 /// Newer models want the first call of a turn sealed. One that was made elsewhere has no seal of theirs.
 fn needs_seal(request: &Request, at: usize, call: &ToolCall) -> bool {
-    let elsewhere = !at_home(request, HERE) || call.signature.is_some();
+    let same_turn = request.messages[..at].iter().rev().take_while(|before| before.role == Role::Assistant);
     let first = request.messages[at].tool_calls().next().is_some_and(|first| std::ptr::eq(first, call));
-    elsewhere && first && !OLDER.iter().any(|older| request.model.contains(older))
+    let first = first && same_turn.flat_map(Message::tool_calls).next().is_none();
+    first && !OLDER.iter().any(|older| request.model.contains(older))
+}
+
+/// Whether a call is not sealed that newer models want sealed.
+pub(in crate::wire) fn lacks_seal(request: &Request) -> bool {
+    let unsealed = |at: usize, call: &ToolCall| call.signature.is_none() && needs_seal(request, at, call);
+    (0..request.messages.len()).any(|at| request.messages[at].tool_calls().any(|call| unsealed(at, call)))
 }
 
 /// The arguments of a call as the object that they are here. None at all are an empty one.

@@ -277,6 +277,33 @@ fn a_call_that_was_made_elsewhere_is_taken_without_a_seal() {
 }
 
 #[test]
+fn a_client_of_gemini_goes_on_after_calls_that_were_made_elsewhere() {
+    let ask = |model: &str, seal: Option<&str>| {
+        let mut call = json!({ "functionCall": { "id": "a", "name": "f", "args": {} } });
+        if let Some(seal) = seal {
+            call["thoughtSignature"] = json!(seal);
+        }
+        let other = json!({ "functionCall": { "id": "b", "name": "f", "args": {} } });
+        let body = json!({ "contents": [
+            { "role": "user", "parts": [{ "text": "q" }] },
+            { "role": "model", "parts": [call] },
+            { "role": "model", "parts": [other] },
+            { "role": "user", "parts": [{ "functionResponse": { "id": "a", "name": "f", "response": {} } }] },
+        ] });
+        let target = Target { model: Some(model.into()), ..target() };
+        let request = wire::decode_request(Protocol::Gemini, &body.to_string().into(), &target).unwrap();
+        let contents = encoded(&request, &mut Dropped::new())["contents"].take();
+        let seal = |at: usize| contents[at]["parts"][0]["thoughtSignature"].clone();
+        (wire::wants_other_seals(&request), seal(1), seal(2))
+    };
+    let none = json!("skip_thought_signature_validator");
+    assert_eq!(ask("gemini-3-pro", None), (true, none.clone(), Value::Null));
+    assert_eq!(ask("gemini-3-pro", Some("c2ln")), (false, json!("c2ln"), Value::Null));
+    assert_eq!(ask("gemini-3-pro", Some("d2VpcjphbnRocm9waWM6c2ln")), (true, none, Value::Null));
+    assert_eq!(ask("gemini-2.5-pro", None), (false, Value::Null, Value::Null));
+}
+
+#[test]
 fn whoever_wants_thoughts_is_shown_them_and_a_budget_fits_the_model() {
     let thinking = |protocol, body: Value| {
         let request = wire::decode_request(protocol, &body.to_string().into(), &Target::default()).unwrap();
