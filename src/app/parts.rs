@@ -65,7 +65,7 @@ impl Kept {
         if let (Some(embedded), Some(embedder)) = (&self.embedded, embedder) {
             reembed(embedded.inner(), embedder).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     pub(super) fn describe(&self) -> Component {

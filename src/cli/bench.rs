@@ -43,7 +43,7 @@ struct EmbedArgs {
     json: bool,
 }
 
-pub(super) fn run(args: Args, config: Config) -> Outcome {
+pub(super) fn run(args: Args, config: &Config) -> Outcome {
     let Command::Embed(args) = args.command;
     let text = match &args.texts {
         Some(file) => {
@@ -58,7 +58,7 @@ pub(super) fn run(args: Args, config: Config) -> Outcome {
     let wanted =
         if args.precision.is_empty() { vec![config.encoder.precision] } else { args.precision.clone() };
     for precision in wanted {
-        let report = measure(&args, &config, precision, &texts)?;
+        let report = measure(&args, config, precision, &texts)?;
         if args.json {
             output::line(serde_json::to_string(&report)?);
         } else {

@@ -110,7 +110,7 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         }
         Command::Bench(args) => {
             settle_threads(&environment);
-            bench::run(args, load()?)
+            bench::run(args, &load()?)
         }
         Command::Models(args) => {
             // Named on the command line, the folder is all that is needed of the configuration.

@@ -61,12 +61,11 @@ impl Network {
             })
         };
         let packing = match precision {
-            Precision::F32 => None,
             Precision::Bf16 => Some(Packing::Bf16),
             Precision::Auto | Precision::Int8 => Some(Packing::Int8),
+            Precision::F32 => None,
         };
         match packing {
-            None => Reference::load(bert, from()?, device).map(Self::Reference),
             Some(packing) if !device.is_cpu() => {
                 let halves = if packing == Packing::Bf16 { DType::BF16 } else { DType::F16 };
                 Batched::load(bert, &from()?, device, halves).map(Self::Batched)
@@ -76,7 +75,7 @@ impl Network {
                 let packed = Packed::load(bert, packing, &weights, kernels, samples)?;
                 Ok(Self::Fused(Fused::new(Arc::new(packed), kernels)))
             }
-            Some(_) => Reference::load(bert, from()?, device).map(Self::Reference),
+            _ => Reference::load(bert, from()?, device).map(Self::Reference),
         }
     }
 
@@ -173,6 +172,10 @@ pub(super) fn padded(texts: &[&[u32]], pad: u32) -> (Vec<u32>, usize) {
 
 /// The pieces of all texts as a rectangle of that width.
 pub(super) fn padded_to(texts: &[&[u32]], pad: u32, width: usize) -> Vec<u32> {
-    let row = |text: &&[u32]| text.to_vec().into_iter().chain(std::iter::repeat_n(pad, width - text.len()));
-    texts.iter().flat_map(row).collect()
+    let mut rectangle = Vec::with_capacity(texts.len() * width);
+    for text in texts {
+        rectangle.extend_from_slice(text);
+        rectangle.extend(std::iter::repeat_n(pad, width - text.len()));
+    }
+    rectangle
 }

@@ -131,7 +131,7 @@ impl Pipeline {
             return Recall::Ready(Source::Rule { rule }, reply);
         }
         let origin = self.upstream.origin(request);
-        let query = match self.query(caller, request, origin) {
+        let query = match Self::query(caller, request, origin) {
             Ok(query) => query,
             Err(miss) => return Recall::Forward(Plan { miss, query: None, vector: None, origin }),
         };
@@ -161,7 +161,7 @@ impl Pipeline {
         Some((verdict.rule.to_owned(), reply))
     }
 
-    fn query(&self, caller: &Caller, request: &Request, origin: Origin) -> Result<Query, Miss> {
+    fn query(caller: &Caller, request: &Request, origin: Origin) -> Result<Query, Miss> {
         if !caller.memory.read && !caller.memory.write {
             return Err(Miss::Bypassed);
         }

@@ -102,14 +102,12 @@ pub(super) async fn describe(hub: &Hub, name: &str) -> Result<Model, Error> {
             }
             continue;
         };
-        let (digest, bytes) = match &sibling.lfs {
-            Some(Lfs { sha256, size }) => (sha256.clone(), *size),
-            None => {
-                let most = sibling.size.unwrap_or(MOST_SMALL_BYTES).min(MOST_SMALL_BYTES);
-                let content =
-                    hub.read(&format!("{id}/resolve/{sha}/{wanted}"), most).await.map_err(failed)?;
-                (format!("{:x}", sha2::Sha256::digest(&content)), content.len() as u64)
-            }
+        let (digest, bytes) = if let Some(Lfs { sha256, size }) = &sibling.lfs {
+            (sha256.clone(), *size)
+        } else {
+            let most = sibling.size.unwrap_or(MOST_SMALL_BYTES).min(MOST_SMALL_BYTES);
+            let content = hub.read(&format!("{id}/resolve/{sha}/{wanted}"), most).await.map_err(failed)?;
+            (format!("{:x}", sha2::Sha256::digest(&content)), content.len() as u64)
         };
         files.push(File {
             path: format!("{}/{wanted}", Model::hub_folder(id)),

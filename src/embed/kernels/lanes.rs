@@ -261,8 +261,8 @@ fn attend_rows<const FUSED: bool, const ROWS: usize>(
         let most = largest(most[row]);
         let mut sums = [0.0f32; LANES];
         for score in scores[row * padded..][..padded].as_chunks_mut::<LANES>().0 {
-            for i in 0..LANES {
-                score[i] -= most;
+            for score in score.iter_mut() {
+                *score -= most;
             }
             *score = exp::<FUSED>(*score);
             for i in 0..LANES {

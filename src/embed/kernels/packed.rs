@@ -70,12 +70,12 @@ impl QuantisedRows {
 impl Int8Matrix {
     /// Packs `weights` (output by output), after dividing those of each input by its factor.
     pub(in crate::embed) fn pack(weights: &[f32], bias: Vec<f32>, factors: Vec<f32>) -> Self {
-        let (inputs, outputs) = (factors.len(), bias.len());
-        assert!(inputs.is_multiple_of(SPAN) && outputs.is_multiple_of(TILE), "{outputs} × {inputs}");
-        assert_eq!(weights.len(), inputs * outputs, "a weight for each input of each output");
         // A group of all outputs in a tile fills this many lines.
         const LINES: usize = TILE * INT8_GROUP / size_of::<Line>();
         const IN_LINE: usize = size_of::<Line>() / INT8_GROUP;
+        let (inputs, outputs) = (factors.len(), bias.len());
+        assert!(inputs.is_multiple_of(SPAN) && outputs.is_multiple_of(TILE), "{outputs} × {inputs}");
+        assert_eq!(weights.len(), inputs * outputs, "a weight for each input of each output");
         let spans = inputs / SPAN;
         let inverse: Vec<f32> = factors.iter().map(|factor| factor.recip()).collect();
         let mut packed = vec![Line([0; 64]); inputs * outputs / size_of::<Line>()];

@@ -23,6 +23,9 @@ pub(super) struct Disk {
 /// By how many a write changed the number of age keys, which is what the limit counts.
 pub(super) type Change = i64;
 
+/// Entries that have a vector in another space, without it, and the last key that was looked at.
+pub(super) type OfOtherSpaces = (Vec<(Scope, Entry)>, Option<Key>);
+
 /// An entry by its age.
 pub(super) struct Aged {
     pub(super) age_key: sled::IVec,
@@ -54,7 +57,7 @@ impl Disk {
         space: Space,
         after: Option<Key>,
         most: usize,
-    ) -> Result<(Vec<(Scope, Entry)>, Option<Key>), Error> {
+    ) -> Result<OfOtherSpaces, Error> {
         /// Looked at in one go, so that nobody waits long for the rest.
         const LOOKED_AT: usize = 4096;
         let mut found = Vec::new();

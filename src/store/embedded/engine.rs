@@ -2,7 +2,7 @@
 //! index; reads need no lock on disk.
 
 use super::codec::{Damaged, Key};
-use super::disk::{Aged, Change, Disk};
+use super::disk::{Aged, Change, Disk, OfOtherSpaces};
 use super::index::Indexes;
 use super::recovery::{self, Opened};
 use super::{Config, Counters, Space, Tuning};
@@ -63,11 +63,7 @@ impl Engine {
         Space(self.space.load(Ordering::Relaxed))
     }
 
-    pub(super) fn of_other_spaces(
-        &self,
-        after: Option<Key>,
-        most: usize,
-    ) -> Result<(Vec<(Scope, Entry)>, Option<Key>), Error> {
+    pub(super) fn of_other_spaces(&self, after: Option<Key>, most: usize) -> Result<OfOtherSpaces, Error> {
         self.disk.of_other_spaces(self.space(), after, most)
     }
 
