@@ -7,8 +7,8 @@ mod stream;
 
 pub use reply::Decoder;
 pub(in crate::wire) use reply::{decode_finish, decode_usage, encode_usage, finish_name};
-pub(in crate::wire) use request::decode_sampling;
 pub use request::{decode_request, encode_request};
+pub(in crate::wire) use request::{decode_response_format, decode_sampling};
 pub(in crate::wire) use stream::without_usage;
 pub use stream::{Encoder, error_body};
 

@@ -137,24 +137,48 @@ fn encode_tool_choice(request: &Request, choice: &ToolChoice) -> Result<Value, E
     })
 }
 
-/// `{"type": "json_schema", "json_schema": {…}}` and its simpler kin.
+/// `{"type": "json_schema", "json_schema": {…}}` and its kin: OpenAI's responses, and others after them, have
+/// the schema beside the type. What holds a field that nobody knows stays as it is: two requests that differ
+/// in it must not be taken for one.
 pub(in crate::wire) fn decode_response_format(format: Value) -> ResponseFormat {
-    let schema = format.pointer("/json_schema/schema").filter(|_| format["type"] == "json_schema");
-    match (format["type"].as_str(), schema) {
-        (Some("text"), _) => ResponseFormat::Text,
-        (Some("json_object"), _) => ResponseFormat::Json,
-        (_, Some(schema)) => {
-            let text =
-                |field: &str| format["json_schema"].get(field).and_then(Value::as_str).map(str::to_owned);
-            ResponseFormat::Schema {
-                name: text("name"),
-                description: text("description"),
-                schema: schema.clone(),
-                strict: format["json_schema"].get("strict").and_then(Value::as_bool),
-            }
-        }
-        _ => ResponseFormat::Opaque(format),
+    known_format(&format).unwrap_or(ResponseFormat::Opaque(format))
+}
+
+fn known_format(format: &Value) -> Option<ResponseFormat> {
+    let mut fields = given(format)?;
+    match fields.remove("type")?.as_str()? {
+        "text" if fields.is_empty() => Some(ResponseFormat::Text),
+        "json_object" if fields.is_empty() => Some(ResponseFormat::Json),
+        "json_object" => known_schema(fields),
+        "json_schema" => match fields.remove("json_schema") {
+            Some(inner) if fields.is_empty() => known_schema(given(&inner)?),
+            Some(_) => None,
+            None => known_schema(fields),
+        },
+        _ => None,
     }
+}
+
+fn known_schema(mut fields: Map<String, Value>) -> Option<ResponseFormat> {
+    let mut text = |field: &str| match fields.remove(field) {
+        None => Some(None),
+        Some(Value::String(text)) => Some(Some(text)),
+        Some(_) => None,
+    };
+    let (name, description) = (text("name")?, text("description")?);
+    let strict = match fields.remove("strict") {
+        None => None,
+        Some(strict) => Some(strict.as_bool()?),
+    };
+    let schema = fields.remove("schema")?;
+    fields.is_empty().then_some(ResponseFormat::Schema { name, description, schema, strict })
+}
+
+/// The fields that say something: null means absent.
+fn given(object: &Value) -> Option<Map<String, Value>> {
+    let mut fields = object.as_object()?.clone();
+    fields.retain(|_, value| !value.is_null());
+    Some(fields)
 }
 
 fn encode_response_format(request: &Request, format: &ResponseFormat) -> Result<Value, Error> {
@@ -315,6 +339,36 @@ mod tests {
         let request = decode_request(body).unwrap();
         assert_eq!(request.sampling.stop, ["x"]);
         assert_eq!(request.messages[0], Message::text(Role::User, "hi"));
+    }
+
+    #[test]
+    fn a_form_of_the_answer_is_known_in_full_or_stays_as_it_is() {
+        let schema = json!({"type": "object"});
+        let known = ResponseFormat::Schema {
+            name: None,
+            description: None,
+            schema: schema.clone(),
+            strict: Some(true),
+        };
+        for format in [
+            json!({"type": "json_schema", "json_schema": {"name": null, "schema": schema, "strict": true}}),
+            json!({"type": "json_object", "schema": schema, "strict": true}),
+            json!({"type": "json_schema", "schema": schema, "strict": true}),
+        ] {
+            assert_eq!(decode_response_format(format.clone()), known, "{format}");
+        }
+        for format in [
+            json!({"type": "json_object", "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema, "future": 1}}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema}, "schema": schema}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema, "strict": "yes"}}),
+            json!({"type": "json_schema"}),
+            json!("json"),
+        ] {
+            assert_eq!(decode_response_format(format.clone()), ResponseFormat::Opaque(format));
+        }
+        let plain = json!({"type": "json_object", "schema": null});
+        assert_eq!(decode_response_format(plain), ResponseFormat::Json);
     }
 
     #[test]
