@@ -74,6 +74,8 @@ pub enum Miss {
     EmbedFailed,
     /// The encoder has not read all of the text: too long, or of characters it does not know.
     PartlyRead,
+    /// The text is to be gone on with as it stands: other words would go on in another way.
+    Continuation,
     /// The nearest is not near enough.
     TooFar,
     /// The nearest speaks of other numbers.
@@ -100,6 +102,7 @@ impl Miss {
             Self::EmbedBusy => "embed_busy",
             Self::EmbedFailed => "embed_failed",
             Self::PartlyRead => "partly_read",
+            Self::Continuation => "continuation",
             Self::TooFar => "too_far",
             Self::OtherNumbers => "other_numbers",
             Self::Opposite => "opposite",

@@ -35,6 +35,8 @@ pub struct Query {
     pub text: String,
     /// How many answers are wanted.
     pub answers: u32,
+    /// Whether other words may ask the same. A text that is to be gone on with goes on as it stands.
+    pub rewordable: bool,
 }
 
 impl Query {
@@ -64,8 +66,10 @@ impl Query {
         }
         let Asker { tenant, project, encoder, origin } = asker;
         let extra = without_ignored(extra);
-        // The same field may mean something else in another protocol.
-        let dialect = (!extra.is_empty()).then_some(protocol);
+        // The same field may mean something else in another protocol, and the same words are another wish
+        // where they are to be gone on with.
+        let rewordable = !request.is_continuation();
+        let dialect = (!extra.is_empty() || !rewordable).then_some(protocol);
         let limit =
             Sampling { max_tokens: sampling.answer_limit(), max_completion_tokens: None, ..sampling.clone() };
         let everything_else = json!({
@@ -77,7 +81,7 @@ impl Query {
         });
         let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
-        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1) })
+        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1), rewordable })
     }
 }
 
@@ -143,6 +147,8 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Protocol;
+    use crate::wire::Target;
     use crate::wire::openai_chat::decode_request;
 
     const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", encoder: "e", origin: "provider" };
@@ -197,6 +203,47 @@ mod tests {
             let changed = query(&ASKER, &with(pointer, value)).unwrap().scope;
             assert_ne!(changed, scope, "{pointer}");
         }
+    }
+
+    #[test]
+    fn every_form_of_the_answer_is_a_scope_of_its_own() {
+        let schema = json!({"type": "object"});
+        let formats = [
+            json!({"type": "json_object"}),
+            json!({"type": "json_object", "schema": schema}),
+            json!({"type": "json_object", "schema": {"type": "array"}}),
+            json!({"type": "json_object", "future": 1}),
+            json!({"type": "text", "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "future": 1}}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema}, "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"name": 5, "schema": schema}}),
+            json!({"type": "grammar", "grammar": "g"}),
+        ];
+        let scopes: std::collections::BTreeSet<_> = formats
+            .iter()
+            .map(|format| query(&ASKER, &with("/response_format", format.clone())).unwrap().scope)
+            .collect();
+        assert_eq!(scopes.len(), formats.len());
+    }
+
+    #[test]
+    fn a_text_to_go_on_with_is_no_question() {
+        let asked = |protocol, body: Value| {
+            let body = bytes::Bytes::from(body.to_string());
+            let request = crate::wire::decode_request(protocol, &body, &Target::default()).unwrap();
+            Query::new(&ASKER, &request).unwrap()
+        };
+        let generate =
+            |raw: bool| asked(Protocol::OllamaGenerate, json!({"model": "m", "prompt": "q", "raw": raw}));
+        let chat = asked(
+            Protocol::OpenAiChat,
+            json!({"model": "m", "messages": [{"role": "user", "content": "q"}]}),
+        );
+        let prompt = asked(Protocol::OpenAiCompletions, json!({"model": "m", "prompt": "q"}));
+        assert_ne!(chat.scope, prompt.scope);
+        let rewordable = [&chat, &prompt, &generate(true), &generate(false)].map(|query| query.rewordable);
+        assert_eq!(rewordable, [true, false, false, true]);
     }
 
     #[test]
