@@ -62,6 +62,8 @@ pub enum Miss {
     NoQuestion,
     /// Tools are offered: an answer may be an action, and an action is not repeated from memory.
     Tools,
+    /// It goes on with a conversation that the provider keeps, and that grows.
+    Stateful,
     /// Nothing like it is known.
     Absent,
     /// It was known, and its time is over.
@@ -96,6 +98,7 @@ impl Miss {
             Self::Bypassed => "bypassed",
             Self::NoQuestion => "no_question",
             Self::Tools => "tools",
+            Self::Stateful => "stateful",
             Self::Absent => "absent",
             Self::Expired => "expired",
             Self::SemanticOff => "semantic_off",

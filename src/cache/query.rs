@@ -1,7 +1,7 @@
 //! What is asked: the scope that must match exactly, and the text that may be put in other words.
 
 use super::Miss;
-use crate::chat::{Delivery, Message, Part, Received, Request, Sampling};
+use crate::chat::{Delivery, Message, Part, Protocol, Received, Request, Sampling};
 use crate::store::{EntryId, Scope};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -58,6 +58,9 @@ impl Query {
         } = request;
         if !tools.is_empty() || has_legacy_functions(extra) {
             return Err(Miss::Tools);
+        }
+        if *protocol == Protocol::OpenAiResponses && extra.contains_key("conversation") {
+            return Err(Miss::Stateful);
         }
         let question = request.question().ok_or(Miss::NoQuestion)?;
         let text = question.plain_text();
@@ -147,7 +150,6 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Protocol;
     use crate::wire::Target;
     use crate::wire::openai_chat::decode_request;
 
@@ -155,6 +157,11 @@ mod tests {
 
     fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
         Query::new(asker, &decode_request(body.to_string().as_bytes()).unwrap())
+    }
+
+    fn decoded(protocol: Protocol, body: &Value) -> Request {
+        let body = bytes::Bytes::from(body.to_string());
+        crate::wire::decode_request(protocol, &body, &Target::default()).unwrap()
     }
 
     fn base() -> Value {
@@ -229,11 +236,7 @@ mod tests {
 
     #[test]
     fn a_text_to_go_on_with_is_no_question() {
-        let asked = |protocol, body: Value| {
-            let body = bytes::Bytes::from(body.to_string());
-            let request = crate::wire::decode_request(protocol, &body, &Target::default()).unwrap();
-            Query::new(&ASKER, &request).unwrap()
-        };
+        let asked = |protocol, body: Value| Query::new(&ASKER, &decoded(protocol, &body)).unwrap();
         let generate =
             |raw: bool| asked(Protocol::OllamaGenerate, json!({"model": "m", "prompt": "q", "raw": raw}));
         let chat = asked(
@@ -312,5 +315,10 @@ mod tests {
         for (body, miss) in cases {
             assert_eq!(query(&ASKER, &body), Err(miss), "{body}");
         }
+        let kept = decoded(
+            Protocol::OpenAiResponses,
+            &json!({"model": "m", "input": "q", "conversation": "conv_1"}),
+        );
+        assert_eq!(Query::new(&ASKER, &kept), Err(Miss::Stateful));
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Error {
     Embed(pipeline::EmbedError),
     /// There is no such model.
     NoSuchModel(String),
+    /// An answer that a client wants to go on from is kept by nobody.
+    NoSuchResponse,
     /// Not a path of ours, and of no provider.
     NoSuchPath,
     /// A path of ours, and another method.
@@ -175,6 +177,14 @@ impl From<&Error> for Failed {
                 "model_not_found",
                 format!("there is no model \"{model}\" here; GET /v1/models lists those there are"),
             ),
+            Error::NoSuchResponse => Self {
+                param: Some("previous_response_id".to_owned()),
+                ..Self::invalid(
+                    StatusCode::NOT_FOUND,
+                    "previous_response_not_found",
+                    "this response was not made by a provider that keeps it; send the conversation itself",
+                )
+            },
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
                 "no_such_path",

@@ -58,6 +58,7 @@ async fn understand(
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;
     request.received = Received { headers: heard(headers), ..request.received };
+    replay::go_on_from_first(&mut request)?;
     Ok((caller, request))
 }
 

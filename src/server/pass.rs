@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::read::Asker;
-use super::{Server, auth};
+use super::{Server, auth, replay};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
 use crate::upstream::provider::{Passage, Passed, Provider};
@@ -58,7 +58,7 @@ pub(super) async fn through(
 ) -> Result<Response, Error> {
     let limited = Limited::new(body, server.config.max_body_bytes);
     let body = limited.into_data_stream().map_err(|_| io::Error::from(io::ErrorKind::InvalidData)).boxed();
-    let path_and_query = path_below_version(uri).ok_or(Error::NoSuchPath)?;
+    let path_and_query = replay::path_of_first(path_below_version(uri).ok_or(Error::NoSuchPath)?)?;
     let passage = Passage { method, path_and_query, headers: headers.clone(), body };
     tracing::debug!(upstream = provider.name(), "passed through");
     let passed = provider.pass(passage).await.map_err(|error| Error::Pipeline(error.into()))?;
