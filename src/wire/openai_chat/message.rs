@@ -146,6 +146,20 @@ fn decode_known_part(part: &Value) -> Option<Part> {
             Some(Part::File(Media { name: text("filename").map(str::to_owned), extra, ..media }))
         }
         "refusal" => Some(Part::Refusal(part["refusal"].as_str()?.to_owned())),
+        "thinking" => thought_in(part).map(|text| Part::Reasoning { text, signature: None, redacted: false }),
+        _ => None,
+    }
+}
+
+/// A thought in a content, as Mistral's models write it: `{"type": "thinking", "thinking": [{"type": "text", …}]}`.
+pub(super) fn thought_in(part: &Value) -> Option<String> {
+    let fields = part.as_object().filter(|_| part["type"] == "thinking")?;
+    if !fields.keys().all(|field| matches!(field.as_str(), "type" | "thinking" | "closed")) {
+        return None;
+    }
+    match fields.get("thinking")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(pieces) => pieces.iter().map(|piece| piece.get("text")?.as_str()).collect(),
         _ => None,
     }
 }
