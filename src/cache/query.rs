@@ -75,14 +75,15 @@ impl Query {
         let dialect = (!extra.is_empty() || !rewordable).then_some(protocol);
         let limit =
             Sampling { max_tokens: sampling.answer_limit(), max_completion_tokens: None, ..sampling.clone() };
-        let everything_else = json!({
+        let mut everything_else = json!({
             "tenant": tenant, "project": project, "encoder": encoder, "origin": origin, "model": model,
             "earlier": messages[..messages.len() - 1], "question": without_words(question),
             "tool_choice": tool_choice, "parallel_tools": parallel_tools, "response_format": response_format,
             "thinking": thinking, "sampling": limit, "extra": extra, "dialect": dialect,
             "headers": betas(headers),
         });
-        let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
+        canonicalise(&mut everything_else);
+        let scope = Scope(digest(&[everything_else.to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
         Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1), rewordable })
     }
@@ -117,23 +118,22 @@ fn without_ignored(extra: &Map<String, Value>) -> Map<String, Value> {
     kept.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
-/// One way to write a value: keys in order, and a number written as it counts (0.0 is 0).
-fn canonical(value: Value) -> Value {
+/// Makes a value be written in one way: keys in order, and a number as it counts (0.0 is 0).
+fn canonicalise(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.into_iter().collect();
-            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            fields.into_iter().map(|(field, value)| (field, canonical(value))).collect()
+            fields.sort_keys();
+            fields.values_mut().for_each(canonicalise);
         }
-        Value::Array(items) => items.into_iter().map(canonical).collect(),
+        Value::Array(items) => items.iter_mut().for_each(canonicalise),
         Value::Number(number) => match number.as_f64() {
             // Beyond 2^53 not every integer is a float, and the cast would lie.
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
-                json!(float as i64)
+                *value = json!(float as i64);
             }
-            _ => Value::Number(number),
+            _ => {}
         },
-        other => other,
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 

@@ -65,8 +65,23 @@ pub fn decode_request(protocol: Protocol, body: &Bytes, target: &Target) -> Resu
         Protocol::OllamaChat => ollama::decode_chat_request(body),
         Protocol::OllamaGenerate => ollama::decode_generate_request(body),
     }?;
+    refuse_crowd(&request)?;
     request.received = Received { protocol, body: body.clone(), headers: Vec::new() };
     Ok(request)
+}
+
+/// The most messages, the most parts in all of them, and the most tools. More than anyone has use for, and each
+/// is worth some hundred bytes of memory however short it is.
+const MAX_PIECES: usize = 50_000;
+
+fn refuse_crowd(request: &Request) -> Result<(), Error> {
+    let Request { messages, tools, .. } = request;
+    let parts = messages.iter().map(|message| message.parts.len()).sum();
+    let counts = [("messages", messages.len()), ("messages", parts), ("tools", tools.len())];
+    match counts.into_iter().find(|(_, count)| *count > MAX_PIECES) {
+        Some((field, _)) => Err(Error::at(field, format!("`{field}` holds more than {MAX_PIECES} pieces"))),
+        None => Ok(()),
+    }
 }
 
 /// What a request could not take along into another protocol, by the names of the fields. Only what does not
@@ -80,6 +95,7 @@ pub fn encode_request(
     request: &Request,
     dropped: &mut Dropped,
 ) -> Result<Map<String, Value>, Error> {
+    foreign::refuse_bearing(request, protocol)?;
     match protocol {
         Protocol::OpenAiChat => openai_chat::encode_request(request, dropped),
         Protocol::OpenAiCompletions => openai_completions::encode_request(request, dropped),
