@@ -76,6 +76,7 @@ fn write(mut out: impl Write, waiting: &Receiver<Job>, dropped: &AtomicU64) {
             }
         }
         write_out(&mut out, &mut together);
+        #[expect(clippy::disallowed_methods, reason = "this thread is the writer's own")]
         std::thread::sleep(PAUSE);
     }
 }
