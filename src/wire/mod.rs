@@ -20,6 +20,7 @@ pub mod sse;
 use crate::chat::{Chunk, Event, Form, Protocol, Received, Reply, Request};
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Why bytes could not be understood. The message is fit for the client: it quotes no content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -263,8 +264,8 @@ pub struct Failure {
     pub status: u16,
     /// The coarse kind, from OpenAI's list; the others' lists are derived from the status.
     pub kind: &'static str,
-    /// The stable name that a program can act on.
-    pub code: &'static str,
+    /// The stable name that a program can act on; a provider's own where it has one.
+    pub code: Cow<'static, str>,
     /// In words.
     pub message: String,
     /// The field at fault.

@@ -132,7 +132,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         api_key: Some(Secret::new("sk-test-key-123456")),
         protocol,
         kind,
-        preset: "test",
+        preset: "vllm",
         models: vec!["*".into()],
         model_names: Vec::new(),
         include_usage: true,
@@ -140,6 +140,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         connect_timeout: Duration::from_secs(5),
         first_token_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
+        reply_timeout: Duration::from_secs(5),
         price: None,
     }
 }

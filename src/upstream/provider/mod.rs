@@ -12,7 +12,7 @@ mod pass;
 mod redact;
 
 pub use config::{Config, Price, ProviderKind, SetupError};
-pub use pass::{Passage, Passed};
+pub use pass::{Passage, Passed, forwarded};
 
 use super::chain::matches;
 use super::{Chunks, Error, Kind, Opened, Origin, Upstream};
@@ -28,14 +28,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// The longest whole reply we take.
 const MAX_REPLY_BYTES: usize = 64 << 20;
-
-/// How long a reply that comes whole may take. It says nothing until it is complete, so this is no sign of a
-/// provider that hangs; the server's own limit on a request comes on top.
-const WHOLE_REPLY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How many idle connections to one provider are kept open.
 const MAX_IDLE_CONNECTIONS: usize = 128;
@@ -44,6 +39,7 @@ const MAX_IDLE_CONNECTIONS: usize = 128;
 pub struct Provider {
     name: Arc<str>,
     kind: ProviderKind,
+    preset: &'static str,
     protocol: Protocol,
     base_url: String,
     models: Vec<String>,
@@ -56,6 +52,7 @@ pub struct Provider {
     secrets: Vec<Secret>,
     first_token_timeout: Duration,
     idle_timeout: Duration,
+    reply_timeout: Duration,
 }
 
 impl Provider {
@@ -65,7 +62,7 @@ impl Provider {
         let Config {
             name,
             kind,
-            preset: _,
+            preset,
             protocol,
             base_url,
             api_key,
@@ -76,12 +73,14 @@ impl Provider {
             connect_timeout,
             first_token_timeout,
             idle_timeout,
+            reply_timeout,
             price: _,
         } = config;
         Ok(Self {
             client: client(&name, &base_url, connect_timeout)?,
             name: name.into(),
             kind,
+            preset,
             protocol,
             base_url: kind.base_url(&base_url),
             models,
@@ -91,6 +90,7 @@ impl Provider {
             secrets: headers.into_iter().map(|(_, value)| value).chain(api_key).collect(),
             first_token_timeout,
             idle_timeout,
+            reply_timeout,
         })
     }
 
@@ -138,10 +138,12 @@ impl Provider {
 
     async fn refusal(&self, response: Response) -> Error {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read_bounded(response, failure::MAX_REPORT_BYTES).await.unwrap_or_default();
+        let body =
+            read_bounded(response, failure::MAX_REPORT_BYTES, self.idle_timeout).await.unwrap_or_default();
         let report = Report::read(status, &body);
         Error {
             status: Some(status),
+            names: Box::new(report.names(&self.secrets)),
             retry_after: report.retry_after(&headers),
             ..self.error(report.kind(), report.message(&self.secrets))
         }
@@ -149,14 +151,15 @@ impl Provider {
 
     async fn open_whole(&self, protocol: Protocol, response: Response) -> Result<Chunks, Error> {
         let headers = response.headers().clone();
-        let body = read_bounded(response, MAX_REPLY_BYTES)
-            .await
-            .ok_or_else(|| self.error(Kind::BadResponse, "the reply broke off, or is too long"))?;
+        let body = read_bounded(response, MAX_REPLY_BYTES, self.idle_timeout).await.ok_or_else(|| {
+            self.error(Kind::BadResponse, "the reply broke off, stood still, or is too long")
+        })?;
         let events = Decoder::new(protocol).whole(&body).map_err(|error| match Report::in_reply(&body) {
-            Some(report) => Error {
-                retry_after: report.retry_after(&headers),
-                ..self.error(report.kind(), error.message)
-            },
+            Some(report) => {
+                let names = Box::new(report.names(&self.secrets));
+                let retry_after = report.retry_after(&headers);
+                Error { names, retry_after, ..self.error(report.kind(), error.message) }
+            }
             None => self.error(Kind::BadResponse, error.message),
         })?;
         let raw = Raw { protocol, form: Form::Whole, bytes: body };
@@ -174,7 +177,9 @@ impl Provider {
     async fn answer(&self, request: &Request) -> Result<(Chunks, Vec<String>), Error> {
         let mut outgoing = self.outgoing(request)?;
         let (protocol, dropped) = (outgoing.protocol, std::mem::take(&mut outgoing.dropped));
-        let response = self.send(outgoing).await?;
+        // A reply that comes whole says nothing until it is complete: that is no sign of a provider that hangs.
+        let patience = if request.delivery.stream { self.first_token_timeout } else { self.reply_timeout };
+        let response = self.within(patience, self.send(outgoing)).await?;
         let chunks = if is_stream(protocol, request, &response) {
             self.open_stream(protocol, response).await?
         } else {
@@ -241,9 +246,7 @@ impl Upstream for Provider {
     }
 
     async fn open(&self, request: &Request) -> Result<Opened, Error> {
-        let patience = if request.delivery.stream { self.first_token_timeout } else { WHOLE_REPLY_TIMEOUT };
-        let (chunks, dropped) =
-            timeout(patience, self.answer(request)).await.unwrap_or_else(|_| Err(self.too_late(patience)))?;
+        let (chunks, dropped) = self.within(self.reply_timeout, self.answer(request)).await?;
         Ok(Opened {
             by: Arc::clone(&self.name),
             origin: Origin::Provider,

@@ -226,7 +226,7 @@ fn an_error_in_the_body_is_an_error() {
     let failure = Failure {
         status: 502,
         kind: "server_error",
-        code: "upstream_failed",
+        code: "upstream_failed".into(),
         message: "gone".into(),
         param: None,
         request_id: "r".into(),
