@@ -70,8 +70,7 @@ async fn ollama_embed(
     let (model, input) = ollama::decode_embed(&body).map_err(Error::Wire)?;
     if model != MODEL {
         let provider = server.providers.of_ollama().ok_or(Error::NoSuchModel(shortened(&model)))?;
-        return pass::through(server, provider, axum::http::Method::POST, uri, headers, Body::from(body))
-            .await;
+        return pass::through(provider, axum::http::Method::POST, uri, headers, Body::from(body)).await;
     }
     let embedded = server.pipeline.embed(&input).await.map_err(Error::Embed)?;
     Ok(json(ollama::embed_reply(&model, &embedded, estimated_tokens(&input)).to_string().into()))
