@@ -107,8 +107,7 @@ async fn hostile_bodies_get_a_clear_4xx_in_the_shape_of_the_face() {
             (deep.clone().into_bytes(), 400),
             (br#"{"model":5,"messages":7,"prompt":{},"input":9,"contents":3}"#.to_vec(), 400),
             (
-                br#"{"model":"m","messages":[{"role":{}}],"prompt":[],"input":[1],"contents":[1]}"#
-                    .to_vec(),
+                br#"{"model":"m","messages":[{"role":{}}],"prompt":[],"input":[1],"contents":[1]}"#.to_vec(),
                 400,
             ),
             (vec![b'x'; 10 << 20], 413),

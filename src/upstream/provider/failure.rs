@@ -317,8 +317,7 @@ mod tests {
     fn plain_names_are_told_and_nothing_else() {
         let told = |code: &str, param: &str| {
             let body = json!({ "error": { "message": "m", "code": code, "param": param } }).to_string();
-            let Names { code, param } =
-                Report::read(400, body.as_bytes()).names(&[Secret::new("pass-1234")]);
+            let Names { code, param } = Report::read(400, body.as_bytes()).names(&[Secret::new("pass-1234")]);
             (code, param)
         };
         let name = |name: &str| Some(name.to_owned());

@@ -220,11 +220,12 @@ pub(super) fn encode_message(
         note_left(request, at, part, dropped);
         match part {
             Part::Image(_) | Part::Audio(_) | Part::File(_) if !at_home(request, HERE) => {
-                match (role, encode_part(request, at, part)?) {
+                let media = encode_part(request, at, part)?;
+                match role {
                     // A document in plain text is words by now.
-                    (Role::User, part) => content.push(part),
-                    (_, part) if part["type"] == "text" => content.push(part),
-                    (Role::Tool, part) => shown.push(part),
+                    _ if media["type"] == "text" => content.push(media),
+                    Role::User => content.push(media),
+                    Role::Tool => shown.push(media),
                     _ => return Err(out_of_place(at, part)),
                 }
             }
