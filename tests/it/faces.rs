@@ -226,7 +226,14 @@ async fn a_stream_of_gemini_without_sse_is_an_array() {
 
 /// A provider that says what it was asked.
 async fn mirror() -> SocketAddr {
-    async fn say(method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap) -> String {
+    async fn say(
+        method: axum::http::Method,
+        uri: axum::http::Uri,
+        headers: axum::http::HeaderMap,
+        body: axum::body::Body,
+    ) -> String {
+        // All of it, before anything is said.
+        let _ = http_body_util::BodyExt::collect(body).await;
         let header = |name: &str| headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
         format!("{method} {uri} {} {} {}", header("authorization"), header("x-own"), header("x-weir-project"))
     }
