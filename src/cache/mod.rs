@@ -62,6 +62,8 @@ pub enum Miss {
     NoQuestion,
     /// Tools are offered: an answer may be an action, and an action is not repeated from memory.
     Tools,
+    /// It goes on with a conversation that the provider keeps, and that grows.
+    Stateful,
     /// Nothing like it is known.
     Absent,
     /// It was known, and its time is over.
@@ -74,6 +76,8 @@ pub enum Miss {
     EmbedFailed,
     /// The encoder has not read all of the text: too long, or of characters it does not know.
     PartlyRead,
+    /// The text is to be gone on with as it stands: other words would go on in another way.
+    Continuation,
     /// The nearest is not near enough.
     TooFar,
     /// The nearest speaks of other numbers.
@@ -94,12 +98,14 @@ impl Miss {
             Self::Bypassed => "bypassed",
             Self::NoQuestion => "no_question",
             Self::Tools => "tools",
+            Self::Stateful => "stateful",
             Self::Absent => "absent",
             Self::Expired => "expired",
             Self::SemanticOff => "semantic_off",
             Self::EmbedBusy => "embed_busy",
             Self::EmbedFailed => "embed_failed",
             Self::PartlyRead => "partly_read",
+            Self::Continuation => "continuation",
             Self::TooFar => "too_far",
             Self::OtherNumbers => "other_numbers",
             Self::Opposite => "opposite",

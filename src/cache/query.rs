@@ -1,7 +1,7 @@
 //! What is asked: the scope that must match exactly, and the text that may be put in other words.
 
 use super::Miss;
-use crate::chat::{Delivery, Message, Part, Received, Request, Sampling};
+use crate::chat::{Delivery, Message, Part, Protocol, Received, Request, Sampling};
 use crate::store::{EntryId, Scope};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,8 @@ pub struct Query {
     pub text: String,
     /// How many answers are wanted.
     pub answers: u32,
+    /// Whether other words may ask the same. A text that is to be gone on with goes on as it stands.
+    pub rewordable: bool,
 }
 
 impl Query {
@@ -55,6 +57,9 @@ impl Query {
         if !tools.is_empty() || has_legacy_functions(extra) {
             return Err(Miss::Tools);
         }
+        if *protocol == Protocol::OpenAiResponses && extra.contains_key("conversation") {
+            return Err(Miss::Stateful);
+        }
         let question = request.question().ok_or(Miss::NoQuestion)?;
         let text = question.plain_text();
         if text.trim().is_empty() {
@@ -62,20 +67,23 @@ impl Query {
         }
         let Asker { tenant, project, origin } = asker;
         let extra = without_ignored(extra);
-        // The same field may mean something else in another protocol.
-        let dialect = (!extra.is_empty()).then_some(protocol);
+        // The same field may mean something else in another protocol, and the same words are another wish
+        // where they are to be gone on with.
+        let rewordable = !request.is_continuation();
+        let dialect = (!extra.is_empty() || !rewordable).then_some(protocol);
         let limit =
             Sampling { max_tokens: sampling.answer_limit(), max_completion_tokens: None, ..sampling.clone() };
-        let everything_else = json!({
+        let mut everything_else = json!({
             "tenant": tenant, "project": project, "origin": origin, "model": model,
             "earlier": messages[..messages.len() - 1], "question": without_words(question),
             "tool_choice": tool_choice, "parallel_tools": parallel_tools, "response_format": response_format,
             "thinking": thinking, "sampling": limit, "extra": extra, "dialect": dialect,
             "headers": betas(headers),
         });
-        let scope = Scope(digest(&[canonical(everything_else).to_string().as_bytes()]));
+        canonicalise(&mut everything_else);
+        let scope = Scope(digest(&[everything_else.to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
-        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1) })
+        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1), rewordable })
     }
 }
 
@@ -108,23 +116,22 @@ fn without_ignored(extra: &Map<String, Value>) -> Map<String, Value> {
     kept.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
-/// One way to write a value: keys in order, and a number written as it counts (0.0 is 0).
-fn canonical(value: Value) -> Value {
+/// Makes a value be written in one way: keys in order, and a number as it counts (0.0 is 0).
+fn canonicalise(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.into_iter().collect();
-            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            fields.into_iter().map(|(field, value)| (field, canonical(value))).collect()
+            fields.sort_keys();
+            fields.values_mut().for_each(canonicalise);
         }
-        Value::Array(items) => items.into_iter().map(canonical).collect(),
+        Value::Array(items) => items.iter_mut().for_each(canonicalise),
         Value::Number(number) => match number.as_f64() {
             // Beyond 2^53 not every integer is a float, and the cast would lie.
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
-                json!(float as i64)
+                *value = json!(float as i64);
             }
-            _ => Value::Number(number),
+            _ => {}
         },
-        other => other,
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -141,12 +148,18 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Target;
     use crate::wire::openai_chat::decode_request;
 
     const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", origin: "provider" };
 
     fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
         Query::new(asker, &decode_request(body.to_string().as_bytes()).unwrap())
+    }
+
+    fn decoded(protocol: Protocol, body: &Value) -> Request {
+        let body = bytes::Bytes::from(body.to_string());
+        crate::wire::decode_request(protocol, &body, &Target::default()).unwrap()
     }
 
     fn base() -> Value {
@@ -195,6 +208,43 @@ mod tests {
             let changed = query(&ASKER, &with(pointer, value)).unwrap().scope;
             assert_ne!(changed, scope, "{pointer}");
         }
+    }
+
+    #[test]
+    fn every_form_of_the_answer_is_a_scope_of_its_own() {
+        let schema = json!({"type": "object"});
+        let formats = [
+            json!({"type": "json_object"}),
+            json!({"type": "json_object", "schema": schema}),
+            json!({"type": "json_object", "schema": {"type": "array"}}),
+            json!({"type": "json_object", "future": 1}),
+            json!({"type": "text", "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "future": 1}}),
+            json!({"type": "json_schema", "json_schema": {"name": "s", "schema": schema}, "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"name": 5, "schema": schema}}),
+            json!({"type": "grammar", "grammar": "g"}),
+        ];
+        let scopes: std::collections::BTreeSet<_> = formats
+            .iter()
+            .map(|format| query(&ASKER, &with("/response_format", format.clone())).unwrap().scope)
+            .collect();
+        assert_eq!(scopes.len(), formats.len());
+    }
+
+    #[test]
+    fn a_text_to_go_on_with_is_no_question() {
+        let asked = |protocol, body: Value| Query::new(&ASKER, &decoded(protocol, &body)).unwrap();
+        let generate =
+            |raw: bool| asked(Protocol::OllamaGenerate, json!({"model": "m", "prompt": "q", "raw": raw}));
+        let chat = asked(
+            Protocol::OpenAiChat,
+            json!({"model": "m", "messages": [{"role": "user", "content": "q"}]}),
+        );
+        let prompt = asked(Protocol::OpenAiCompletions, json!({"model": "m", "prompt": "q"}));
+        assert_ne!(chat.scope, prompt.scope);
+        let rewordable = [&chat, &prompt, &generate(true), &generate(false)].map(|query| query.rewordable);
+        assert_eq!(rewordable, [true, false, false, true]);
     }
 
     #[test]
@@ -262,5 +312,10 @@ mod tests {
         for (body, miss) in cases {
             assert_eq!(query(&ASKER, &body), Err(miss), "{body}");
         }
+        let kept = decoded(
+            Protocol::OpenAiResponses,
+            &json!({"model": "m", "input": "q", "conversation": "conv_1"}),
+        );
+        assert_eq!(Query::new(&ASKER, &kept), Err(Miss::Stateful));
     }
 }

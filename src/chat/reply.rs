@@ -206,7 +206,9 @@ impl Folder {
             Event::Refusal { choice, text } => self.refusal(*choice)?.push_str(text),
             Event::ToolCall { choice, index, id, name, arguments } => {
                 let call = self.call(*choice, *index)?;
-                call.id.push_str(id.as_deref().unwrap_or_default());
+                if call.id.is_empty() {
+                    call.id.push_str(id.as_deref().unwrap_or_default());
+                }
                 call.name.push_str(name.as_deref().unwrap_or_default());
                 call.arguments.push_str(arguments);
             }

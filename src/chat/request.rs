@@ -38,6 +38,15 @@ impl Request {
     pub fn question(&self) -> Option<&Message> {
         self.messages.last().filter(|message| message.role == Role::User)
     }
+
+    /// Whether it has a text gone on with, as it stands, where a chat would answer it.
+    pub fn is_continuation(&self) -> bool {
+        match self.received.protocol {
+            Protocol::OpenAiCompletions => true,
+            Protocol::OllamaGenerate => self.extra.get("raw") == Some(&Value::Bool(true)),
+            _ => false,
+        }
+    }
 }
 
 /// A request as it came over a wire.

@@ -285,6 +285,7 @@ mod tests {
         ("upstream.spare.connect_timeout_seconds", "19", "19"),
         ("upstream.spare.first_token_timeout_seconds", "20", "20"),
         ("upstream.spare.idle_timeout_seconds", "21", "21"),
+        ("upstream.spare.reply_timeout_seconds", "22", "22"),
         ("upstream.spare.cost_per_million_input_tokens", "0.5", "0.5"),
         ("upstream.spare.cost_per_million_output_tokens", "1.5", "1.5"),
     ];

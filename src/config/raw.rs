@@ -123,6 +123,7 @@ section! {
         connect_timeout_seconds: i64,
         first_token_timeout_seconds: i64,
         idle_timeout_seconds: i64,
+        reply_timeout_seconds: i64,
         cost_per_million_input_tokens: f64,
         cost_per_million_output_tokens: f64,
     }

@@ -161,6 +161,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         connect_timeout,
         first_token_timeout,
         idle_timeout,
+        reply_timeout,
         price,
     } = upstream;
     let mut keys = vec![("name", text(name)), ("kind", text(preset)), ("base_url", text(base_url))];
@@ -185,6 +186,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         ("connect_timeout_seconds", seconds(*connect_timeout)),
         ("first_token_timeout_seconds", seconds(*first_token_timeout)),
         ("idle_timeout_seconds", seconds(*idle_timeout)),
+        ("reply_timeout_seconds", seconds(*reply_timeout)),
     ]);
     if let Some(provider::Price { input, output }) = price {
         keys.push(("cost_per_million_input_tokens", Value::Float(*input)));

@@ -20,6 +20,9 @@ pub(super) const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(90);
 /// Once an answer flows, a long pause means that it has died.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// A reply that comes whole says nothing until it is complete, and a reasoning model may take its time.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// US dollars for a million tokens; the dearest model known is far below.
 const PRICE: std::ops::RangeInclusive<f64> = 0.0..=1_000_000.0;
 
@@ -127,6 +130,7 @@ impl Upstreams<'_, '_> {
             connect_timeout: checker.wait(raw.connect_timeout_seconds.as_ref(), CONNECT_TIMEOUT),
             first_token_timeout: checker.wait(raw.first_token_timeout_seconds.as_ref(), FIRST_TOKEN_TIMEOUT),
             idle_timeout: checker.wait(raw.idle_timeout_seconds.as_ref(), IDLE_TIMEOUT),
+            reply_timeout: checker.wait(raw.reply_timeout_seconds.as_ref(), REPLY_TIMEOUT),
             models: models(checker, raw.models),
             model_names: model_names(checker, raw.model_names),
             include_usage: raw.include_usage.is_none_or(|typed| typed.value),
@@ -288,6 +292,7 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
         connect_timeout_seconds: connect,
         first_token_timeout_seconds: first_token,
         idle_timeout_seconds: idle,
+        reply_timeout_seconds: reply,
         cost_per_million_input_tokens: input,
         cost_per_million_output_tokens: output,
     } = raw;
@@ -300,6 +305,7 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
             place(connect.as_ref()),
             place(first_token.as_ref()),
             place(idle.as_ref()),
+            place(reply.as_ref()),
             place(input.as_ref()),
             place(output.as_ref()),
         ])

@@ -6,7 +6,7 @@ use super::env::Environment;
 use super::origin::{Origin, Place};
 use super::presets::{PRESETS, Preset, named};
 use super::read::Found;
-use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT};
+use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT, REPLY_TIMEOUT};
 use crate::secret::Secret;
 use crate::upstream::provider::{self, ProviderKind};
 use std::net::SocketAddr;
@@ -131,6 +131,7 @@ impl<'e> Finder<'_, 'e> {
             connect_timeout: CONNECT_TIMEOUT,
             first_token_timeout: FIRST_TOKEN_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            reply_timeout: REPLY_TIMEOUT,
             price: None,
         });
     }

@@ -216,6 +216,9 @@ impl Pipeline {
         if !self.cache.is_semantic() {
             return Err(Miss::SemanticOff);
         }
+        if !query.rewordable {
+            return Err(Miss::Continuation);
+        }
         let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
         match embedder.embed(query.text.as_str()).await {
             // Such a vector speaks only for a part of the text.

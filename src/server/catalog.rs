@@ -203,7 +203,7 @@ pub(super) async fn tags(State(server): State<Arc<Server>>, headers: HeaderMap) 
 pub(super) async fn running(State(server): State<Arc<Server>>, uri: Uri, headers: HeaderMap) -> Response {
     let running = async |server: &Server| {
         if let Some(provider) = server.providers.of_protocol(Protocol::OllamaChat) {
-            let passed = pass::through(server, provider, Method::GET, &uri, &headers, Body::empty()).await;
+            let passed = pass::through(provider, Method::GET, &uri, &headers, Body::empty()).await;
             if let Ok(response) = passed {
                 return Ok(response);
             }

@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +75,12 @@ async fn forwarded(server: &Server, model: &str, body: Bytes) -> Result<Response
 }
 
 fn model_in(body: &[u8]) -> String {
-    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    body["model"].as_str().unwrap_or_default().to_owned()
+    /// Nothing else is kept: a long list of tokens would be many times as long in memory.
+    #[derive(Default, Deserialize)]
+    struct Named {
+        model: String,
+    }
+    serde_json::from_slice::<Named>(body).unwrap_or_default().model
 }
 
 /// About four bytes of text are a token; the tokenizer itself is busy elsewhere.

@@ -9,6 +9,7 @@ use crate::{pipeline, upstream, wire};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What can go wrong with a request.
@@ -36,6 +37,10 @@ pub(super) enum Error {
     Embed(pipeline::EmbedError),
     /// There is no such model.
     NoSuchModel(String),
+    /// An answer that a client wants to go on from is kept by nobody.
+    NoSuchResponse,
+    /// A provider would show what it keeps to all tenants.
+    Shared,
     /// Not a path of ours, and of no provider.
     NoSuchPath,
     /// A path of ours, and another method.
@@ -56,6 +61,8 @@ pub(super) struct Failed {
     kind: &'static str,
     /// The stable name that a program can act on.
     code: &'static str,
+    /// What the provider calls it, in place of `code`.
+    told: Option<String>,
     message: String,
     param: Option<String>,
     retry_after: Option<Duration>,
@@ -74,6 +81,7 @@ impl Failed {
             status,
             kind,
             code,
+            told: None,
             message: message.into(),
             param: None,
             retry_after: None,
@@ -95,7 +103,7 @@ impl Failed {
         Failure {
             status: self.status.as_u16(),
             kind: self.kind,
-            code: self.code,
+            code: self.told.clone().map_or(Cow::Borrowed(self.code), Cow::Owned),
             message: self.message.clone(),
             param: self.param.clone(),
             request_id: request_id.to_owned(),
@@ -175,6 +183,20 @@ impl From<&Error> for Failed {
                 "model_not_found",
                 format!("there is no model \"{model}\" here; GET /v1/models lists those there are"),
             ),
+            Error::NoSuchResponse => Self {
+                param: Some("previous_response_id".to_owned()),
+                ..Self::invalid(
+                    StatusCode::NOT_FOUND,
+                    "previous_response_not_found",
+                    "this response was not made by a provider that keeps it; send the conversation itself",
+                )
+            },
+            Error::Shared => Self::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "shared_between_tenants",
+                "what a provider keeps is not passed through where there are several tenants",
+            ),
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
                 "no_such_path",
@@ -205,9 +227,11 @@ fn refused(refusal: Refusal) -> Failed {
 
 /// The status is the provider's own where it has one that fits, so that SDKs raise what they would without us.
 fn upstream(error: &upstream::Error) -> Failed {
-    let failed = match common_cause(error) {
-        Some(cause) => Failed { message: error.to_string(), ..upstream(&cause) },
-        None => single(error),
+    let failed = if let Some(cause) = common_cause(error) {
+        Failed { message: error.to_string(), ..upstream(&cause) }
+    } else {
+        let upstream::Names { code, param } = error.names.as_ref().clone();
+        Failed { told: code, param, ..single(error) }
     };
     Failed {
         retry_after: error.retry_after.or(failed.retry_after),

@@ -8,6 +8,7 @@ use super::{Server, facts, replay};
 use crate::chat::{Chunk, Event, Folder, Form, Protocol, Received, Request};
 use crate::pipeline::{Answer, Caller};
 use crate::upstream::Chunks;
+use crate::upstream::provider::forwarded;
 use crate::wire::{Encoder, Target, decode_request};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -20,9 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// The headers of a client that mean something to a provider of its own protocol. Whatever may hold a secret,
-/// or names an account that is not ours, stays here.
-const HEARD: [&str; 4] = ["anthropic-version", "anthropic-beta", "openai-beta", "idempotency-key"];
+/// Headers of a client that are nothing to a provider, whatever it speaks: they name an account that is not
+/// ours, say where the client is and what it runs in, or what its own cache is to do.
+const UNHEARD: [&str; 9] = [
+    "openai-organization",
+    "openai-project",
+    "x-goog-user-project",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "origin",
+    "referer",
+    "cache-control",
+];
+
+/// Beginnings of such names; and those of headers about a body that may change on the way.
+const UNHEARD_KINDS: [&str; 3] = ["x-forwarded-", "sec-", "content-"];
 
 /// Answers one request in `protocol`. `target` is what its path says.
 pub(super) async fn answer(
@@ -58,13 +72,18 @@ async fn understand(
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;
     request.received = Received { headers: heard(headers), ..request.received };
+    replay::go_on_from_first(&mut request)?;
     Ok((caller, request))
 }
 
-fn heard(headers: &HeaderMap) -> Vec<(String, String)> {
-    let lines = HEARD.iter().flat_map(|name| headers.get_all(*name).iter().map(move |value| (*name, value)));
-    let text = |(name, value): (&str, &HeaderValue)| Some((name.to_owned(), value.to_str().ok()?.to_owned()));
-    lines.filter_map(text).collect()
+/// The headers of a client that may mean something to a provider of its own protocol.
+pub(super) fn heard(headers: &HeaderMap) -> Vec<(String, String)> {
+    let unheard = |name: &str| {
+        UNHEARD.contains(&name) || UNHEARD_KINDS.iter().any(|beginning| name.starts_with(beginning))
+    };
+    let forwarded = forwarded(headers);
+    let lines = forwarded.iter().filter(|(name, _)| !unheard(name.as_str()));
+    lines.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }
 
 async fn give(
@@ -220,5 +239,35 @@ impl Streaming {
         self.over = true;
         let failure = Failed::from(error).failure(&self.giving.request_id);
         self.giving.encoder.failure(&failure).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    #[test]
+    fn a_provider_hears_what_is_meant_for_it() {
+        let names = [
+            "anthropic-beta",
+            "x-title",
+            "http-referer",
+            "user-agent",
+            "authorization",
+            "cookie",
+            "openai-organization",
+            "x-forwarded-for",
+            "sec-fetch-mode",
+            "content-length",
+            "accept-encoding",
+            "x-weir-project",
+            "connection",
+            "host",
+        ];
+        let headers = names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
+        let heard = heard(&HeaderMap::from_iter(headers));
+        let heard: std::collections::BTreeSet<_> = heard.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(heard, names[..4].iter().copied().collect());
     }
 }

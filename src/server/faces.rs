@@ -43,7 +43,9 @@ pub(super) async fn count_tokens(State(server): Shared, headers: HeaderMap, body
     let counted = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
         let body = read::body(&server, body).await?;
-        let request = decode_request(Protocol::Anthropic, &body, &Target::default()).map_err(Error::Wire)?;
+        let mut request =
+            decode_request(Protocol::Anthropic, &body, &Target::default()).map_err(Error::Wire)?;
+        request.received.headers = face::heard(&headers);
         let tokens = count(&server, &request).await?;
         Ok(Json(anthropic::count_tokens_body(tokens)).into_response())
     };

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::read::Asker;
-use super::{Server, auth};
+use super::{Client, Server, auth, replay};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
 use crate::upstream::provider::{Passage, Passed, Provider};
@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http_body_util::{BodyExt as _, Limited};
 use std::io;
 use std::sync::Arc;
 
@@ -56,12 +55,15 @@ pub(super) async fn unknown(
         let known = APIS.iter().any(|(prefix, _)| uri.path().starts_with(prefix));
         known.then_some(()).ok_or(Error::NoSuchPath)?;
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+        if has_tenants(&server.config.clients) && !keeps_nothing(uri.path()) {
+            return Err(Error::Shared);
+        }
         let provider = match asker.protocol {
             Protocol::OpenAiChat => server.providers.passthrough(),
             protocol => server.providers.of_protocol(protocol),
         };
         let provider = provider.filter(|_| server.config.passthrough).ok_or(Error::NoSuchPath)?;
-        through(&server, provider, method, &uri, &headers, body).await
+        through(provider, method, &uri, &headers, body).await
     };
     let passed = passed.await;
     if let Err(error) = &passed {
@@ -70,18 +72,42 @@ pub(super) async fn unknown(
     asker.respond(passed)
 }
 
+/// Whether there are several tenants, who must not see what is another's.
+fn has_tenants(clients: &[Client]) -> bool {
+    clients.iter().any(|client| client.tenant != clients[0].tenant)
+}
+
+/// Whether a provider forgets what it is asked at this path. With its one key, all tenants share what it keeps:
+/// files, batches, responses, assistants.
+fn keeps_nothing(path: &str) -> bool {
+    const PATHS: [&str; 10] = [
+        "/v1/audio/speech",
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/images/variations",
+        "/v1/moderations",
+        "/v1/rerank",
+        "/v1/fim/completions",
+        "/api/embeddings",
+    ];
+    const OF_GEMINI: [&str; 4] = [":countTokens", ":embedContent", ":batchEmbedContents", ":predict"];
+    let gemini = path.starts_with("/v1beta/models/") || path.starts_with("/v1/models/");
+    PATHS.contains(&path) || (gemini && OF_GEMINI.iter().any(|method| path.ends_with(method)))
+}
+
 /// Sends a request to `provider` as it is, and gives back what it says.
 pub(super) async fn through(
-    server: &Server,
     provider: &Arc<Provider>,
     method: Method,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
-    let limited = Limited::new(body, server.config.max_body_bytes);
-    let body = limited.into_data_stream().map_err(|_| io::Error::from(io::ErrorKind::InvalidData)).boxed();
-    let path_and_query = path_below_version(uri).ok_or(Error::NoSuchPath)?;
+    // It is never here as a whole, so it may be as long as the provider takes it.
+    let body = body.into_data_stream().map_err(io::Error::other).boxed();
+    let path_and_query = replay::path_of_first(path_below_version(uri).ok_or(Error::NoSuchPath)?)?;
     let passage = Passage { method, path_and_query, headers: headers.clone(), body };
     tracing::debug!(upstream = provider.name(), "passed through");
     let passed = provider.pass(passage).await.map_err(|error| Error::Pipeline(error.into()))?;

@@ -1,16 +1,25 @@
 //! A stored answer, given again: under a new id and time, at the pace that is configured.
 
+use super::error::Error;
 use super::read::set;
 use super::{Replay, Server};
-use crate::chat::{Chunk, Event, Protocol, Usage};
+use crate::chat::{Chunk, Event, Protocol, Request, Usage};
 use crate::upstream::Chunks;
+use crate::wire::splice::splice;
 use axum::http::{HeaderMap, HeaderName};
 use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// How many characters a token has, about, where an answer is paced.
 const CHARS_PER_TOKEN: usize = 4;
+
+/// What the id of a response begins with that is given again.
+const AGAIN: &str = "resp_weir_";
+
+/// The field by which a request for OpenAI's responses goes on with an earlier one.
+const PREVIOUS: &str = "previous_response_id";
 
 /// The same answer, as if it were given now. Its model and what is said stay; the id it once had goes into a
 /// header. Only a stream is paced.
@@ -30,7 +39,7 @@ pub(super) async fn anew(
                 if !id.is_empty() {
                     set(&mut headers, HeaderName::from_static("x-weir-replay-of"), id);
                 }
-                (*id, *created) = (fresh_id(protocol), server.clock.now().as_secs());
+                (*id, *created) = (id_again(protocol, id), server.clock.now().as_secs());
             }
             Event::Usage(usage) if zero_usage => *usage = Usage::default(),
             _ => {}
@@ -53,6 +62,48 @@ pub(super) fn fresh_id(protocol: Protocol) -> String {
         Protocol::Gemini | Protocol::OllamaChat | Protocol::OllamaGenerate => "",
     };
     format!("{prefix}{:032x}", rand::random::<u128>())
+}
+
+/// An id for the answer that was first given as `first`. Clients of OpenAI's responses go on from an answer by
+/// its id, and the provider knows the first one only; so the new one holds it.
+fn id_again(protocol: Protocol, first: &str) -> String {
+    match protocol {
+        Protocol::OpenAiResponses => {
+            let first = first.strip_prefix("resp_").unwrap_or_default();
+            format!("{AGAIN}{:016x}_{first}", rand::random::<u64>())
+        }
+        _ => fresh_id(protocol),
+    }
+}
+
+/// Undoes [`id_again`]: the id that the provider knows. `None`: it is none of ours.
+fn first_id(id: &str) -> Option<Result<String, Error>> {
+    let (_, first) = id.strip_prefix(AGAIN)?.split_once('_')?;
+    // A rule's answer, for one, or one that was given in another protocol: nobody keeps it.
+    Some(if first.is_empty() { Err(Error::NoSuchResponse) } else { Ok(format!("resp_{first}")) })
+}
+
+/// Has a request that goes on from an answer that was given again go on from the first one.
+pub(super) fn go_on_from_first(request: &mut Request) -> Result<(), Error> {
+    let previous = request.extra.get(PREVIOUS).and_then(Value::as_str).and_then(first_id);
+    let Some(first) = previous.filter(|_| request.received.protocol == Protocol::OpenAiResponses) else {
+        return Ok(());
+    };
+    let first = Value::from(first?);
+    request.received.body =
+        splice(&request.received.body, &[(PREVIOUS, Some(first.clone()))]).map_err(Error::Wire)?;
+    request.extra.insert(PREVIOUS.to_owned(), first);
+    Ok(())
+}
+
+/// The same for the path of a response: `/responses/{id}` and what is below.
+pub(super) fn path_of_first(path: String) -> Result<String, Error> {
+    let Some(rest) = path.strip_prefix("/responses/") else { return Ok(path) };
+    let (id, below) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match first_id(id) {
+        Some(first) => Ok(format!("/responses/{}{below}", first?)),
+        None => Ok(path),
+    }
 }
 
 /// The events one by one, the words in pieces of about a token.
@@ -101,6 +152,21 @@ mod tests {
         assert_eq!(fold(events), Ok(reply));
         assert!(chunks.len() > 6);
         assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_response_that_is_given_again_leads_to_the_first_one() {
+        let again = id_again(Protocol::OpenAiResponses, "resp_0ab");
+        assert_ne!(again, id_again(Protocol::OpenAiResponses, "resp_0ab"));
+        let path = |path: String| path_of_first(path).ok();
+        assert_eq!(path(format!("/responses/{again}")).as_deref(), Some("/responses/resp_0ab"));
+        let below = format!("/responses/{again}/input_items?limit=2");
+        assert_eq!(path(below).as_deref(), Some("/responses/resp_0ab/input_items?limit=2"));
+        for other in ["/responses/resp_0ab", "/files/resp_weir_1_2", "/responses"] {
+            assert_eq!(path(other.to_owned()).as_deref(), Some(other));
+        }
+        let unknown = id_again(Protocol::OpenAiResponses, "chatcmpl-1");
+        assert!(unknown.starts_with("resp_") && path(format!("/responses/{unknown}")).is_none());
     }
 
     #[test]

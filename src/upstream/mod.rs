@@ -92,10 +92,21 @@ pub struct Error {
     pub message: String,
     /// The HTTP status, where there was one.
     pub status: Option<u16>,
+    /// The provider's own names.
+    pub names: Box<Names>,
     /// How long the upstream asked us to wait.
     pub retry_after: Option<Duration>,
     /// The others that were asked, where a whole chain failed.
     pub attempts: Vec<Error>,
+}
+
+/// What a provider calls a failure. Nothing is in here but plain names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its kind: `insufficient_quota`.
+    pub code: Option<String>,
+    /// The field at fault.
+    pub param: Option<String>,
 }
 
 impl Error {
@@ -106,6 +117,7 @@ impl Error {
             upstream: Arc::clone(upstream),
             message: message.into(),
             status: None,
+            names: Box::default(),
             retry_after: None,
             attempts: Vec::new(),
         }

@@ -112,6 +112,63 @@ pub(super) fn leave_extra(request: &Request, protocol: Protocol, dropped: &mut D
     Ok(())
 }
 
+/// Fields of OpenAI's chat and completions that have a word of their own. One that is still among those that
+/// nobody knows has a value that is not of its type.
+const SAMPLING: [&str; 12] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "seed",
+    "stop",
+    "n",
+    "presence_penalty",
+    "frequency_penalty",
+    "logprobs",
+    "top_logprobs",
+];
+
+/// Refuses what only the request's own protocol knows, and without which the answer would be another. What is
+/// then left behind hardly matters.
+pub(super) fn refuse_bearing(request: &Request, protocol: Protocol) -> Result<(), Error> {
+    let fields: &[&str] = match request.received.protocol {
+        from if from == protocol => return Ok(()),
+        Protocol::OpenAiChat => &["web_search_options", "modalities", "logit_bias", "functions"],
+        Protocol::OpenAiCompletions => &["suffix", "echo", "best_of", "logit_bias"],
+        _ => return Ok(()),
+    };
+    let mut fields = fields.iter().chain(&SAMPLING);
+    let bearing = fields.find(|field| request.extra.get(**field).is_some_and(|value| bears(field, value)));
+    if let Some(field) = bearing {
+        return Err(inexpressible(protocol, *field, "this value"));
+    }
+    for (at, message) in request.messages.iter().enumerate() {
+        let opaque = message.parts.iter().any(|part| matches!(part, Part::Opaque(_)));
+        if opaque && request.received.protocol == Protocol::OpenAiCompletions {
+            return Err(inexpressible(protocol, "prompt", "anything but one text"));
+        }
+        if message.extra.get("function_call").is_some_and(|call| !is_empty(call)) {
+            let field = format!("messages[{at}].function_call");
+            return Err(inexpressible(protocol, field, "a call of the older form"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether such a field changes the answer.
+fn bears(field: &str, value: &Value) -> bool {
+    match field {
+        // Without any option it asks for a search all the same.
+        "web_search_options" => !value.is_null(),
+        "modalities" => value.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")),
+        "best_of" => !value.is_null() && *value != 1,
+        // Some servers write so that there is no limit.
+        "top_k" | "max_tokens" | "max_completion_tokens" if *value == -1 => false,
+        _ => !is_empty(value),
+    }
+}
+
 /// An opaque part, where it is at home.
 pub(super) fn opaque_part(
     request: &Request,
@@ -206,5 +263,43 @@ mod tests {
         let user = json!({ "metadata": { "user_id": "u" }, "container": null });
         let named = ["metadata", "container"];
         assert_eq!(left(Protocol::Anthropic, user), Ok(named.map(str::to_owned).to_vec()));
+    }
+    #[test]
+    fn what_bears_on_an_answer_is_refused_and_the_rest_is_left() {
+        let chat = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]});
+        let completion = json!({"model": "m", "max_tokens": 9, "prompt": "q"});
+        let cases = [
+            (Protocol::OpenAiChat, "web_search_options", json!({}), false),
+            (Protocol::OpenAiChat, "modalities", json!(["text", "audio"]), false),
+            (Protocol::OpenAiChat, "modalities", json!(["text"]), true),
+            (Protocol::OpenAiChat, "logit_bias", json!({"5": -100}), false),
+            (Protocol::OpenAiChat, "logit_bias", json!({}), true),
+            (Protocol::OpenAiChat, "functions", json!([{"name": "f"}]), false),
+            (Protocol::OpenAiChat, "top_k", json!(-1), true),
+            (Protocol::OpenAiChat, "top_k", json!(-2), false),
+            (Protocol::OpenAiChat, "temperature", json!("s3cret"), false),
+            (Protocol::OpenAiChat, "user", json!("u"), true),
+            (Protocol::OpenAiCompletions, "suffix", json!("the end"), false),
+            (Protocol::OpenAiCompletions, "echo", json!(true), false),
+            (Protocol::OpenAiCompletions, "echo", json!(false), true),
+            (Protocol::OpenAiCompletions, "best_of", json!(2), false),
+            (Protocol::OpenAiCompletions, "best_of", json!(1), true),
+            (Protocol::OpenAiCompletions, "prompt", json!(["a", "b"]), false),
+            (Protocol::OpenAiCompletions, "prompt", json!([[1, 2]]), false),
+        ];
+        for (from, field, value, left) in cases {
+            let mut body = if from == Protocol::OpenAiChat { chat.clone() } else { completion.clone() };
+            body[field] = value;
+            let request = decode_request(from, &body.to_string().into(), &Target::default()).unwrap();
+            assert!(encode_request(from, &request, &mut Dropped::new()).is_ok(), "{body}");
+            let mut dropped = Dropped::new();
+            match encode_request(Protocol::Anthropic, &request, &mut dropped) {
+                Ok(_) => assert!(left && dropped == [field], "{body} {dropped:?}"),
+                Err(error) => {
+                    assert!(!left && error.field.as_deref() == Some(field), "{body} {error}");
+                    assert!(!error.message.contains("s3cret"), "{error}");
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,11 @@ use serde_json::{Map, Value, json};
 /// The longest name of a model. It is repeated in logs and errors.
 const MAX_MODEL_BYTES: usize = 256;
 
+/// The most values in a body. One takes up to a hundred times the memory that it takes to write it, so they are
+/// counted before they are read. Words are one value however many they are; a hundred tools with large schemas
+/// are some ten thousand, and the largest list of tokens that OpenAI embeds is 300,000.
+const MAX_VALUES: usize = 500_000;
+
 /// An object that is taken apart field by field; what is left is what nobody knew.
 pub(super) struct Fields {
     pub(super) map: Map<String, Value>,
@@ -17,6 +22,10 @@ pub(super) struct Fields {
 impl Fields {
     /// The fields of a body.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+        // A shorter body cannot hold as many.
+        if body.len() > MAX_VALUES && values(body) > MAX_VALUES {
+            return Err(Error::new(format!("the request body holds more than {MAX_VALUES} values")));
+        }
         // serde_json itself stops at 128 levels, so a deep body cannot exhaust the stack.
         match serde_json::from_slice(body) {
             Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
@@ -47,7 +56,16 @@ impl Fields {
         }
     }
 
-    /// The same, where it must be there.
+    /// The same, but a value that is no `T` stays where it is: it may mean something to the provider.
+    pub(super) fn take_if<T: DeserializeOwned>(&mut self, field: &str) -> Option<T> {
+        let value = T::deserialize(self.map.get(field)?).ok();
+        if value.is_some() || self.map[field].is_null() {
+            self.map.shift_remove(field);
+        }
+        value
+    }
+
+    /// The same as [`Self::take`], where it must be there.
     pub(super) fn required<T: DeserializeOwned>(&mut self, field: &str) -> Result<T, Error> {
         self.take(field)?
             .ok_or_else(|| Error::at(self.name(field), format!("`{}` is required", self.name(field))))
@@ -67,6 +85,21 @@ impl Fields {
             false => Ok(list),
         }
     }
+}
+
+/// About how many values there are in a body: each but the first stands after a bracket or a comma.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' | b',' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// A model's name, if it is of a sane length.
@@ -126,5 +159,21 @@ impl Body {
     /// The object.
     pub(super) fn value(self) -> Value {
         Value::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_values_is_refused_unread() {
+        let flood = |times: usize| format!(r#"{{"x":[{}0]}}"#, "0,".repeat(times));
+        assert!(Fields::parse(flood(MAX_VALUES - 10).as_bytes()).is_ok());
+        let error = Fields::parse(flood(MAX_VALUES).as_bytes()).err().unwrap();
+        assert!(error.message.contains("500000"), "{error}");
+        let words = format!(r#"{{"x":"{}"}}"#, r#"a, [b], \"{c}\\"#.repeat(MAX_VALUES));
+        assert_eq!(values(words.as_bytes()), 2);
+        assert!(Fields::parse(words.as_bytes()).is_ok());
     }
 }

@@ -22,6 +22,7 @@ pub use foreign::{decisive_field, wants_other_seals};
 use crate::chat::{Chunk, Event, Form, Protocol, Raw, Received, Reply, Request};
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Why bytes could not be understood. The message is fit for the client: it quotes no content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,8 +68,23 @@ pub fn decode_request(protocol: Protocol, body: &Bytes, target: &Target) -> Resu
         Protocol::OllamaChat => ollama::decode_chat_request(body),
         Protocol::OllamaGenerate => ollama::decode_generate_request(body),
     }?;
+    refuse_crowd(&request)?;
     request.received = Received { protocol, body: body.clone(), headers: Vec::new() };
     Ok(request)
+}
+
+/// The most messages, the most parts in all of them, and the most tools. More than anyone has use for, and each
+/// is worth some hundred bytes of memory however short it is.
+const MAX_PIECES: usize = 50_000;
+
+fn refuse_crowd(request: &Request) -> Result<(), Error> {
+    let Request { messages, tools, .. } = request;
+    let parts = messages.iter().map(|message| message.parts.len()).sum();
+    let counts = [("messages", messages.len()), ("messages", parts), ("tools", tools.len())];
+    match counts.into_iter().find(|(_, count)| *count > MAX_PIECES) {
+        Some((field, _)) => Err(Error::at(field, format!("`{field}` holds more than {MAX_PIECES} pieces"))),
+        None => Ok(()),
+    }
 }
 
 /// What a request could not take along into another protocol, by the names of the fields. Only what does not
@@ -82,6 +98,7 @@ pub fn encode_request(
     request: &Request,
     dropped: &mut Dropped,
 ) -> Result<Map<String, Value>, Error> {
+    foreign::refuse_bearing(request, protocol)?;
     match protocol {
         Protocol::OpenAiChat => openai_chat::encode_request(request, dropped),
         Protocol::OpenAiCompletions => openai_completions::encode_request(request, dropped),
@@ -248,8 +265,8 @@ pub struct Failure {
     pub status: u16,
     /// The coarse kind, from OpenAI's list; the others' lists are derived from the status.
     pub kind: &'static str,
-    /// The stable name that a program can act on.
-    pub code: &'static str,
+    /// The stable name that a program can act on; a provider's own where it has one.
+    pub code: Cow<'static, str>,
     /// In words.
     pub message: String,
     /// The field at fault.

@@ -838,6 +838,7 @@ kind = 'local'
         connect_timeout_seconds = 5  # default
         first_token_timeout_seconds = 90  # default
         idle_timeout_seconds = 60  # default
+        reply_timeout_seconds = 600  # default
         cost_per_million_input_tokens = 2.5  # weir.toml:14:33
         cost_per_million_output_tokens = 10.0  # weir.toml:15:34
 

@@ -107,8 +107,7 @@ async fn hostile_bodies_get_a_clear_4xx_in_the_shape_of_the_face() {
             (deep.clone().into_bytes(), 400),
             (br#"{"model":5,"messages":7,"prompt":{},"input":9,"contents":3}"#.to_vec(), 400),
             (
-                br#"{"model":"m","messages":[{"role":{}}],"prompt":[[]],"input":[1],"contents":[1]}"#
-                    .to_vec(),
+                br#"{"model":"m","messages":[{"role":{}}],"prompt":[],"input":[1],"contents":[1]}"#.to_vec(),
                 400,
             ),
             (vec![b'x'; 10 << 20], 413),
@@ -227,7 +226,14 @@ async fn a_stream_of_gemini_without_sse_is_an_array() {
 
 /// A provider that says what it was asked.
 async fn mirror() -> SocketAddr {
-    async fn say(method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap) -> String {
+    async fn say(
+        method: axum::http::Method,
+        uri: axum::http::Uri,
+        headers: axum::http::HeaderMap,
+        body: axum::body::Body,
+    ) -> String {
+        // All of it, before anything is said.
+        let _ = http_body_util::BodyExt::collect(body).await;
         let header = |name: &str| headers.get(name).map_or("-", |value| value.to_str().unwrap()).to_owned();
         format!("{method} {uri} {} {} {}", header("authorization"), header("x-own"), header("x-weir-project"))
     }
@@ -258,6 +264,7 @@ fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
         connect_timeout: wait,
         first_token_timeout: wait,
         idle_timeout: wait,
+        reply_timeout: wait,
         price: None,
     }
 }
@@ -346,7 +353,8 @@ async fn a_real_ollama_is_asked_what_only_it_knows() {
 
 #[tokio::test]
 async fn other_paths_reach_the_provider_with_our_key_and_without_theirs() {
-    let running = start_with(vec![provider_at(mirror().await)], |_| ()).await;
+    let small = |config: &mut server::Config| config.max_body_bytes = 1 << 20;
+    let running = start_with(vec![provider_at(mirror().await)], small).await;
     let url = |path: &str| format!("http://{}{path}", running.address);
     let request = running.client.post(url("/v1/audio/speech?voice=a&key=theirs"));
     let request = request.header("authorization", "Bearer theirs").header("x-own", "1");
@@ -355,6 +363,28 @@ async fn other_paths_reach_the_provider_with_our_key_and_without_theirs() {
     for path in ["/v1/%2e%2e/admin", "/elsewhere"] {
         assert_eq!(running.get(path).await["error"]["code"], "no_such_path", "{path}");
     }
+    let long = running.client.post(url("/v1/files")).body(vec![b'x'; 2 << 20]).send().await.unwrap();
+    assert_eq!(long.status(), 200, "what is only passed on may be longer than what is read");
     let closed = start_with(vec![provider_at(mirror().await)], |config| config.passthrough = false).await;
     assert_eq!(closed.get("/v1/files").await["error"]["code"], "no_such_path");
+}
+
+#[tokio::test]
+async fn what_a_provider_keeps_is_not_shown_to_several_tenants() {
+    let client = |name: &str, tenant: &str| server::Client {
+        name: name.into(),
+        key: weir::secret::Secret::new(format!("key-{name}")),
+        tenant: tenant.into(),
+    };
+    for (tenant, several) in [("t", false), ("u", true)] {
+        let clients = vec![client("a", "t"), client("b", tenant)];
+        let running = start_with(vec![provider_at(mirror().await)], |config| config.clients = clients).await;
+        for (path, keeps) in [("/v1/files", true), ("/v1/responses/resp_1", true), ("/v1/moderations", false)]
+        {
+            let request = running.client.get(format!("http://{}{path}", running.address));
+            let response = request.header("authorization", "Bearer key-b").send().await.unwrap();
+            let refused = response.status() == 403;
+            assert_eq!(refused, several && keeps, "{path} {several}");
+        }
+    }
 }

@@ -133,7 +133,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         api_key: Some(Secret::new("sk-test-key-123456")),
         protocol,
         kind,
-        preset: "test",
+        preset: "vllm",
         models: vec!["*".into()],
         model_names: Vec::new(),
         include_usage: true,
@@ -141,6 +141,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         connect_timeout: Duration::from_secs(5),
         first_token_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
+        reply_timeout: Duration::from_secs(5),
         price: None,
     }
 }
@@ -447,6 +448,29 @@ async fn one_stored_answer_serves_every_protocol() {
             );
         }
     }
+}
+
+/// The provider knows an answer by the id that it has given, whatever a replay of it is called.
+#[tokio::test]
+async fn a_conversation_goes_on_from_a_replay() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let face = Protocol::OpenAiResponses;
+    let sidecar = Sidecar::start(ProviderKind::Generic, face, "text").await;
+    let ask = async |body: Value| sidecar.ask(face, &body, false).await;
+    let first = told(face, false, ask(serde_json::json!({ "model": "m", "input": "q" })).await).await.id;
+    let again = ask(serde_json::json!({ "model": "m", "input": "q" })).await;
+    assert_eq!(again.headers()["x-weir-source"], "exact");
+    let again = told(face, false, again).await.id;
+    assert_ne!(again, first);
+    let next = |previous: &str| serde_json::json!({ "model": "m", "input": "and?", "previous_response_id": previous });
+    assert_eq!(ask(next(&again)).await.status(), 200);
+    let asked = asked(&sidecar, face);
+    assert_eq!(asked.extra["previous_response_id"], first);
+    assert_eq!(ask(next(&first)).await.headers()["x-weir-source"], "exact", "it is the same conversation");
+    let unknown = ask(next("resp_weir_0_")).await;
+    assert_eq!(unknown.status(), 404);
+    let body: Value = serde_json::from_slice(&unknown.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["error"]["code"], "previous_response_not_found");
 }
 
 /// A provider's refusal reaches every client in its own words: status, shape, when to come back.

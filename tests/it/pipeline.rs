@@ -4,7 +4,7 @@ use crate::kit::{Rig, caller, eventually, question, streamed, whole};
 use std::sync::Arc;
 use std::time::Duration;
 use weir::cache::{Miss, NotKept};
-use weir::chat::{Block, Choice, Event, Finish, Reply, Request, ToolCall};
+use weir::chat::{Block, Choice, Event, Finish, Protocol, Reply, Request, ToolCall};
 use weir::limits;
 use weir::pipeline::{Caller, Ended, Memory, Source};
 use weir::sim::store::Fault;
@@ -242,6 +242,21 @@ async fn without_an_encoder_the_exact_tier_still_works() {
     assert_eq!(rig.ask(question("q")).await.0, "upstream");
     assert_eq!(rig.last().miss, Some(Miss::SemanticOff));
     assert_eq!(rig.ask(question("q")).await.0, "exact");
+}
+
+#[tokio::test]
+async fn a_text_to_go_on_with_is_answered_from_memory_only_word_for_word() {
+    let rig = rig(&scripted([Step::say("x"), Step::say("y")]));
+    let prompt = |text: &str| {
+        let mut request = question(text);
+        request.received.protocol = Protocol::OpenAiCompletions;
+        request
+    };
+    rig.ask(prompt("capital of France?")).await;
+    assert_eq!(rig.ask(prompt("capital of France?")).await.0, "exact");
+    assert_eq!(rig.ask(prompt("Capital of France")).await.0, "upstream");
+    assert_eq!(rig.last().miss, Some(Miss::Continuation));
+    assert_eq!(rig.ask(question("capital of France?")).await.0, "upstream", "a chat is something else");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use weir::upstream::{Error, Kind, Opened, Upstream};
 enum Play {
     /// Writes these pieces, each on its own, and closes.
     Write(Vec<Vec<u8>>),
+    /// Writes the first, and then the second every 100 ms.
+    WriteAndRepeat(Vec<u8>, Vec<u8>),
     /// Writes this, and then nothing.
     WriteAndHang(Vec<u8>),
     /// Writes this, and then resets the connection.
@@ -72,6 +74,12 @@ async fn act(mut stream: TcpStream, play: Play) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+        Play::WriteAndRepeat(first, then) => {
+            let _ = stream.write_all(&first).await;
+            while stream.write_all(&then).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
         Play::WriteAndHang(bytes) => {
             let _ = stream.write_all(&bytes).await;
             // Until the other side closes.
@@ -100,6 +108,7 @@ fn config(address: SocketAddr) -> Config {
         connect_timeout: Duration::from_secs(2),
         first_token_timeout: Duration::from_millis(400),
         idle_timeout: Duration::from_millis(300),
+        reply_timeout: Duration::from_secs(2),
         price: None,
     }
 }
@@ -238,6 +247,21 @@ async fn before_the_first_chunk_every_fault_can_be_failed_over() {
         assert_eq!(error.retry_after, (kind == Kind::RateLimit).then_some(Duration::from_secs(7)));
         assert!(!error.to_string().contains("sk-secret"), "{error}");
     }
+}
+
+/// Silence is what is counted, up to a limit.
+#[tokio::test]
+async fn signs_of_life_are_waited_for_but_not_for_ever() {
+    let alive = b": thinking\n\n".to_vec();
+    let began = std::time::Instant::now();
+    let play = Play::WriteAndRepeat(stream_head(), alive.clone());
+    let error = open(play, &streamed("q")).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Timeout);
+    assert!(began.elapsed() >= Duration::from_secs(2), "longer than a silence may be");
+    let stuck = format!("{}content-length: 9999\r\n\r\n{{", head("200 OK", "application/json"));
+    let began = std::time::Instant::now();
+    assert!(open(Play::WriteAndHang(stuck.into_bytes()), &question("q")).await.is_err());
+    assert!(began.elapsed() < Duration::from_secs(2), "a body that has begun must go on");
 }
 
 #[tokio::test]

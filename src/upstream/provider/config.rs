@@ -30,10 +30,14 @@ pub struct Config {
     pub headers: Vec<(String, Secret)>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long the first words of a stream may take.
+    /// How long a stream may be silent before its first words. A sign of life (an event without words, a
+    /// comment) begins the wait anew.
     pub first_token_timeout: Duration,
-    /// How long an answer may pause between two chunks.
+    /// How long an answer that has begun may pause.
     pub idle_timeout: Duration,
+    /// How long a reply that comes whole may take, and a stream up to its first words, whatever signs of life
+    /// it gives. The server's own limit on a request comes on top.
+    pub reply_timeout: Duration,
     /// US dollars for a million tokens read, and for a million written.
     pub price: Option<Price>,
 }

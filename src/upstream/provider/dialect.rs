@@ -20,6 +20,11 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 /// Stands for every model that a table of names does not name.
 const ANY_OTHER: &str = "*";
 
+/// Of those who are compatible with OpenAI, the ones that take thoughts back. Some of the others refuse the
+/// whole request for them.
+const TAKE_THOUGHTS: [&str; 7] =
+    ["openrouter", "deepseek", "vllm", "lmstudio", "llamacpp", "litellm", "xroute"];
+
 /// A request as it goes out.
 pub(super) struct Outgoing {
     pub(super) protocol: Protocol,
@@ -129,6 +134,28 @@ impl Provider {
         }
         if self.is_openai() && body.remove("top_k").is_some() {
             dropped.push("top_k".to_owned());
+        }
+        let messages = body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+        messages.filter_map(Value::as_object_mut).for_each(|message| self.adapt_message(message, dropped));
+    }
+
+    fn adapt_message(&self, message: &mut Map<String, Value>, dropped: &mut Dropped) {
+        // The newer word for a system message is known to few.
+        if !self.is_openai() && message.get("role").is_some_and(|role| role == "developer") {
+            message.insert("role".to_owned(), "system".into());
+        }
+        let thoughts = ["reasoning_content", "reasoning_details"];
+        for field in thoughts.iter().filter(|_| !TAKE_THOUGHTS.contains(&self.preset)) {
+            if message.shift_remove(*field).is_none() {
+                continue;
+            }
+            if !dropped.iter().any(|left| left == field) {
+                dropped.push((*field).to_owned());
+            }
+            // Without its thought it may say nothing, and must say that.
+            if message["content"].is_null() && !message.contains_key("tool_calls") {
+                message.insert("content".to_owned(), "".into());
+            }
         }
     }
 
@@ -241,6 +268,65 @@ fn with_field(error: wire::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Message, Part, Role};
+
+    fn provider(kind: ProviderKind, preset: &'static str) -> Provider {
+        let wait = std::time::Duration::from_secs(1);
+        Provider::new(super::super::Config {
+            name: "p".into(),
+            kind,
+            preset,
+            protocol: kind.protocol(),
+            base_url: "http://127.0.0.1:1/v1".into(),
+            api_key: None,
+            models: Vec::new(),
+            model_names: Vec::new(),
+            include_usage: true,
+            headers: Vec::new(),
+            connect_timeout: wait,
+            first_token_timeout: wait,
+            idle_timeout: wait,
+            reply_timeout: wait,
+            price: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn each_of_openai_s_likenesses_is_told_what_it_understands() {
+        let thought = Part::Reasoning { text: "hm".into(), signature: None, redacted: false };
+        let mut request = Request {
+            messages: vec![
+                Message::text(Role::Developer, "be brief"),
+                Message { parts: vec![thought], ..Message::empty(Role::Assistant) },
+            ],
+            ..Request::default()
+        };
+        request.received.protocol = Protocol::Anthropic;
+        for (kind, preset, role, keeps) in [
+            (ProviderKind::OpenAi, "openai", "developer", false),
+            (ProviderKind::Azure, "azure", "developer", false),
+            (ProviderKind::Generic, "mistral", "system", false),
+            (ProviderKind::Generic, "deepseek", "system", true),
+        ] {
+            let outgoing = provider(kind, preset).outgoing(&request).unwrap();
+            let body: Value = serde_json::from_slice(&outgoing.body).unwrap();
+            assert_eq!(body["messages"][0]["role"], role, "{preset}");
+            let said = &body["messages"][1];
+            assert_eq!(said["reasoning_content"].is_string(), keeps, "{preset}");
+            assert_eq!(said["content"].is_null(), keeps, "{preset}");
+            assert_eq!(outgoing.dropped.is_empty(), keeps, "{preset}");
+        }
+    }
+
+    #[test]
+    fn what_a_provider_keeps_is_asked_of_nobody_else() {
+        let body = r#"{"model":"m","input":"q","prompt":{"id":"p"}}"#;
+        let target = wire::Target::default();
+        let request = wire::decode_request(Protocol::OpenAiResponses, &body.into(), &target).unwrap();
+        let error = provider(ProviderKind::Generic, "vllm").outgoing(&request).err().unwrap();
+        assert_eq!((error.kind, error.message.contains("`prompt`")), (Kind::Unsupported, true));
+    }
 
     #[test]
     fn a_model_s_name_cannot_lead_elsewhere() {

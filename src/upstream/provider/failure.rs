@@ -1,5 +1,6 @@
 //! What a provider says when it refuses: its status and body, to a [`Kind`] and a message without secrets.
 
+use super::super::Names;
 use super::date;
 use super::redact::redact;
 use super::{Error, Kind};
@@ -11,6 +12,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// The longest error body we read.
 pub(super) const MAX_REPORT_BYTES: usize = 64 << 10;
@@ -28,6 +30,7 @@ pub(super) struct Report {
     message: String,
     /// Every name it gives to what is wrong, in small letters: code, type, status, reason.
     names: Vec<String>,
+    own: Names,
     wait: Option<Duration>,
 }
 
@@ -49,6 +52,7 @@ impl Report {
             status,
             message: message_of(body, error),
             names: named.chain(reasons).filter_map(Value::as_str).map(str::to_lowercase).collect(),
+            own: Names { code: plain_name(&error["code"]), param: plain_name(&error["param"]) },
             wait: details.iter().find_map(|detail| delay(detail["retryDelay"].as_str()?)),
         }
     }
@@ -70,6 +74,7 @@ impl Report {
     pub(super) fn error(&self, upstream: &Arc<str>, headers: &HeaderMap, secrets: &[Secret]) -> Error {
         Error {
             status: Some(self.status).filter(|status| *status != ALL_IS_WELL),
+            names: Box::new(self.names(secrets)),
             retry_after: self.retry_after(headers),
             ..Error::new(self.kind(), upstream, self.message(secrets))
         }
@@ -133,6 +138,12 @@ impl Report {
         redact(&plain, secrets).chars().take(MAX_MESSAGE_CHARS).collect()
     }
 
+    /// What the provider calls the failure, and the field that it finds at fault.
+    pub(super) fn names(&self, secrets: &[Secret]) -> Names {
+        let open = |name: &Option<String>| name.clone().filter(|name| redact(name, secrets) == *name);
+        Names { code: open(&self.own.code), param: open(&self.own.param) }
+    }
+
     /// How long the provider asks us to wait, in headers or in the body.
     pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         wait_in(headers).or(self.wait)
@@ -170,6 +181,15 @@ fn message_of(body: &Value, error: &Value) -> String {
     text.into_iter().find_map(Value::as_str).map(str::to_owned).or_else(list).unwrap_or_default()
 }
 
+/// The longest name that is no sentence: `messages[12].content[3].image_url.url`
+const MAX_NAME: usize = 64;
+
+fn plain_name(value: &Value) -> Option<String> {
+    let name = value.as_str().filter(|name| (1..=MAX_NAME).contains(&name.len()))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte);
+    name.bytes().all(plain).then(|| name.to_owned())
+}
+
 /// `7s`, `7.5s`
 fn delay(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
@@ -189,14 +209,16 @@ fn wait_in(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(then.saturating_sub(now)))
 }
 
-/// The body, unless it breaks off or is longer than `limit`.
-pub(super) async fn read_bounded(mut response: Response, limit: usize) -> Option<Bytes> {
+/// The body, unless it breaks off, is longer than `limit`, or pauses for longer than `pause` once it has begun.
+pub(super) async fn read_bounded(mut response: Response, limit: usize, pause: Duration) -> Option<Bytes> {
     let mut body = BytesMut::new();
-    while let Some(piece) = response.chunk().await.ok()? {
+    let mut next = response.chunk().await.ok()?;
+    while let Some(piece) = next {
         if body.len() + piece.len() > limit {
             return None;
         }
         body.extend_from_slice(&piece);
+        next = timeout(pause, response.chunk()).await.ok()?.ok()?;
     }
     Some(body.freeze())
 }
@@ -306,6 +328,23 @@ mod tests {
         assert!(!message.contains("sk"), "not even a piece of it");
         let hidden = br#"{"error":{"message":"s\u0000k-live\u0007-1234"}}"#;
         assert_eq!(Report::read(400, hidden).message(&secrets), "***");
+    }
+
+    #[test]
+    fn plain_names_are_told_and_nothing_else() {
+        let told = |code: &str, param: &str| {
+            let body = json!({ "error": { "message": "m", "code": code, "param": param } }).to_string();
+            let Names { code, param } = Report::read(400, body.as_bytes()).names(&[Secret::new("pass-1234")]);
+            (code, param)
+        };
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            told("insufficient_quota", "messages[2].content"),
+            (name("insufficient_quota"), name("messages[2].content"))
+        );
+        assert_eq!(told("pass-1234", "the key is wrong"), (None, None));
+        assert_eq!(told("sk-live-1234", ""), (None, None));
+        assert_eq!(Report::read(400, br#"{"error":{"code":400}}"#).names(&[]), Names::default());
     }
 
     #[test]

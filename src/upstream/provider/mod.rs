@@ -12,7 +12,7 @@ mod pass;
 mod redact;
 
 pub use config::{Config, Price, ProviderKind, SetupError};
-pub use pass::{Passage, Passed};
+pub use pass::{Passage, Passed, forwarded};
 
 use super::chain::matches;
 use super::{Chunks, Error, Kind, Opened, Origin, Upstream};
@@ -28,14 +28,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// The longest whole reply we take.
 const MAX_REPLY_BYTES: usize = 64 << 20;
-
-/// How long a reply that comes whole may take. It says nothing until it is complete, so this is no sign of a
-/// provider that hangs; the server's own limit on a request comes on top.
-const WHOLE_REPLY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How many idle connections to one provider are kept open.
 const MAX_IDLE_CONNECTIONS: usize = 128;
@@ -59,6 +54,7 @@ const UPSTREAM_ID: &str = "x-weir-upstream-request-id";
 pub struct Provider {
     name: Arc<str>,
     kind: ProviderKind,
+    preset: &'static str,
     protocol: Protocol,
     base_url: String,
     models: Vec<String>,
@@ -71,6 +67,7 @@ pub struct Provider {
     secrets: Arc<[Secret]>,
     first_token_timeout: Duration,
     idle_timeout: Duration,
+    reply_timeout: Duration,
 }
 
 impl Provider {
@@ -80,7 +77,7 @@ impl Provider {
         let Config {
             name,
             kind,
-            preset: _,
+            preset,
             protocol,
             base_url,
             api_key,
@@ -91,12 +88,14 @@ impl Provider {
             connect_timeout,
             first_token_timeout,
             idle_timeout,
+            reply_timeout,
             price: _,
         } = config;
         Ok(Self {
             client: client(&name, &base_url, connect_timeout)?,
             name: name.into(),
             kind,
+            preset,
             protocol,
             base_url: kind.base_url(&base_url),
             models,
@@ -106,6 +105,7 @@ impl Provider {
             secrets: headers.into_iter().map(|(_, value)| value).chain(api_key).collect(),
             first_token_timeout,
             idle_timeout,
+            reply_timeout,
         })
     }
 
@@ -153,15 +153,16 @@ impl Provider {
 
     async fn refusal(&self, response: Response) -> Error {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read_bounded(response, failure::MAX_REPORT_BYTES).await.unwrap_or_default();
+        let body =
+            read_bounded(response, failure::MAX_REPORT_BYTES, self.idle_timeout).await.unwrap_or_default();
         Report::read(status, &body).error(&self.name, &headers, &self.secrets)
     }
 
     async fn open_whole(&self, protocol: Protocol, response: Response) -> Result<Chunks, Error> {
         let headers = response.headers().clone();
-        let body = read_bounded(response, MAX_REPLY_BYTES)
-            .await
-            .ok_or_else(|| self.error(Kind::BadResponse, "the reply broke off, or is too long"))?;
+        let body = read_bounded(response, MAX_REPLY_BYTES, self.idle_timeout).await.ok_or_else(|| {
+            self.error(Kind::BadResponse, "the reply broke off, stood still, or is too long")
+        })?;
         let events = Decoder::new(protocol).whole(&body).map_err(|error| match Report::in_reply(&body) {
             Some(report) => report.error(&self.name, &headers, &self.secrets),
             None => self.error(Kind::BadResponse, error.message),
@@ -182,7 +183,9 @@ impl Provider {
     async fn answer(&self, request: &Request) -> Result<Opened, Error> {
         let mut outgoing = self.outgoing(request)?;
         let (protocol, dropped) = (outgoing.protocol, std::mem::take(&mut outgoing.dropped));
-        let response = self.send(outgoing).await?;
+        // A reply that comes whole says nothing until it is complete: that is no sign of a provider that hangs.
+        let patience = if request.delivery.stream { self.first_token_timeout } else { self.reply_timeout };
+        let response = self.within(patience, self.send(outgoing)).await?;
         let headers = told(response.headers(), protocol == request.received.protocol);
         let chunks = if is_stream(protocol, request, &response) {
             self.open_stream(protocol, response).await?
@@ -260,7 +263,6 @@ impl Upstream for Provider {
     }
 
     async fn open(&self, request: &Request) -> Result<Opened, Error> {
-        let patience = if request.delivery.stream { self.first_token_timeout } else { WHOLE_REPLY_TIMEOUT };
-        timeout(patience, self.answer(request)).await.unwrap_or_else(|_| Err(self.too_late(patience)))
+        self.within(self.reply_timeout, self.answer(request)).await
     }
 }

@@ -3,7 +3,7 @@
 use super::dialect::is_credential;
 use super::failure::{MAX_REPORT_BYTES, read_bounded};
 use super::redact::redact;
-use super::{Error, Kind, Provider, ProviderKind, WHOLE_REPLY_TIMEOUT};
+use super::{Error, Kind, Provider, ProviderKind};
 use crate::chat::Request;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -77,7 +77,7 @@ impl Provider {
         if has_body {
             sent = sent.body(Body::wrap_stream(body));
         }
-        let response = self.within(WHOLE_REPLY_TIMEOUT, self.response(sent)).await?;
+        let response = self.within(self.reply_timeout, self.response(sent)).await?;
         self.passed(response).await
     }
 
@@ -141,7 +141,7 @@ impl Provider {
         let theirs = self.their_name(&model);
         let changes: &[_] = if theirs == model { &[] } else { &[(field, Some(theirs.into()))] };
         let sent = self.post_json(path, &Request::default(), self.spliced(&body, changes)?);
-        let response = self.within(WHOLE_REPLY_TIMEOUT, self.response(sent)).await?;
+        let response = self.within(self.reply_timeout, self.response(sent)).await?;
         self.passed(response).await
     }
 
@@ -183,7 +183,7 @@ impl Provider {
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
-        let body = read_bounded(response, MAX_LIST_BYTES).await;
+        let body = read_bounded(response, MAX_LIST_BYTES, self.idle_timeout).await;
         let read = body.and_then(|body| serde_json::from_slice(&body).ok());
         read.ok_or_else(|| self.error(Kind::BadResponse, "the answer is not JSON, or too long"))
     }
@@ -225,7 +225,8 @@ impl Provider {
         }
         let readable = headers.remove(CONTENT_ENCODING).is_none();
         let body = self.within(self.idle_timeout, async {
-            Ok(read_bounded(response, MAX_REPORT_BYTES).await.filter(|_| readable).unwrap_or_default())
+            let body = read_bounded(response, MAX_REPORT_BYTES, self.idle_timeout).await;
+            Ok(body.filter(|_| readable).unwrap_or_default())
         });
         let body = Bytes::from(redact(&String::from_utf8_lossy(&body.await?), &self.secrets));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -248,7 +249,8 @@ impl Provider {
         .boxed()
     }
 
-    async fn within<T>(
+    /// `work`, unless it takes longer than `patience`.
+    pub(super) async fn within<T>(
         &self,
         patience: Duration,
         work: impl Future<Output = Result<T, Error>>,
@@ -258,7 +260,7 @@ impl Provider {
 }
 
 /// The headers of a client that are meant for the provider.
-fn forwarded(received: &HeaderMap) -> HeaderMap {
+pub fn forwarded(received: &HeaderMap) -> HeaderMap {
     let ours = |name: &HeaderName| {
         is_credential(name)
             || name.as_str().starts_with("x-weir-")

@@ -55,7 +55,7 @@ mod tests {
             let failure = Failure {
                 status,
                 kind: "k",
-                code: "c",
+                code: "c".into(),
                 message: "it fails".into(),
                 param: None,
                 request_id: "r".into(),

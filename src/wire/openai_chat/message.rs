@@ -4,6 +4,7 @@ use crate::chat::{Media, MediaSource, Message, Part, Protocol, Request, Role, Si
 use crate::wire::foreign::{at_home, inexpressible, opaque_part};
 use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 const HERE: Protocol = Protocol::OpenAiChat;
@@ -17,8 +18,12 @@ const FORMATS: [(&str, Protocol); 4] = [
 ];
 
 pub(super) fn decode_message(at: usize, message: Value) -> Result<Message, Error> {
+    if has_unknown_role(&message) {
+        // It is no question, whoever speaks.
+        return Ok(Message { parts: vec![Part::Opaque(message)], ..Message::empty(Role::Tool) });
+    }
     let mut fields = Fields::of(message, &format!("messages[{at}]"))?;
-    let role = decode_role(&mut fields)?;
+    let role: Role = fields.required("role")?;
     let mut parts = Vec::new();
     if role == Role::Assistant {
         decode_thoughts(&mut fields, &mut parts)?;
@@ -29,7 +34,7 @@ pub(super) fn decode_message(at: usize, message: Value) -> Result<Message, Error
     }
     let calls: Vec<Value> = fields.take("tool_calls")?.unwrap_or_default();
     for call in calls {
-        parts.push(decode_tool_call(&fields, call)?);
+        parts.push(decode_tool_call(call));
     }
     Ok(Message {
         tool_call_id: fields.take("tool_call_id")?,
@@ -39,11 +44,10 @@ pub(super) fn decode_message(at: usize, message: Value) -> Result<Message, Error
     })
 }
 
-fn decode_role(fields: &mut Fields) -> Result<Role, Error> {
-    let role: String = fields.required("role")?;
-    serde_json::from_value(Value::String(role)).map_err(|_| {
-        Error::at(fields.name("role"), "role must be one of system, developer, user, assistant, tool")
-    })
+/// A role of the provider's own, or one of old: `function`.
+fn has_unknown_role(message: &Value) -> bool {
+    let role = message.get("role").filter(|role| role.is_string());
+    role.is_some_and(|role| Role::deserialize(role).is_err())
 }
 
 /// What the assistant thought: with seals in `reasoning_details`, without in `reasoning_content`.
@@ -146,21 +150,30 @@ fn decode_known_part(part: &Value) -> Option<Part> {
             Some(Part::File(Media { name: text("filename").map(str::to_owned), extra, ..media }))
         }
         "refusal" => Some(Part::Refusal(part["refusal"].as_str()?.to_owned())),
+        "thinking" => thought_in(part).map(|text| Part::Reasoning { text, signature: None, redacted: false }),
         _ => None,
     }
 }
 
-fn decode_tool_call(fields: &Fields, call: Value) -> Result<Part, Error> {
-    if call.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
-        return Ok(Part::Opaque(call));
+/// A thought in a content, as Mistral's models write it: `{"type": "thinking", "thinking": [{"type": "text", …}]}`.
+pub(super) fn thought_in(part: &Value) -> Option<String> {
+    let fields = part.as_object().filter(|_| part["type"] == "thinking")?;
+    if !fields.keys().all(|field| matches!(field.as_str(), "type" | "thinking" | "closed")) {
+        return None;
     }
+    match fields.get("thinking")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(pieces) => pieces.iter().map(|piece| piece.get("text")?.as_str()).collect(),
+        _ => None,
+    }
+}
+
+fn decode_tool_call(call: Value) -> Part {
+    let function = call.get("type").is_none_or(|kind| kind == "function");
     let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let (id, name, arguments) = (text("/id"), text("/function/name"), text("/function/arguments"));
-    let (Some(id), Some(name), Some(arguments)) = (id, name, arguments) else {
-        return Err(Error::at(
-            fields.name("tool_calls"),
-            "a tool call needs id, function.name and function.arguments, all strings",
-        ));
+    let (true, Some(id), Some(name), Some(arguments)) = (function, id, name, arguments) else {
+        return Part::Opaque(call);
     };
     let signature = google_seal(&call);
     let known = |field: &str| {
@@ -168,7 +181,7 @@ fn decode_tool_call(fields: &Fields, call: Value) -> Result<Part, Error> {
     };
     let unknown = call.as_object().into_iter().flatten().filter(|(field, _)| !known(field));
     let extra = unknown.map(|(field, value)| (field.clone(), value.clone())).collect();
-    Ok(Part::ToolCall(ToolCall { id, name, arguments, signature, extra }))
+    Part::ToolCall(ToolCall { id, name, arguments, signature, extra })
 }
 
 /// Where Google's compatible endpoint puts the seal of the thought behind a call.
@@ -177,8 +190,19 @@ pub(super) fn google_seal(call: &Value) -> Option<Signature> {
     Some(Signature::from_tagged(Protocol::Gemini, seal))
 }
 
-pub(super) fn encode_message(request: &Request, at: usize, dropped: &mut Dropped) -> Result<Value, Error> {
+/// Writes a message. What a tool shows beside its words goes into `shown`.
+pub(super) fn encode_message(
+    request: &Request,
+    at: usize,
+    shown: &mut Vec<Value>,
+    dropped: &mut Dropped,
+) -> Result<Value, Error> {
     let Message { role, parts, tool_call_id, tool_name: _, failed, extra } = &request.messages[at];
+    if let ([Part::Opaque(message)], true) = (parts.as_slice(), at_home(request, HERE))
+        && has_unknown_role(message)
+    {
+        return Ok(message.clone());
+    }
     let mut body = Body::default();
     if at_home(request, HERE) {
         body.0.clone_from(extra);
@@ -191,9 +215,20 @@ pub(super) fn encode_message(request: &Request, at: usize, dropped: &mut Dropped
     body.set("role", Some(role));
     let (mut content, mut calls, mut details, mut refusal) = (Vec::new(), Vec::new(), Vec::new(), None);
     let mut thoughts = String::new();
+    let before = shown.len();
     for part in parts {
         note_left(request, at, part, dropped);
         match part {
+            Part::Image(_) | Part::Audio(_) | Part::File(_) if !at_home(request, HERE) => {
+                let media = encode_part(request, at, part)?;
+                match role {
+                    // A document in plain text is words by now.
+                    _ if media["type"] == "text" => content.push(media),
+                    Role::User => content.push(media),
+                    Role::Tool => shown.push(media),
+                    _ => return Err(out_of_place(at, part)),
+                }
+            }
             Part::Reasoning { text, signature, redacted } => {
                 thoughts.push_str(text);
                 details.push((text, signature.as_ref(), *redacted));
@@ -202,14 +237,25 @@ pub(super) fn encode_message(request: &Request, at: usize, dropped: &mut Dropped
             Part::ToolCall(call) => {
                 calls.push(encode_tool_call(&ToolCall { extra: Map::new(), ..call.clone() }));
             }
-            Part::Opaque(call) if call.get("custom").is_some() && at_home(request, HERE) => {
+            Part::Opaque(call)
+                if at_home(request, HERE)
+                    && ["custom", "function"].iter().any(|kind| call.get(kind).is_some()) =>
+            {
                 calls.push(call.clone());
             }
             Part::Refusal(text) if *role == Role::Assistant => refusal = Some(text),
             other => content.push(encode_part(request, at, other)?),
         }
     }
+    if shown.len() > before {
+        let id = tool_call_id.as_deref().unwrap_or("the tool");
+        let label = json!({ "type": "text", "text": format!("From the result of {id}:") });
+        shown.insert(before, label);
+    }
     body.set("content", Some(joined(content)));
+    if *role == Role::Tool && !at_home(request, HERE) && body.0["content"].is_null() {
+        body.set("content", Some(""));
+    }
     let sealed = details.iter().any(|(_, signature, _)| signature.is_some());
     if sealed {
         let details = details.iter().enumerate();
@@ -223,6 +269,12 @@ pub(super) fn encode_message(request: &Request, at: usize, dropped: &mut Dropped
     body.set("tool_calls", (!calls.is_empty()).then_some(calls));
     body.set("tool_call_id", tool_call_id.as_ref());
     Ok(body.value())
+}
+
+/// Only a user shows pictures, sounds and documents here.
+fn out_of_place(at: usize, part: &Part) -> Error {
+    let what = format!("a part of type `{}` that is not a user's or a tool's", part.kind());
+    inexpressible(HERE, format!("messages[{at}]"), &what)
 }
 
 /// Notes the fields beside a part that nobody but the request's own protocol knows.

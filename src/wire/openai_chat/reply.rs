@@ -1,7 +1,8 @@
 //! Replies: a provider's JSON, whole or in frames, to [`Event`]s.
 
 use super::DONE;
-use super::message::{decode_detail, google_seal};
+use super::calls::{Call, Calls, Place};
+use super::message::{decode_detail, google_seal, thought_in};
 use crate::chat::{Citation, Event, Finish, Part, Protocol, Usage};
 use crate::wire::Error;
 use crate::wire::json::is_empty;
@@ -21,6 +22,10 @@ const ENVELOPE: [&str; 8] = [
     "prompt_filter_results",
 ];
 
+/// Fields of a choice that say nothing about the answer.
+pub(in crate::wire) const LABELS: [&str; 5] =
+    ["content_filter_results", "native_finish_reason", "stop_reason", "matched_stop", "seed"];
+
 /// Reads one reply, frame by frame or whole.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -28,6 +33,7 @@ pub struct Decoder {
     ended: bool,
     open: BTreeSet<u32>,
     finished: BTreeSet<u32>,
+    calls: Calls,
 }
 
 impl Decoder {
@@ -102,19 +108,67 @@ impl Decoder {
         let index = u32::try_from(index).map_err(|_| Error::at("choices", "an index is out of range"))?;
         self.open.insert(index);
         if let Some(Value::Object(said)) = fields.remove(content) {
-            decode_said(index, said, events);
+            self.said(index, said, content == "message", events);
         }
         if let Some(Value::Object(logprobs)) = fields.remove("logprobs") {
             decode_logprobs(index, logprobs, events);
         }
-        if let Some(Value::String(reason)) = fields.remove("finish_reason") {
-            self.finished.insert(index);
-            events.push(Event::Finish { choice: index, reason: decode_finish(reason) });
+        // In a stream there may be an empty one in every frame.
+        match fields.remove("finish_reason") {
+            Some(Value::String(reason)) if !reason.is_empty() => {
+                self.finished.insert(index);
+                events.push(Event::Finish { choice: index, reason: decode_finish(reason) });
+            }
+            _ => {}
         }
-        fields.remove("content_filter_results");
-        fields.remove("native_finish_reason");
+        LABELS.iter().for_each(|label| drop(fields.remove(*label)));
         note_unknown(&fields, events);
         Ok(())
+    }
+
+    /// What a message or a delta says.
+    fn said(&mut self, choice: u32, mut said: Map<String, Value>, whole: bool, events: &mut Vec<Event>) {
+        said.remove("role");
+        decode_thoughts(choice, &mut said, events);
+        match said.remove("content") {
+            Some(Value::String(text)) => events.push(Event::Text { choice, text }),
+            Some(Value::Array(pieces)) => {
+                pieces.iter().for_each(|piece| events.push(decode_piece(choice, piece)));
+            }
+            Some(other) => note_if_full("content", &other, events),
+            None => {}
+        }
+        if let Some(Value::Array(sources)) = said.remove("annotations") {
+            sources.into_iter().for_each(|source| events.push(decode_citation(choice, source)));
+        }
+        match said.remove("refusal") {
+            Some(Value::String(text)) if !text.is_empty() => events.push(Event::Refusal { choice, text }),
+            _ => {}
+        }
+        if let Some(Value::Array(calls)) = said.remove("tool_calls") {
+            for (call, at) in calls.iter().zip(0..) {
+                self.call(choice, call, at, whole, events);
+            }
+        }
+        note_unknown(&said, events);
+    }
+
+    fn call(&mut self, choice: u32, call: &Value, at: u64, whole: bool, events: &mut Vec<Event>) {
+        if call.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
+            return events.push(Event::Opaque { field: "tool_calls".to_owned() });
+        }
+        let text =
+            |pointer: &str| call.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let arguments = text("/function/arguments");
+        let said = Call {
+            number: call["index"].as_u64().unwrap_or(at),
+            id: text("/id"),
+            name: text("/function/name"),
+            argued: !arguments.is_empty(),
+        };
+        let Place { index, id, name } = self.calls.place(choice, said, whole);
+        events.push(Event::ToolCall { choice, index, id, name, arguments });
+        events.extend(google_seal(call).map(|signature| Event::Signature { choice, signature }));
     }
 }
 
@@ -126,28 +180,14 @@ fn decode_logprobs(choice: u32, mut logprobs: Map<String, Value>, events: &mut V
     note_unknown(&logprobs, events);
 }
 
-/// What a message or a delta says.
-fn decode_said(choice: u32, mut said: Map<String, Value>, events: &mut Vec<Event>) {
-    said.remove("role");
-    decode_thoughts(choice, &mut said, events);
-    match said.remove("content") {
-        Some(Value::String(text)) => events.push(Event::Text { choice, text }),
-        Some(other) => note_if_full("content", &other, events),
-        None => {}
+/// A piece of a content that is a list, as Mistral's models write it that think.
+fn decode_piece(choice: u32, piece: &Value) -> Event {
+    let text = piece.get("text").and_then(Value::as_str).filter(|_| piece["type"] == "text");
+    match (text, thought_in(piece)) {
+        (Some(text), _) => Event::Text { choice, text: text.to_owned() },
+        (None, Some(text)) => Event::Reasoning { choice, text },
+        (None, None) => Event::Opaque { field: "content".to_owned() },
     }
-    if let Some(Value::Array(sources)) = said.remove("annotations") {
-        sources.into_iter().for_each(|source| events.push(decode_citation(choice, source)));
-    }
-    match said.remove("refusal") {
-        Some(Value::String(text)) if !text.is_empty() => events.push(Event::Refusal { choice, text }),
-        _ => {}
-    }
-    if let Some(Value::Array(calls)) = said.remove("tool_calls") {
-        for (call, at) in calls.iter().zip(0..) {
-            decode_call(choice, call, at, events);
-        }
-    }
-    note_unknown(&said, events);
 }
 
 /// Several names are in use for thinking; some providers send two of them with the same text.
@@ -202,25 +242,10 @@ fn decode_citation(choice: u32, raw: Value) -> Event {
     Event::Citation { choice, citation }
 }
 
-fn decode_call(choice: u32, call: &Value, at: u32, events: &mut Vec<Event>) {
-    if call.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "function") {
-        return events.push(Event::Opaque { field: "tool_calls".to_owned() });
-    }
-    let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    events.push(Event::ToolCall {
-        choice,
-        index: call["index"].as_u64().map_or(at, |index| u32::try_from(index).unwrap_or(u32::MAX)),
-        id: text("/id"),
-        name: text("/function/name"),
-        arguments: text("/function/arguments").unwrap_or_default(),
-    });
-    events.extend(google_seal(call).map(|signature| Event::Signature { choice, signature }));
-}
-
 pub(in crate::wire) fn decode_finish(reason: String) -> Finish {
     match reason.as_str() {
-        "stop" => Finish::Stop,
-        "length" => Finish::Length,
+        "stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence" => Finish::Stop,
+        "length" | "model_length" | "max_tokens" => Finish::Length,
         "tool_calls" | "function_call" => Finish::ToolCalls,
         "content_filter" => Finish::ContentFilter,
         _ => Finish::Other(reason),
@@ -270,13 +295,26 @@ pub(in crate::wire) fn encode_usage(usage: &Usage) -> Value {
     })
 }
 
-pub(in crate::wire) fn finish_name(reason: &Finish) -> &str {
+pub(in crate::wire) fn finish_name(reason: &Finish) -> &'static str {
     match reason {
         Finish::Stop | Finish::StopSequence(_) | Finish::Refusal => "stop",
         Finish::Length => "length",
         Finish::ToolCalls => "tool_calls",
         Finish::ContentFilter => "content_filter",
-        Finish::Other(name) => name,
+        Finish::Other(name) => nearest_finish(name),
+    }
+}
+
+/// Clients know no reasons but OpenAI's, and strict ones take no other.
+fn nearest_finish(name: &str) -> &'static str {
+    let name = name.to_ascii_lowercase();
+    let speaks_of = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    if speaks_of(&["length", "max_", "window"]) {
+        "length"
+    } else if speaks_of(&["safety", "filter", "prohibited", "blocklist", "recitation", "spii"]) {
+        "content_filter"
+    } else {
+        "stop"
     }
 }
 
@@ -320,7 +358,7 @@ mod tests {
                     )
                 },
                 choice(vec![call("a", "{\"x\":1}"), call("b", "{}")], Finish::ToolCalls),
-                choice(vec![Block::Refusal("no".into())], Finish::Other("safety".into())),
+                choice(vec![Block::Refusal("no".into())], Finish::ContentFilter),
                 choice(
                     vec![
                         Block::Reasoning { text: "so".into(), signature: Some(seal("s")) },
@@ -366,6 +404,56 @@ mod tests {
         assert_eq!(decoder.finish(), Some(vec![Event::End]));
         decoder.frame(b"[DONE]").unwrap();
         assert_eq!(decoder.finish(), Some(vec![]));
+    }
+
+    #[test]
+    fn an_empty_reason_to_end_is_none_and_labels_say_nothing() {
+        let mut decoder = Decoder::default();
+        let frame = |text: &str, reason: &str| {
+            format!(
+                r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":"{reason}",
+                    "stop_reason":"x","matched_stop":2,"seed":7}}]}}"#
+            )
+        };
+        let mut events = decoder.frame(frame("a", "").as_bytes()).unwrap();
+        assert_eq!(decoder.finish(), None, "cut");
+        events.extend(decoder.frame(frame("b", "stop").as_bytes()).unwrap());
+        events.extend(decoder.finish().unwrap());
+        let reply = fold(&events).unwrap();
+        assert_eq!((reply.choices[0].said(), &reply.choices[0].finish), ("ab".into(), &Some(Finish::Stop)));
+    }
+
+    #[test]
+    fn a_reason_that_clients_do_not_know_is_told_as_the_nearest() {
+        for (reason, told) in [
+            ("SAFETY", "content_filter"),
+            ("model_context_window_exceeded", "length"),
+            ("pause_turn", "stop"),
+            ("", "stop"),
+        ] {
+            assert_eq!(finish_name(&Finish::Other(reason.into())), told);
+        }
+    }
+
+    #[test]
+    fn calls_that_share_a_number_are_told_apart() {
+        let mut decoder = Decoder::default();
+        let frames = [
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"b","function":{"name":"f","arguments":"{\"x\""}}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"b","function":{"name":"f","arguments":":2}"}}]}}]}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
+            "[DONE]",
+        ];
+        let events: Vec<Event> =
+            frames.iter().flat_map(|frame| decoder.frame(frame.as_bytes()).unwrap()).collect();
+        let reply = fold(&events).unwrap();
+        let calls: Vec<_> = reply.choices[0].tool_calls().collect();
+        let told: Vec<_> = calls
+            .iter()
+            .map(|call| (call.id.as_str(), call.name.as_str(), call.arguments.as_str()))
+            .collect();
+        assert_eq!(told, [("a", "f", r#"{"x":1}"#), ("b", "f", r#"{"x":2}"#)]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Requests: JSON to [`Request`] and back, without loss.
 
 use super::message::{decode_message, encode_message};
-use crate::chat::{Delivery, Protocol, Request, ResponseFormat, Sampling, Thinking, Tool, ToolChoice};
+use crate::chat::{Delivery, Protocol, Request, ResponseFormat, Role, Sampling, Thinking, Tool, ToolChoice};
 use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
-use crate::wire::json::{Body, Fields, typed};
+use crate::wire::json::{Body, Fields};
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
         parallel_tools: fields.take("parallel_tool_calls")?,
         response_format: fields.take("response_format")?.map(decode_response_format),
         thinking: decode_thinking(&mut fields)?,
-        sampling: decode_sampling(&mut fields)?,
+        sampling: decode_sampling(&mut fields),
         delivery: Delivery {
             stream: fields.take("stream")?.unwrap_or_default(),
             options: fields.take("stream_options")?.unwrap_or_default(),
@@ -37,27 +37,27 @@ fn decode_thinking(fields: &mut Fields) -> Result<Option<Thinking>, Error> {
     Ok(effort.map(|effort| Thinking { effort: Some(effort), ..Thinking::default() }))
 }
 
-/// The sampling fields that OpenAI's protocols share.
-pub(in crate::wire) fn decode_sampling(fields: &mut Fields) -> Result<Sampling, Error> {
-    let stop = match fields.take::<Value>("stop")? {
-        None => Vec::new(),
-        Some(Value::String(one)) => vec![one],
-        Some(several) => typed(several, || "stop".to_owned())?,
+/// The sampling fields that OpenAI's protocols share. Other servers know other values for some of them (a
+/// `top_k` of -1, for one): those stay what they are.
+pub(in crate::wire) fn decode_sampling(fields: &mut Fields) -> Sampling {
+    let stop = match fields.take_if("stop") {
+        Some(one) => vec![one],
+        None => fields.take_if("stop").unwrap_or_default(),
     };
-    Ok(Sampling {
-        temperature: fields.take("temperature")?,
-        top_p: fields.take("top_p")?,
-        top_k: fields.take("top_k")?,
-        max_tokens: fields.take("max_tokens")?,
-        max_completion_tokens: fields.take("max_completion_tokens")?,
-        seed: fields.take("seed")?,
+    Sampling {
+        temperature: fields.take_if("temperature"),
+        top_p: fields.take_if("top_p"),
+        top_k: fields.take_if("top_k"),
+        max_tokens: fields.take_if("max_tokens"),
+        max_completion_tokens: fields.take_if("max_completion_tokens"),
+        seed: fields.take_if("seed"),
         stop,
-        n: fields.take("n")?,
-        presence_penalty: fields.take("presence_penalty")?,
-        frequency_penalty: fields.take("frequency_penalty")?,
-        logprobs: fields.take("logprobs")?,
-        top_logprobs: fields.take("top_logprobs")?,
-    })
+        n: fields.take_if("n"),
+        presence_penalty: fields.take_if("presence_penalty"),
+        frequency_penalty: fields.take_if("frequency_penalty"),
+        logprobs: fields.take_if("logprobs"),
+        top_logprobs: fields.take_if("top_logprobs"),
+    }
 }
 
 /// `{"type": "function", "function": {…}}`; anything else stays as it is.
@@ -137,24 +137,48 @@ fn encode_tool_choice(request: &Request, choice: &ToolChoice) -> Result<Value, E
     })
 }
 
-/// `{"type": "json_schema", "json_schema": {…}}` and its simpler kin.
+/// `{"type": "json_schema", "json_schema": {…}}` and its kin: OpenAI's responses, and others after them, have
+/// the schema beside the type. What holds a field that nobody knows stays as it is: two requests that differ
+/// in it must not be taken for one.
 pub(in crate::wire) fn decode_response_format(format: Value) -> ResponseFormat {
-    let schema = format.pointer("/json_schema/schema").filter(|_| format["type"] == "json_schema");
-    match (format["type"].as_str(), schema) {
-        (Some("text"), _) => ResponseFormat::Text,
-        (Some("json_object"), _) => ResponseFormat::Json,
-        (_, Some(schema)) => {
-            let text =
-                |field: &str| format["json_schema"].get(field).and_then(Value::as_str).map(str::to_owned);
-            ResponseFormat::Schema {
-                name: text("name"),
-                description: text("description"),
-                schema: schema.clone(),
-                strict: format["json_schema"].get("strict").and_then(Value::as_bool),
-            }
-        }
-        _ => ResponseFormat::Opaque(format),
+    known_format(&format).unwrap_or(ResponseFormat::Opaque(format))
+}
+
+fn known_format(format: &Value) -> Option<ResponseFormat> {
+    let mut fields = given(format)?;
+    match fields.remove("type")?.as_str()? {
+        "text" if fields.is_empty() => Some(ResponseFormat::Text),
+        "json_object" if fields.is_empty() => Some(ResponseFormat::Json),
+        "json_object" => known_schema(fields),
+        "json_schema" => match fields.remove("json_schema") {
+            Some(inner) if fields.is_empty() => known_schema(given(&inner)?),
+            Some(_) => None,
+            None => known_schema(fields),
+        },
+        _ => None,
     }
+}
+
+fn known_schema(mut fields: Map<String, Value>) -> Option<ResponseFormat> {
+    let mut text = |field: &str| match fields.remove(field) {
+        None => Some(None),
+        Some(Value::String(text)) => Some(Some(text)),
+        Some(_) => None,
+    };
+    let (name, description) = (text("name")?, text("description")?);
+    let strict = match fields.remove("strict") {
+        None => None,
+        Some(strict) => Some(strict.as_bool()?),
+    };
+    let schema = fields.remove("schema")?;
+    fields.is_empty().then_some(ResponseFormat::Schema { name, description, schema, strict })
+}
+
+/// The fields that say something: null means absent.
+fn given(object: &Value) -> Option<Map<String, Value>> {
+    let mut fields = object.as_object()?.clone();
+    fields.retain(|_, value| !value.is_null());
+    Some(fields)
 }
 
 fn encode_response_format(request: &Request, format: &ResponseFormat) -> Result<Value, Error> {
@@ -199,11 +223,7 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
         leave_extra(request, Protocol::OpenAiChat, dropped)?;
     }
     body.set("model", Some(model));
-    let mut messages = Vec::new();
-    for at in 0..request.messages.len() {
-        messages.push(encode_message(request, at, dropped)?);
-    }
-    body.set("messages", Some(messages));
+    body.set("messages", Some(encode_messages(request, dropped)?));
     let tools =
         (0..tools.len()).map(|at| encode_tool(request, at, dropped)).collect::<Result<Vec<_>, _>>()?;
     body.set("tools", (!tools.is_empty()).then_some(tools));
@@ -218,6 +238,20 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     body.set("stream_options", (!delivery.options.is_empty()).then_some(&delivery.options));
     encode_sampling(sampling, &mut body);
     Ok(body.0)
+}
+
+/// Pictures and the like that a tool has given follow its results, as a user's: a tool says nothing but words
+/// here.
+fn encode_messages(request: &Request, dropped: &mut Dropped) -> Result<Vec<Value>, Error> {
+    let (mut messages, mut shown) = (Vec::new(), Vec::new());
+    for at in 0..request.messages.len() {
+        messages.push(encode_message(request, at, &mut shown, dropped)?);
+        let more = request.messages.get(at + 1).is_some_and(|next| next.role == Role::Tool);
+        if !more && !shown.is_empty() {
+            messages.push(json!({ "role": "user", "content": std::mem::take(&mut shown) }));
+        }
+    }
+    Ok(messages)
 }
 
 /// How much to think, in OpenAI's words; a budget in tokens is rounded to one of them.
@@ -263,7 +297,7 @@ fn encode_sampling(sampling: &Sampling, body: &mut Body) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Message, Part, Role};
+    use crate::chat::{Media, Message, Part};
 
     fn encoded(request: &Request) -> Vec<u8> {
         let body = encode_request(request, &mut Dropped::new()).unwrap();
@@ -310,11 +344,69 @@ mod tests {
     }
 
     #[test]
+    fn what_only_the_provider_may_understand_stays_what_it_is() {
+        let sent = json!({
+            "model": "m", "top_k": -1, "max_tokens": -1, "stop": [7], "n": 1.5,
+            "messages": [
+                {"role": "function", "name": "f", "content": "42"},
+                {"role": "assistant", "content": "a", "tool_calls": [{"function": {"name": "f"}}]},
+                {"role": "user", "content": "q"},
+            ],
+        });
+        let request = decode_request(sent.to_string().as_bytes()).unwrap();
+        assert_eq!(request.sampling, Sampling::default());
+        let forwarded: Value = serde_json::from_slice(&encoded(&request)).unwrap();
+        assert_eq!(forwarded, sent);
+        for at in [0, 1] {
+            let mut asked = Request { messages: vec![request.messages[at].clone()], ..Request::default() };
+            asked.received.protocol = Protocol::Gemini;
+            let error = encode_request(&asked, &mut Dropped::new()).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some("messages[0]"));
+        }
+        assert!(
+            decode_request(br#"{"model":"m","messages":[{"role":"function"}]}"#)
+                .unwrap()
+                .question()
+                .is_none()
+        );
+    }
+
+    #[test]
     fn both_forms_of_stop_and_content_are_understood() {
         let body = br#"{"model":"m","stop":"x","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#;
         let request = decode_request(body).unwrap();
         assert_eq!(request.sampling.stop, ["x"]);
         assert_eq!(request.messages[0], Message::text(Role::User, "hi"));
+    }
+
+    #[test]
+    fn a_form_of_the_answer_is_known_in_full_or_stays_as_it_is() {
+        let schema = json!({"type": "object"});
+        let known = ResponseFormat::Schema {
+            name: None,
+            description: None,
+            schema: schema.clone(),
+            strict: Some(true),
+        };
+        for format in [
+            json!({"type": "json_schema", "json_schema": {"name": null, "schema": schema, "strict": true}}),
+            json!({"type": "json_object", "schema": schema, "strict": true}),
+            json!({"type": "json_schema", "schema": schema, "strict": true}),
+        ] {
+            assert_eq!(decode_response_format(format.clone()), known, "{format}");
+        }
+        for format in [
+            json!({"type": "json_object", "future": 1}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema, "future": 1}}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema}, "schema": schema}),
+            json!({"type": "json_schema", "json_schema": {"schema": schema, "strict": "yes"}}),
+            json!({"type": "json_schema"}),
+            json!("json"),
+        ] {
+            assert_eq!(decode_response_format(format.clone()), ResponseFormat::Opaque(format));
+        }
+        let plain = json!({"type": "json_object", "schema": null});
+        assert_eq!(decode_response_format(plain), ResponseFormat::Json);
     }
 
     #[test]
@@ -347,6 +439,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_tool_shows_follows_its_words_as_a_user_s() {
+        let picture = || Part::Image(Media::at("data:image/png;base64,eA=="));
+        let result =
+            |id: &str, parts| Message { parts, tool_call_id: Some(id.into()), ..Message::empty(Role::Tool) };
+        let mut request = Request {
+            messages: vec![
+                result("c1", vec![Part::text("seen"), picture()]),
+                result("c2", vec![picture()]),
+                Message::text(Role::User, "and?"),
+            ],
+            ..Request::default()
+        };
+        request.received.protocol = Protocol::Anthropic;
+        let body = encode_request(&request, &mut Dropped::new()).unwrap();
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}});
+        let from = |id: &str| json!({"type": "text", "text": format!("From the result of {id}:")});
+        let wanted = json!([
+            {"role": "tool", "tool_call_id": "c1", "content": "seen"},
+            {"role": "tool", "tool_call_id": "c2", "content": ""},
+            {"role": "user", "content": [from("c1"), image, from("c2"), image]},
+            {"role": "user", "content": "and?"},
+        ]);
+        assert_eq!(body["messages"], wanted);
+        for role in [Role::System, Role::Developer, Role::Assistant] {
+            request.messages = vec![Message { parts: vec![picture()], ..Message::empty(role) }];
+            let error = encode_request(&request, &mut Dropped::new()).unwrap_err();
+            assert_eq!(error.field.as_deref(), Some("messages[0]"));
+        }
+    }
+
+    #[test]
     fn thoughts_and_their_seals_come_back() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a",
             "reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"s","format":"anthropic-claude-v1","index":0},
@@ -366,10 +489,9 @@ mod tests {
             (&format!(r#"{{"model":"{}"}}"#, "m".repeat(257)), Some("model")),
             (r#"{"model":"m","messages":[]}"#, Some("messages")),
             (r#"{"model":"m","messages":["s3cret"]}"#, Some("messages[0]")),
-            (r#"{"model":"m","messages":[{"role":"s3cret","content":""}]}"#, Some("messages[0].role")),
+            (r#"{"model":"m","messages":[{"role":5,"content":"s3cret"}]}"#, Some("messages[0].role")),
             (r#"{"model":"m","messages":[{"role":"user","content":5}]}"#, Some("messages[0].content")),
-            (r#"{"model":"m","temperature":"s3cret","messages":[{"role":"user"}]}"#, Some("temperature")),
-            (r#"{"model":"m","max_tokens":-1,"messages":[{"role":"user"}]}"#, Some("max_tokens")),
+            (r#"{"model":"m","stream":"s3cret","messages":[{"role":"user"}]}"#, Some("stream")),
         ];
         for (body, field) in cases {
             let error = decode_request(body.as_bytes()).unwrap_err();

@@ -4,7 +4,7 @@ use super::{DONE, logprobs};
 use crate::chat::{Event, Usage};
 use crate::wire::Error;
 use crate::wire::json::is_empty;
-use crate::wire::openai_chat::{decode_finish, decode_usage};
+use crate::wire::openai_chat::{LABELS, decode_finish, decode_usage};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -20,9 +20,6 @@ const ENVELOPE: [&str; 8] = [
     "prompt_filter_results",
     "warning",
 ];
-
-/// Fields of a choice that say nothing about the answer.
-const LABELS: [&str; 4] = ["content_filter_results", "native_finish_reason", "stop_reason", "matched_stop"];
 
 /// Reads one reply, frame by frame or whole.
 #[derive(Debug, Default)]

@@ -18,13 +18,13 @@ pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
     let model = fields.model()?;
     let prompt = decode_prompt(fields.required("prompt")?)?;
     let likeliest: Option<u32> = fields.take("logprobs")?;
-    let mut sampling = decode_sampling(&mut fields)?;
+    let mut sampling = decode_sampling(&mut fields);
     if likeliest.is_some() {
         (sampling.logprobs, sampling.top_logprobs) = (Some(true), likeliest);
     }
     Ok(Request {
         model,
-        messages: vec![Message::text(Role::User, prompt)],
+        messages: vec![Message { parts: vec![prompt], ..Message::empty(Role::User) }],
         sampling,
         delivery: Delivery {
             stream: fields.take("stream")?.unwrap_or_default(),
@@ -35,20 +35,16 @@ pub fn decode_request(body: &[u8]) -> Result<Request, Error> {
     })
 }
 
-fn decode_prompt(prompt: Value) -> Result<String, Error> {
+/// One text. Several, and texts in tokens, mean something to the provider only.
+fn decode_prompt(prompt: Value) -> Result<Part, Error> {
     match prompt {
-        Value::String(text) => Ok(text),
+        Value::String(text) => Ok(Part::text(text)),
         Value::Array(mut prompts) => match prompts.as_mut_slice() {
-            [Value::String(text)] => Ok(std::mem::take(text)),
-            [Value::Number(_) | Value::Array(_), ..] => {
-                Err(Error::at("prompt", "`prompt` must be text, not tokens"))
-            }
             [] => Err(Error::at("prompt", "`prompt` must not be empty")),
-            _ => {
-                Err(Error::at("prompt", "one prompt at a time: `prompt` must be a string, or a list of one"))
-            }
+            [Value::String(text)] => Ok(Part::text(std::mem::take(text))),
+            _ => Ok(Part::Opaque(Value::Array(prompts))),
         },
-        _ => Err(Error::at("prompt", "`prompt` must be a string")),
+        _ => Err(Error::at("prompt", "`prompt` must be a string or a list")),
     }
 }
 
@@ -81,7 +77,10 @@ pub fn encode_request(request: &Request, dropped: &mut Dropped) -> Result<Map<St
     let left = [("parallel_tool_calls", parallel_tools.is_some()), ("thinking", thinking.is_some())];
     dropped.extend(left.iter().filter(|(_, set)| *set).map(|(field, _)| (*field).to_owned()));
     body.set("model", Some(model));
-    body.set("prompt", Some(prompt(messages, dropped)?));
+    match messages.first().map(|message| message.parts.as_slice()) {
+        Some([Part::Opaque(prompt)]) if home => body.set("prompt", Some(prompt)),
+        _ => body.set("prompt", Some(prompt(messages, dropped)?)),
+    }
     encode_sampling(sampling, home, &mut body);
     let Delivery { stream, options } = delivery;
     body.set("stream", stream.then_some(true));

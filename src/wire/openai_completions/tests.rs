@@ -32,8 +32,13 @@ fn nothing_is_lost_between_two_sides_of_the_same_protocol() {
 #[test]
 fn one_prompt_at_a_time() {
     assert_eq!(decoded(r#"{"model":"m","prompt":["hi"]}"#).messages, [Message::text(Role::User, "hi")]);
-    let prompts = ["[]", r#"["s3cret","b"]"#, "[1,2]", "[[1,2]]", "5", "null", r#"[{"s3cret":1}]"#];
-    for prompt in prompts {
+    for prompt in [r#"["a","b"]"#, "[1,2]", "[[1,2],[3]]"] {
+        let request = decoded(&format!(r#"{{"model":"m","prompt":{prompt}}}"#));
+        let prompt: Value = serde_json::from_str(prompt).unwrap();
+        assert_eq!(encode_request(&request, &mut Dropped::new()).unwrap()["prompt"], prompt);
+        assert_eq!(request.messages[0].plain_text(), "", "memory has no answer to it");
+    }
+    for prompt in ["[]", "5", "null", r#"{"s3cret":1}"#] {
         let error = decode_request(format!(r#"{{"model":"m","prompt":{prompt}}}"#).as_bytes()).unwrap_err();
         assert_eq!(error.field.as_deref(), Some("prompt"));
         assert!(!error.message.contains("s3cret"), "{error}");
@@ -221,7 +226,7 @@ fn an_error_in_the_body_is_an_error() {
     let failure = Failure {
         status: 502,
         kind: "server_error",
-        code: "upstream_failed",
+        code: "upstream_failed".into(),
         message: "gone".into(),
         param: None,
         request_id: "r".into(),

@@ -8,6 +8,7 @@ use crate::chat::{
 };
 use crate::wire::foreign::{at_home, inexpressible, leave_extra, opaque_tool};
 use crate::wire::json::{Body, Fields};
+use crate::wire::openai_chat::decode_response_format;
 use crate::wire::{Dropped, Error};
 use serde_json::{Map, Value, json};
 
@@ -84,27 +85,7 @@ fn decode_format(fields: &mut Fields) -> Result<Option<ResponseFormat>, Error> {
     if !text.map.is_empty() {
         fields.map.insert("text".to_owned(), Value::Object(text.map));
     }
-    Ok(format.map(|format| known_format(&format).unwrap_or(ResponseFormat::Opaque(format))))
-}
-
-fn known_format(format: &Value) -> Option<ResponseFormat> {
-    let fields = format.as_object()?;
-    let known = ["type", "name", "description", "schema", "strict"];
-    if !fields.keys().all(|field| known.contains(&field.as_str())) {
-        return None;
-    }
-    let text = |field: &str| fields.get(field).and_then(Value::as_str).map(str::to_owned);
-    match format["type"].as_str()? {
-        "text" => Some(ResponseFormat::Text),
-        "json_object" => Some(ResponseFormat::Json),
-        "json_schema" => Some(ResponseFormat::Schema {
-            name: text("name"),
-            description: text("description"),
-            schema: fields.get("schema")?.clone(),
-            strict: fields.get("strict").and_then(Value::as_bool),
-        }),
-        _ => None,
-    }
+    Ok(format.map(decode_response_format))
 }
 
 fn decode_thinking(fields: &mut Fields) -> Result<Option<Thinking>, Error> {

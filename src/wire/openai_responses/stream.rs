@@ -111,7 +111,8 @@ impl Encoder {
             }
         }
         let at = self.items.len();
-        let stem = self.id.strip_prefix("resp_").unwrap_or(&self.id);
+        // OpenAI takes back no id of an item that is longer than 64.
+        let stem: String = self.id.strip_prefix("resp_").unwrap_or(&self.id).chars().take(48).collect();
         let id = format!("{}_{stem}_{at}", said.prefix());
         self.items.push(Item { id, said, status: "in_progress" });
         self.fresh = false;

@@ -544,7 +544,7 @@ fn a_failure_in_the_middle_is_an_event_of_its_own() {
     let failure = Failure {
         status: 502,
         kind: "server_error",
-        code: "upstream_failed",
+        code: "upstream_failed".into(),
         message: "gone".into(),
         param: None,
         request_id: "r".into(),

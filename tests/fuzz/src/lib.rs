@@ -73,7 +73,7 @@ fn tell(events: &[weir::chat::Event]) {
         let failure = Failure {
             status: 500,
             kind: "api_error",
-            code: "x",
+            code: "x".into(),
             message: "x".into(),
             param: None,
             request_id: "r".into(),

@@ -267,7 +267,7 @@ fn a_failure_has_the_name_that_its_status_calls_for() {
     let failure = |status| Failure {
         status,
         kind: "x",
-        code: "y",
+        code: "y".into(),
         message: "sorry".into(),
         param: None,
         request_id: "req_1".into(),

@@ -103,7 +103,7 @@ fn a_stream_may_be_a_list_and_a_failure_closes_it() {
     let failure = Failure {
         status: 503,
         kind: "server_error",
-        code: "c",
+        code: "c".into(),
         message: "gone".into(),
         param: None,
         request_id: "r".into(),
