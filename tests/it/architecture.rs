@@ -188,8 +188,7 @@ fn a_forbidden_edge_is_found_however_it_is_written() {
 #[test]
 fn unsafe_code_is_in_the_kernels_only() {
     for source in sources() {
-        let has_unsafe =
-            source.code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        let has_unsafe = source.code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
         assert!(!has_unsafe || source.path.starts_with("embed/kernels/"), "{} has unsafe code", source.path);
     }
 }

@@ -286,8 +286,7 @@ async fn named_hub(files: Vec<(&'static str, Vec<u8>)>) -> String {
             };
             let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
             let body = body.unwrap_or_default();
-            let head =
-                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(&body).await.unwrap();
         }
@@ -323,12 +322,7 @@ async fn a_model_of_the_hub_is_fetched_by_its_name_and_verified_from_then_on() {
     // From now on it is a model like any other, and needs no hub.
     let verify = ["verify", "o/small"];
     assert!(weir_models(folder.path(), &verify).await.status.success());
-    assert!(
-        weir_models(folder.path(), &["fetch", "o/small", "--hub-url", "http://127.0.0.1:1"])
-            .await
-            .status
-            .success()
-    );
+    assert!(weir_models(folder.path(), &["fetch", "o/small", "--hub-url", "http://127.0.0.1:1"]).await.status.success());
     let listed = String::from_utf8(weir_models(folder.path(), &["list"]).await.stdout).unwrap();
     assert!(listed.contains("o/small") && listed.contains("mit"), "{listed}");
     std::fs::write(folder.path().join("o--small/model.safetensors"), noise(3000, 9)).unwrap();
@@ -340,8 +334,7 @@ async fn a_model_of_the_hub_is_fetched_by_its_name_and_verified_from_then_on() {
 #[tokio::test]
 async fn what_is_no_sentence_model_is_refused_before_anything_is_fetched() {
     let folder = tempfile::tempdir().unwrap();
-    let url =
-        named_hub(small_files().into_iter().filter(|(name, _)| *name != "tokenizer.json").collect()).await;
+    let url = named_hub(small_files().into_iter().filter(|(name, _)| *name != "tokenizer.json").collect()).await;
     for (name, reason) in [
         ("o/small", "o/small has no tokenizer.json"),
         ("o/none", "404"),
