@@ -2,7 +2,7 @@
 
 use super::embed::MODEL;
 use super::error::Error;
-use super::read::Asker;
+use super::read::{self, Asker};
 use super::{Server, auth, pass};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
@@ -117,8 +117,12 @@ fn entry(id: &str, created: u64) -> Value {
 }
 
 /// `GET /v1/models`
-pub(super) async fn models(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+pub(super) async fn models(State(server): State<Arc<Server>>, uri: Uri, mut headers: HeaderMap) -> Response {
+    read::take_key(&uri, &mut headers);
     let asker = Asker::new(pass::spoken("/v1/models", &headers), &headers);
+    if asker.protocol == Protocol::Gemini {
+        return gemini(State(server), uri, headers).await;
+    }
     let listed = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
         let (models, created) = (all(&server).await, server.clock.now().as_secs());
@@ -135,9 +139,14 @@ pub(super) async fn models(State(server): State<Arc<Server>>, headers: HeaderMap
 pub(super) async fn model(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    uri: Uri,
+    mut headers: HeaderMap,
 ) -> Response {
+    read::take_key(&uri, &mut headers);
     let asker = Asker::new(pass::spoken("/v1/models", &headers), &headers);
+    if asker.protocol == Protocol::Gemini {
+        return gemini_model(State(server), Path(id), uri, headers).await;
+    }
     let found = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
         let known = all(&server).await.contains(&id);
@@ -151,12 +160,13 @@ pub(super) async fn model(
 
 /// As Gemini's clients want it.
 fn gemini_entry(id: &str) -> Value {
-    let methods = ["generateContent", "streamGenerateContent"];
+    let methods = ["generateContent", "streamGenerateContent", "countTokens"];
     json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods })
 }
 
 /// `GET /v1beta/models`
-pub(super) async fn gemini(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+pub(super) async fn gemini(State(server): State<Arc<Server>>, uri: Uri, mut headers: HeaderMap) -> Response {
+    read::take_key(&uri, &mut headers);
     let asker = Asker::new(Protocol::Gemini, &headers);
     let listed = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
@@ -170,8 +180,10 @@ pub(super) async fn gemini(State(server): State<Arc<Server>>, headers: HeaderMap
 pub(super) async fn gemini_model(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    uri: Uri,
+    mut headers: HeaderMap,
 ) -> Response {
+    read::take_key(&uri, &mut headers);
     let asker = Asker::new(Protocol::Gemini, &headers);
     let found = async {
         auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
@@ -221,7 +233,7 @@ pub(super) async fn version(State(server): State<Arc<Server>>, headers: HeaderMa
 /// `POST /api/show`: what a real Ollama says of its model; of others it is known that they are there.
 pub(super) async fn show(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
     let shown = async |server: &Server| {
-        let body = super::read::body(server, body).await?;
+        let body = read::body(server, body).await?;
         let said: Value = serde_json::from_slice(&body).unwrap_or_default();
         let wanted = said["model"].as_str().or(said["name"].as_str()).unwrap_or_default();
         if let Some(provider) = server.providers.ollama(wanted)

@@ -54,14 +54,45 @@ pub(super) async fn ollama(State(server): State<Arc<Server>>, headers: HeaderMap
     asker.respond(ollama_embed(&server, &headers, body).await)
 }
 
+/// `POST /api/embeddings`, which older clients ask: one text, one vector.
+pub(super) async fn ollama_one(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let asker = Asker::new(Protocol::OllamaChat, &headers);
+    asker.respond(ollama_embedding(&server, &headers, body).await)
+}
+
+async fn ollama_embedding(server: &Server, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
+    let body = read::body(server, body).await?;
+    let (model, text) = ollama::decode_embedding(&body).map_err(Error::Wire)?;
+    if model != MODEL {
+        return asked_of_ollama(server, &model, "/api/embeddings", body).await;
+    }
+    let vectors = server.pipeline.embed(&[text]).await.map_err(Error::Embed)?;
+    let vector = vectors.first().map(Vec::as_slice).unwrap_or_default();
+    Ok(json(ollama::embedding_reply(vector).to_string().into()))
+}
+
+async fn asked_of_ollama(
+    server: &Server,
+    model: &str,
+    path: &'static str,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let provider = server.providers.ollama(model).ok_or_else(|| Error::NoSuchModel(shortened(model)))?;
+    let passed = provider.ask(path, body).await.map_err(|error| Error::Pipeline(error.into()))?;
+    Ok(pass::response(passed))
+}
+
 async fn ollama_embed(server: &Server, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
     auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
     let body = read::body(server, body).await?;
     let (model, input) = ollama::decode_embed(&body).map_err(Error::Wire)?;
     if model != MODEL {
-        let provider = server.providers.ollama(&model).ok_or(Error::NoSuchModel(shortened(&model)))?;
-        let passed = provider.ask("/api/embed", body).await.map_err(|error| Error::Pipeline(error.into()))?;
-        return Ok(pass::response(passed));
+        return asked_of_ollama(server, &model, "/api/embed", body).await;
     }
     let embedded = server.pipeline.embed(&input).await.map_err(Error::Embed)?;
     Ok(json(ollama::embed_reply(&model, &embedded, estimated_tokens(&input)).to_string().into()))

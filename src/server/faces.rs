@@ -5,12 +5,13 @@ use super::read::{self, Asker};
 use super::{Server, auth, face, pass};
 use crate::chat::{Protocol, Request};
 use crate::upstream::Kind;
+use crate::wire::tokens::estimate_tokens;
 use crate::wire::{Target, anthropic, decode_request, gemini, ollama};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub(super) async fn count_tokens(State(server): Shared, headers: HeaderMap, body
 /// By the provider that would answer, where it can count; otherwise by estimate.
 async fn count(server: &Server, request: &Request) -> Result<u64, Error> {
     let Some(provider) = server.providers.speaking(Protocol::Anthropic, &request.model) else {
-        return Ok(anthropic::estimate_tokens(request));
+        return Ok(estimate_tokens(request));
     };
     match provider.count_tokens(request).await {
         Ok(tokens) => Ok(tokens),
@@ -68,12 +69,12 @@ async fn count(server: &Server, request: &Request) -> Result<u64, Error> {
                 kind = error.kind.name(),
                 "tokens were estimated: the provider did not count them"
             );
-            Ok(anthropic::estimate_tokens(request))
+            Ok(estimate_tokens(request))
         }
     }
 }
 
-/// `POST /v1beta/models/{model}:generateContent` and its kin.
+/// `POST /v1beta/models/{model}:generateContent` and its kin, also below `/v1/`.
 pub(super) async fn gemini(
     State(server): Shared,
     Path(tail): Path<String>,
@@ -82,22 +83,31 @@ pub(super) async fn gemini(
     mut headers: HeaderMap,
     body: Body,
 ) -> Response {
-    take_key(&uri, &mut headers);
+    read::take_key(&uri, &mut headers);
     if let Some(target) = gemini::target(&tail, uri.query()) {
         return face::answer(server, Protocol::Gemini, target, headers, body).await;
     }
-    // Counting, embedding, batches: the provider's own.
-    pass::unknown(State(server), method, uri, headers, body).await
+    match gemini::counted_model(&tail) {
+        Some(model) if server.providers.of_protocol(Protocol::Gemini).is_none() => {
+            let asker = Asker::new(Protocol::Gemini, &headers);
+            asker.respond(estimated(&server, model, &headers, body).await)
+        }
+        // Counting, embedding, batches: the provider's own.
+        _ => pass::to_api_of(server, Protocol::Gemini, method, uri, headers, body).await,
+    }
 }
 
-/// Gemini's clients may show their key in the query.
-fn take_key(uri: &Uri, headers: &mut HeaderMap) {
-    let mut pairs = uri.query().unwrap_or_default().split('&');
-    let key = pairs.find_map(|pair| pair.strip_prefix("key="));
-    if let Some(Ok(mut key)) = key.map(HeaderValue::from_str) {
-        key.set_sensitive(true);
-        headers.entry("x-goog-api-key").or_insert(key);
-    }
+/// What `:countTokens` is told where no provider of this protocol can be asked.
+async fn estimated(
+    server: &Server,
+    model: String,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
+    let body = read::body(server, body).await?;
+    let request = gemini::decode_count_request(&body, model).map_err(Error::Wire)?;
+    Ok(Json(gemini::count_tokens_body(estimate_tokens(&request))).into_response())
 }
 
 /// `POST /api/chat`

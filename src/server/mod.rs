@@ -140,6 +140,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/api/chat", post(faces::ollama_chat))
         .route("/api/generate", post(faces::ollama_generate))
         .route("/api/embed", post(embed::ollama))
+        .route("/api/embeddings", post(embed::ollama_one))
         .route("/api/tags", get(catalog::tags))
         .route("/api/ps", get(catalog::running))
         .route("/api/show", post(catalog::show))

@@ -1,7 +1,7 @@
 //! Paths that we do not know go to a provider untouched: audio, images, files, batches.
 
 use super::error::Error;
-use super::read::Asker;
+use super::read::{self, Asker};
 use super::{Client, Server, auth, replay};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
@@ -24,14 +24,16 @@ const APIS: [(&str, Option<Protocol>); 5] = [
     ("/api/", Some(Protocol::OllamaChat)),
 ];
 
-/// The protocol of whoever asks on this path. Anthropic's paths look like OpenAI's, but its clients name its
-/// version.
+/// The protocol of whoever asks on this path. Anthropic's paths look like OpenAI's, and so do those that the
+/// newest clients of Google ask; but the former name a version, and the latter themselves or their key.
 pub(super) fn spoken(path: &str, headers: &HeaderMap) -> Protocol {
     let api = APIS.iter().find(|(prefix, _)| path.starts_with(prefix)).and_then(|(_, protocol)| *protocol);
     let anthropic = path.starts_with("/v1/messages") || headers.contains_key("anthropic-version");
+    let google = [read::GOOGLE_KEY, "x-goog-api-client"].iter().any(|name| headers.contains_key(*name));
     match api {
         Some(protocol) => protocol,
         None if anthropic => Protocol::Anthropic,
+        None if google => Protocol::Gemini,
         None => Protocol::OpenAiChat,
     }
 }
@@ -46,10 +48,25 @@ pub(super) async fn unknown(
     State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
+    mut headers: HeaderMap,
+    body: Body,
+) -> Response {
+    // By the headers alone: others may have a `key` in their query as well.
+    let spoken = spoken(uri.path(), &headers);
+    read::take_key(&uri, &mut headers);
+    to_api_of(server, spoken, method, uri, headers, body).await
+}
+
+/// Sends a request of the API that `protocol` belongs to on to a provider of it.
+pub(super) async fn to_api_of(
+    server: Arc<Server>,
+    protocol: Protocol,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = Asker::new(spoken(uri.path(), &headers), &headers);
+    let asker = Asker::new(protocol, &headers);
     let passed = async {
         // Nobody learns what is here without a key.
         let known = APIS.iter().any(|(prefix, _)| uri.path().starts_with(prefix));

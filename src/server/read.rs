@@ -6,7 +6,7 @@ use crate::chat::Protocol;
 use crate::pipeline::{Caller, Memory};
 use axum::body::Body;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How Anthropic's do.
 const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// Where Gemini's clients show their key.
+pub(super) const GOOGLE_KEY: &str = "x-goog-api-key";
 const PROJECT: &str = "x-weir-project";
 const DEFAULT_PROJECT: &str = "default";
 
@@ -43,6 +45,16 @@ impl Asker {
         set(response.headers_mut(), REQUEST_ID, &self.request_id);
         set(response.headers_mut(), ANTHROPIC_REQUEST_ID, &self.request_id);
         response
+    }
+}
+
+/// Gemini's clients may show their key in the query.
+pub(super) fn take_key(uri: &Uri, headers: &mut HeaderMap) {
+    let mut pairs = uri.query().unwrap_or_default().split('&');
+    let key = pairs.find_map(|pair| pair.strip_prefix("key="));
+    if let Some(Ok(mut key)) = key.map(HeaderValue::from_str) {
+        key.set_sensitive(true);
+        headers.entry(GOOGLE_KEY).or_insert(key);
     }
 }
 

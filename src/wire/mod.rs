@@ -16,6 +16,7 @@ pub mod openai_completions;
 pub mod openai_responses;
 pub mod splice;
 pub mod sse;
+pub mod tokens;
 
 pub use foreign::{decisive_field, wants_other_seals};
 

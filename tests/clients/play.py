@@ -1,5 +1,6 @@
 """A provider that plays the golden fixtures: it answers with what real models wrote, chosen by what it is asked."""
 import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,9 @@ def case_of(body, text):
         return "reasoning"
     if "picture" in text:
         return "image"
-    if body.get("response_format") or "json_schema" in json.dumps(body) or "responseJsonSchema" in json.dumps(body):
+    config = json.dumps(body.get("generationConfig", {}))
+    formats = [body.get("response_format"), body.get("text", {}).get("format"), body.get("output_config"), body.get("format")]
+    if any(formats) or re.search("response_?(json_?)?schema", config, re.IGNORECASE):
         return "json_schema"
     if body.get("tools") and "degrees" not in text:
         return "tools"
@@ -43,6 +46,9 @@ def expected(protocol):
         if protocol == "anthropic":
             texts = [block["text"] for block in reply["content"] if block["type"] == "text"]
             return "".join(texts), [block["input"] for block in reply["content"] if block["type"] == "tool_use"]
+        if protocol == "ollama_chat":
+            calls = reply["message"].get("tool_calls") or []
+            return reply["message"]["content"], [call["function"]["arguments"] for call in calls]
         blocks = reply["candidates"][0]["content"]["parts"]
         texts = [block["text"] for block in blocks if "text" in block and not block.get("thought")]
         return "".join(texts), [block["functionCall"]["args"] for block in blocks if "functionCall" in block]
@@ -66,10 +72,16 @@ def handler(protocol, state):
             state["asked"], state["path"] = body, self.path
             if self.path.endswith("/count_tokens"):
                 return self.send(200, "application/json", b'{"input_tokens": 77}')
-            folder = FIXTURES / protocol / case_of(body, text)
+            if self.path.endswith(":countTokens"):
+                return self.send(200, "application/json", b'{"totalTokens": 77}')
+            if self.path == "/api/embed":
+                return self.send(200, "application/json", b'{"model": "fake-model", "embeddings": [[0.5, 0.25]]}')
+            # A question for `/api/generate` comes in other words, and is answered in others.
+            spoken = "ollama_generate" if self.path == "/api/generate" else protocol
+            folder = FIXTURES / spoken / case_of(body, text)
             if folder.name == "error":
                 return self.send(429, "application/json", (folder / "response.json").read_bytes(), {"retry-after": "7"})
-            if body.get("stream") or ":streamGenerateContent" in self.path:
+            if body.get("stream", protocol.startswith("ollama")) or ":streamGenerateContent" in self.path:
                 return self.stream((folder / "stream.txt").read_bytes())
             self.send(200, "application/json", (folder / "response.json").read_bytes())
 
@@ -82,7 +94,7 @@ def handler(protocol, state):
 
         def stream(self, bytes_):
             self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
+            self.send_header("content-type", "application/x-ndjson" if protocol.startswith("ollama") else "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
             # Frames of a word each, cut where no frame ends.

@@ -23,6 +23,7 @@ PROVIDERS = {
     "responses": ("generic", "openai_responses", "/v1", 'api = "responses"'),
     "anthropic": ("anthropic", "anthropic", "/v1", ""),
     "gemini": ("gemini", "gemini", "/v1beta", ""),
+    "ollama": ("ollama", "ollama_chat", "", ""),
 }
 
 
@@ -94,6 +95,7 @@ def main():
             try:
                 suites = {
                     "openai python": python_suite("openai_suite"), "anthropic python": python_suite("anthropic_suite"),
+                    "gemini python": python_suite("gemini_suite"), "ollama python": python_suite("ollama_suite"),
                     "openai node": node_suite("openai_suite"), "anthropic node": node_suite("anthropic_suite"),
                 }
                 for suite, lines in suites.items():

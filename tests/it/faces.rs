@@ -365,6 +365,8 @@ async fn other_paths_reach_the_provider_with_our_key_and_without_theirs() {
     }
     let long = running.client.post(url("/v1/files")).body(vec![b'x'; 2 << 20]).send().await.unwrap();
     assert_eq!(long.status(), 200, "what is only passed on may be longer than what is read");
+    let pull = running.get("/api/pull").await;
+    assert!(pull["error"].as_str().unwrap().starts_with("no such path"), "in the shape of its API: {pull}");
     let closed = start_with(vec![provider_at(mirror().await)], |config| config.passthrough = false).await;
     assert_eq!(closed.get("/v1/files").await["error"]["code"], "no_such_path");
 }
@@ -387,4 +389,93 @@ async fn what_a_provider_keeps_is_not_shown_to_several_tenants() {
             assert_eq!(refused, several && keeps, "{path} {several}");
         }
     }
+}
+
+#[tokio::test]
+async fn paths_below_v1_reach_the_provider_whose_client_asks() {
+    let mirror = mirror().await;
+    let provider = |kind, version: &str| {
+        let base_url = format!("http://{mirror}/{version}");
+        Arc::new(Provider::new(provider::Config { base_url, ..config(kind, mirror) }).unwrap())
+    };
+    let providers = vec![
+        provider(ProviderKind::OpenAi, "openai"),
+        provider(ProviderKind::Gemini, "gemini"),
+        provider(ProviderKind::Anthropic, "anthropic/v1"),
+    ];
+    let running = start_with(providers, |_| ()).await;
+    let anthropic = ("anthropic-version", "2023-06-01");
+    for (path, header, reached) in [
+        ("/v1/files", ("x-own", "1"), "/openai/files"),
+        ("/v1/models/m:countTokens?key=k", ("x-own", "1"), "/gemini/models/m:countTokens"),
+        ("/v1/models/m:embedContent", ("x-own", "1"), "/gemini/models/m:embedContent"),
+        ("/v1beta/models/m:embedContent", ("x-own", "1"), "/gemini/models/m:embedContent"),
+        ("/v1/cachedContents", ("x-goog-api-key", "k"), "/gemini/cachedContents"),
+        ("/v1/messages/batches", anthropic, "/anthropic/v1/messages/batches"),
+    ] {
+        let request = running.client.post(format!("http://{}{path}", running.address));
+        let said = request.header(header.0, header.1).send().await.unwrap().text().await.unwrap();
+        assert!(said.starts_with(&format!("POST {reached} ")), "{path}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn google_s_clients_find_models_under_either_version() {
+    let running = start().await;
+    let get = async |path: &str| {
+        let request = running.client.get(format!("http://{}{path}", running.address));
+        json_of(request.header("x-goog-api-client", "google-genai-sdk/3.6.1").send().await.unwrap()).await
+    };
+    for version in ["v1", "v1beta"] {
+        assert_eq!(get(&format!("/{version}/models?pageSize=5")).await["models"][0]["name"], "models/gpt-4o");
+        assert_eq!(get(&format!("/{version}/models/gpt-4o")).await["name"], "models/gpt-4o");
+        assert_eq!(get(&format!("/{version}/models/nobody")).await["error"]["status"], "NOT_FOUND");
+    }
+    assert_eq!(running.get("/v1/models?key=k").await["models"][0]["name"], "models/gpt-4o");
+}
+
+#[tokio::test]
+async fn a_key_in_the_query_opens_the_lists_of_google_s_clients() {
+    let running = start_with(Vec::new(), |config| {
+        let key = weir::secret::Secret::new("key-a");
+        config.clients = vec![server::Client { name: "a".into(), key, tenant: "a".into() }];
+    })
+    .await;
+    for path in ["/v1beta/models", "/v1beta/models/gpt-4o", "/v1/models", "/v1/models/gpt-4o"] {
+        assert!(running.get(&format!("{path}?key=key-a")).await["error"].is_null(), "{path}");
+        assert!(running.get(&format!("{path}?key=key-b")).await["error"].is_object(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn google_s_clients_are_told_an_estimate_of_their_tokens() {
+    let running = start().await;
+    let contents = json!([{ "role": "user", "parts": [{ "text": "x".repeat(400) }] }]);
+    let wrapped = json!({ "generateContentRequest": { "model": "models/m", "contents": contents } });
+    for body in [json!({ "contents": contents }), wrapped] {
+        for version in ["v1", "v1beta"] {
+            let path = format!("/{version}/models/m:countTokens");
+            let counted = json_of(running.post(&path, body.to_string()).await).await;
+            assert_eq!(counted, json!({ "totalTokens": 104 }), "{path}");
+        }
+    }
+    let refused = json_of(running.post("/v1/models/m:countTokens", "{}").await).await;
+    assert_eq!(refused["error"]["status"], "INVALID_ARGUMENT");
+}
+
+#[tokio::test]
+async fn ollama_s_clients_unload_with_any_zero() {
+    let running = start().await;
+    for (keep, reason) in [("0", "unload"), ("0.0", "unload"), (r#""0m""#, "unload"), (r#""5m""#, "load")] {
+        let body = format!(r#"{{"model":"m","messages":[],"keep_alive":{keep}}}"#);
+        assert_eq!(json_of(running.post("/api/chat", body).await).await["done_reason"], reason, "{keep}");
+    }
+}
+
+#[tokio::test]
+async fn ollama_s_older_clients_get_their_vector_alone() {
+    let running = start().await;
+    let one = running.post("/api/embeddings", r#"{"model":"weir/minilm","prompt":"turn it on"}"#).await;
+    let several = running.post("/api/embed", r#"{"model":"weir/minilm","input":"turn it on"}"#).await;
+    assert_eq!(json_of(one).await["embedding"], json_of(several).await["embeddings"][0]);
 }

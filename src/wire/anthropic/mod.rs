@@ -15,21 +15,25 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod thinking;
-mod tokens;
 mod turn;
 
 pub use block::error_body;
 pub use reply::Decoder;
 pub use request::{decode_request, encode_request};
 pub use stream::Encoder;
-pub use tokens::{count_tokens_body, estimate_tokens};
 
 use crate::chat::{Protocol, Signature};
+use serde_json::{Value, json};
 
 const HERE: Protocol = Protocol::Anthropic;
 
 /// Begins the data of a withheld thought that is none: the foreign seal of the block before it.
 const SEAL: &str = "seal:";
+
+/// The body that answers `/v1/messages/count_tokens`.
+pub fn count_tokens_body(input_tokens: u64) -> Value {
+    json!({ "input_tokens": input_tokens })
+}
 
 /// The data of the withheld thought that stands for the seal of the block before it.
 fn seal_data(signature: &Signature) -> String {

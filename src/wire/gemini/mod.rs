@@ -22,13 +22,19 @@ mod turns;
 mod tests;
 
 pub use failure::error_body;
-pub use path::{path, target};
+pub use path::{counted_model, path, target};
 pub use reply::Decoder;
-pub use request::{decode_request, encode_request};
+pub use request::{decode_count_request, decode_request, encode_request};
 pub(super) use seal::has_foreign_seal;
 pub use stream::Encoder;
 pub(super) use turns::lacks_seal;
 
 use crate::chat::Protocol;
+use serde_json::{Value, json};
 
 const HERE: Protocol = Protocol::Gemini;
+
+/// The body that answers `:countTokens`.
+pub fn count_tokens_body(total_tokens: u64) -> Value {
+    json!({ "totalTokens": total_tokens })
+}

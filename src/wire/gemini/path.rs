@@ -29,6 +29,12 @@ pub fn target(path_tail: &str, query: Option<&str>) -> Option<Target> {
     (!model.is_empty()).then_some(Target { model: Some(model), stream: Some(stream), sse })
 }
 
+/// The model whose tokens are to be counted, where the rest of a path after `models/` says so.
+pub fn counted_model(path_tail: &str) -> Option<String> {
+    let model = decoded(path_tail.strip_suffix(":countTokens")?)?;
+    Some(bare(&model).to_owned()).filter(|model| !model.is_empty())
+}
+
 /// The model's name without the name of its collection, which SDKs take and leave.
 pub(super) fn bare(model: &str) -> &str {
     model.strip_prefix("models/").unwrap_or(model)
@@ -87,6 +93,14 @@ mod tests {
             let target = target(tail, Some(query)).unwrap();
             assert_eq!(target.model.as_deref(), Some(bare(model)));
             assert_eq!((target.stream, target.sse), (Some(true), true));
+        }
+    }
+
+    #[test]
+    fn a_path_says_whose_tokens_are_counted() {
+        assert_eq!(counted_model("org%2Fa:countTokens").as_deref(), Some("org/a"));
+        for tail in ["m", "m:generateContent", ":countTokens", "%zz:countTokens"] {
+            assert_eq!(counted_model(tail), None, "{tail}");
         }
     }
 

@@ -49,6 +49,18 @@ pub fn decode_request(body: &[u8], target: &Target) -> Result<Request, Error> {
     Ok(request)
 }
 
+/// Understands the body of `:countTokens`: a request, or one with its instructions and tools in an object of its
+/// own.
+pub fn decode_count_request(body: &[u8], model: String) -> Result<Request, Error> {
+    let mut fields = Fields::parse(body)?;
+    let whole = take::<Value>(&mut fields, "generateContentRequest")?;
+    let target = Target { model: Some(model), ..Target::default() };
+    match whole {
+        Some(whole) => decode_request(whole.to_string().as_bytes(), &target),
+        None => decode_request(body, &target),
+    }
+}
+
 fn keep(extra: &mut Map<String, Value>, field: &str, unknown: Fields) {
     if !unknown.map.is_empty() {
         extra.insert(field.to_owned(), Value::Object(unknown.map));

@@ -11,10 +11,10 @@ mod stream;
 
 pub use reply::Decoder;
 pub use request::{
-    decode_chat_request, decode_embed, decode_generate_request, encode_chat_request, encode_generate_request,
-    is_load,
+    decode_chat_request, decode_embed, decode_embedding, decode_generate_request, encode_chat_request,
+    encode_generate_request, is_load,
 };
-pub use stream::{Encoder, embed_reply, error_body, load_reply};
+pub use stream::{Encoder, embed_reply, embedding_reply, error_body, load_reply};
 
 use crate::chat::Protocol;
 

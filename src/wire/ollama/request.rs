@@ -304,6 +304,12 @@ fn encode_think(request: &Request, protocol: Protocol, dropped: &mut Dropped) ->
     Some(json!(near))
 }
 
+/// Understands the body of the older `/api/embeddings`: the model, and the text.
+pub fn decode_embedding(body: &[u8]) -> Result<(String, String), Error> {
+    let mut fields = Fields::parse(body)?;
+    Ok((fields.model()?, fields.required("prompt")?))
+}
+
 /// Understands the body of `/api/embed`: the model, and the texts.
 pub fn decode_embed(body: &[u8]) -> Result<(String, Vec<String>), Error> {
     let mut fields = Fields::parse(body)?;

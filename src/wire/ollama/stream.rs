@@ -211,8 +211,7 @@ fn close(body: &mut Map<String, Value>, finish: Option<&Finish>, usage: Option<U
 
 /// What a client is told that has had a model loaded or unloaded: that it is done.
 pub fn load_reply(request: &Request, created_at: &str) -> Vec<u8> {
-    let unload =
-        request.extra.get("keep_alive").is_some_and(|keep| *keep == 0 || *keep == "0" || *keep == "0s");
+    let unload = request.extra.get("keep_alive").is_some_and(is_no_time);
     let reason = if unload { "unload" } else { "load" };
     let mut body =
         json!({ "model": request.model, "created_at": created_at, "done": true, "done_reason": reason });
@@ -221,6 +220,20 @@ pub fn load_reply(request: &Request, created_at: &str) -> Vec<u8> {
         false => body["message"] = json!({ "role": "assistant", "content": "" }),
     }
     body.to_string().into_bytes()
+}
+
+/// Whether a time is none: a number of seconds, or text with a unit behind it.
+fn is_no_time(time: &Value) -> bool {
+    let number = match time {
+        Value::String(text) => text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).parse().ok(),
+        other => other.as_f64(),
+    };
+    number == Some(0.0)
+}
+
+/// The vector of one text, as the older `/api/embeddings` gives it.
+pub fn embedding_reply(vector: &[f32]) -> Value {
+    json!({ "embedding": vector })
 }
 
 /// The vectors of some texts.

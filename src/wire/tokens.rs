@@ -1,7 +1,7 @@
 //! Counting the tokens of a request where no upstream can.
 
 use crate::chat::{Media, MediaSource, Part, Request, Tool};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What a message costs beside its words.
 const PER_MESSAGE: u64 = 4;
@@ -11,11 +11,6 @@ const PER_MEDIA: u64 = 1_600;
 
 /// How many characters make a token. It fits English; code and other languages need more tokens.
 const CHARS_PER_TOKEN: u64 = 4;
-
-/// The body that answers `/v1/messages/count_tokens`.
-pub fn count_tokens_body(input_tokens: u64) -> Value {
-    json!({ "input_tokens": input_tokens })
-}
 
 /// About how many tokens a request has: four for each message, a quarter of its characters, a quarter of the
 /// length of its tools' JSON, and 1600 for each picture or document.
@@ -67,7 +62,6 @@ mod tests {
         assert_eq!(estimate_tokens(&request), 104);
         request.messages[0].parts.push(Part::Image(Media::at("data:image/png;base64,eA==")));
         assert_eq!(estimate_tokens(&request), 1704);
-        assert_eq!(count_tokens_body(104), json!({ "input_tokens": 104 }));
     }
 
     #[test]
