@@ -64,7 +64,8 @@ def handler(protocol, state):
             pass
 
         def do_GET(self):
-            self.send(200, "application/json", json.dumps({"object": "list", "data": [{"id": "fake-model"}]}).encode())
+            said = {"models": []} if self.path == "/api/ps" else {"object": "list", "data": [{"id": "fake-model"}]}
+            self.send(200, "application/json", json.dumps(said).encode())
 
         def do_POST(self):
             text = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
@@ -76,6 +77,14 @@ def handler(protocol, state):
                 return self.send(200, "application/json", b'{"totalTokens": 77}')
             if self.path == "/api/embed":
                 return self.send(200, "application/json", b'{"model": "fake-model", "embeddings": [[0.5, 0.25]]}')
+            if self.path == "/api/show":
+                known = body.get("model") == "fake-model"
+                said = {"details": {}, "model_info": {}, "capabilities": ["completion"]} if known else {"error": "model not found"}
+                return self.send(200 if known else 404, "application/json", json.dumps(said).encode())
+            if protocol.startswith("ollama") and not (body.get("messages") or body.get("prompt")):
+                reason = "unload" if body.get("keep_alive") == 0 else "load"
+                said = {"model": "fake-model", "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": reason}
+                return self.send(200, "application/json", json.dumps({**said, "response": "", "message": {"role": "assistant"}}).encode())
             # A question for `/api/generate` comes in other words, and is answered in others.
             spoken = "ollama_generate" if self.path == "/api/generate" else protocol
             folder = FIXTURES / spoken / case_of(body, text)

@@ -95,6 +95,8 @@ fn help_names_every_command_and_the_common_flags() {
       serve        Start the sidecar (what happens without a command)
       ask          Ask the running sidecar one question; shows where the answer came from and how long
                    it took
+      embed        Print the vectors of texts, or how alike they are
+      bench        Measure what is built
       models       Fetch, list and verify the model files
       config       Write, check and show the configuration
       rules        Check the rule files
@@ -164,7 +166,8 @@ fn help_of_models_fetch() {
 
     Arguments:
       [NAME]...
-              The models to fetch [default: all]
+              The models to fetch: names from `weir models list`, or a sentence model of the hub by its
+              name there, `owner/name` or `owner/name@revision` [default: all that are listed]
 
     Options:
           --from <DIR>
@@ -399,4 +402,83 @@ fn a_signal_stops_it_in_an_orderly_way() {
     assert!(status.success());
     let again = Sidecar::start(folder.path(), "");
     assert!(!again.banner.join("\n").contains("recovered"), "{:?}", again.banner);
+}
+
+/// The models of the checkout, which `make models` fetches.
+fn models() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+fn embed(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    weir(folder.path()).arg("--models-dir").arg(models()).arg("embed").args(arguments).output().unwrap()
+}
+
+#[test]
+fn embed_prints_a_vector_for_each_text() {
+    let printed = embed(&["turn it on", "怎么取消订阅"]);
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let lines: Vec<serde_json::Value> =
+        stdout(&printed).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["text"], &lines[0]["partial"]), (&"turn it on".into(), &false.into()));
+    assert_eq!(lines[0]["vector"].as_array().unwrap().len(), 384);
+    assert_eq!(lines[1]["partial"], true);
+}
+
+#[test]
+fn embed_tells_how_alike_texts_are() {
+    let texts = ["How do I reset my password?", "how can I reset my password", "Is it raining in Oslo?"];
+    let printed = embed(&[&["--similarity"], &texts[..]].concat());
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let said = stdout(&printed);
+    let scores: Vec<f32> = said.lines().map(|line| line.trim()[..6].parse().unwrap()).collect();
+    assert!(scores.len() == 2 && scores[0] > 0.9 && scores[1] < 0.3, "{said}");
+    assert!(said.lines().next().unwrap().ends_with("how can I reset my password"));
+    let alone = embed(&["--similarity", "one"]);
+    assert!(!alone.status.success() && stderr(&alone).contains("it takes two texts to compare"));
+}
+
+#[test]
+fn embed_reads_lines_where_no_text_is_given() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = weir(folder.path())
+        .arg("--models-dir")
+        .arg(models())
+        .arg("embed")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all("one\ntwo\nthree\n".as_bytes()).unwrap();
+    let printed = child.wait_with_output().unwrap();
+    assert_eq!(stdout(&printed).lines().count(), 3);
+}
+
+#[test]
+fn a_model_that_is_not_here_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |model: &str| {
+        let mut command = weir(folder.path());
+        command.env("WEIR_EMBED_MODEL", model).arg("--models-dir").arg(models()).args(["embed", "x"]);
+        stderr(&command.output().unwrap())
+    };
+    let said = run("someone/small");
+    assert!(said.contains("run `weir models fetch someone/small`"), "{said}");
+    let said = run("/no/such/folder");
+    assert!(said.contains("/no/such/folder"), "{said}");
+    let said = run("a b");
+    assert!(said.contains("embed.model"), "{said}");
+}
+
+#[test]
+fn a_folder_with_a_model_serves_like_one_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("mine");
+    std::os::unix::fs::symlink(models().join("minilm"), &link).unwrap();
+    let mut command = weir(folder.path());
+    command.env("WEIR_EMBED_MODEL", &link).args(["embed", "-s", "turn it on", "turn it on"]);
+    let printed = command.output().unwrap();
+    assert!(stdout(&printed).starts_with(" 1.0000"), "{}", stderr(&printed));
 }
