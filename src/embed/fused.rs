@@ -11,9 +11,7 @@
 //! measured while the network is loaded: layer by layer, on a few texts, in halves.
 
 use super::folder::Bert;
-use super::kernels::{
-    Bf16Matrix, Heads, Int8Matrix, Kernels, LANES, Norm, QuantisedRows, SPAN, TILE, to_bf16,
-};
+use super::kernels::{Bf16Matrix, Heads, Int8Matrix, Kernels, LANES, Norm, QuantisedRows, SPAN, TILE};
 use super::precision::Packing;
 use super::weights::Weights;
 use candle_core::Result;
@@ -186,7 +184,7 @@ struct Dense {
 }
 
 impl Dense {
-    fn read(from: &Weights<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+    fn read(from: &Weights, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
         let weights = from.numbers(&format!("{name}.weight"), &[outputs, inputs])?;
         Ok(Self { weights, bias: from.numbers(&format!("{name}.bias"), &[outputs])? })
     }
@@ -226,7 +224,7 @@ struct Usual {
 }
 
 impl Plain {
-    fn read(bert: &Bert, from: &Weights<'_>, layer: usize) -> Result<Self> {
+    fn read(bert: &Bert, from: &Weights, layer: usize) -> Result<Self> {
         let (hidden, wide) = (bert.hidden_size, bert.intermediate_size);
         let named = |name: &str| format!("encoder.layer.{layer}.{name}");
         let asking =
@@ -295,7 +293,7 @@ impl Packed {
     pub(super) fn load(
         bert: &Bert,
         packing: Packing,
-        from: &Weights<'_>,
+        from: &Weights,
         kernels: Kernels,
         samples: &[&[u32]],
     ) -> Result<Self> {
@@ -323,11 +321,11 @@ impl Packed {
         })
     }
 
-    fn without_layers(bert: &Bert, from: &Weights<'_>) -> Result<Self> {
+    fn without_layers(bert: &Bert, from: &Weights) -> Result<Self> {
         let hidden = bert.hidden_size;
         let named =
             |name: &str, count: usize| from.numbers(&format!("embeddings.{name}.weight"), &[count, hidden]);
-        let words = named("word_embeddings", bert.vocab_size)?.into_iter().map(to_bf16).collect();
+        let words = from.halves("embeddings.word_embeddings.weight", &[bert.vocab_size, hidden])?;
         let kind = named("token_type_embeddings", bert.type_vocab_size)?;
         let mut places = named("position_embeddings", bert.max_position_embeddings)?;
         for place in places.chunks_exact_mut(hidden) {

@@ -10,6 +10,7 @@ use super::weights::Weights;
 use candle_core::{DType, Device, Result};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::DTYPE;
+use std::path::Path;
 use std::sync::Arc;
 
 /// One network, ready to run on one thread. Clones share the weights.
@@ -46,15 +47,16 @@ impl Network {
     /// the reference, which always does. `samples` are pieces of some texts, to see how large numbers get.
     pub(super) fn load(
         description: &Description,
-        file: &[u8],
+        path: &Path,
         device: &Device,
         precision: Precision,
         samples: &[&[u32]],
     ) -> Result<Self> {
         let bert = &description.bert;
-        let weights = Weights::new(file)?;
+        let weights = Weights::open(path)?;
         let from = || {
-            let all = VarBuilder::from_slice_safetensors(file, DTYPE, device)?;
+            // Mapping the file would be unsafe: another process could change it under us.
+            let all = VarBuilder::from_buffered_safetensors(std::fs::read(path)?, DTYPE, device)?;
             Ok::<_, candle_core::Error>(match weights.prefix() {
                 "" => all,
                 prefix => all.pp(prefix),

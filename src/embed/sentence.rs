@@ -48,11 +48,9 @@ impl SentenceEncoder {
         if cutter.vocabulary() > description.bert.vocab_size {
             return Err(unusable(&"the tokenizer knows more pieces than the model"));
         }
-        // Mapping the file would be unsafe: another process could change it under us.
-        let file = folder::read(&weights)?;
         let samples = SAMPLES.iter().map(|text| cutter.cut(text)).collect::<Result<Vec<_>, _>>()?;
         let samples: Vec<&[u32]> = samples.iter().map(|sample| sample.ids.as_slice()).collect();
-        let network = Network::load(&description, &file, device, precision, &samples)
+        let network = Network::load(&description, &weights, device, precision, &samples)
             .map_err(|error| unusable(&error))?;
         if let Network::Batched(batched) = &network {
             batched.warm_up(description.max_pieces).map_err(|error| failed(&error))?;

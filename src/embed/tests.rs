@@ -202,11 +202,12 @@ mod batched {
     fn networks(dtype: DType) -> (Network, Network, Bert) {
         let small = PLAIN.write();
         let description = Description::read(small.path()).unwrap();
-        let file = std::fs::read(small.path().join("model.safetensors")).unwrap();
-        let from = VarBuilder::from_slice_safetensors(&file, DType::F32, &Device::Cpu).unwrap();
+        let path = small.path().join("model.safetensors");
+        let file = std::fs::read(&path).unwrap();
+        let from = VarBuilder::from_buffered_safetensors(file, DType::F32, &Device::Cpu).unwrap();
         let batched = Batched::load(&description.bert, &from, &Device::Cpu, dtype).unwrap();
         batched.warm_up(128).unwrap();
-        let reference = Network::load(&description, &file, &Device::Cpu, Precision::F32, &[]).unwrap();
+        let reference = Network::load(&description, &path, &Device::Cpu, Precision::F32, &[]).unwrap();
         (Network::Batched(batched), reference, description.bert)
     }
 

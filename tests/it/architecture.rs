@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("candle_core", &["embed/", "upstream/local/"]),
     ("candle_nn", &["embed/", "upstream/local/"]),
     ("candle_transformers", &["embed/", "upstream/local/"]),
+    ("safetensors", &["embed/"]),
     ("tokenizers", &["embed/", "upstream/local/"]),
     ("sled", &["store/embedded/"]),
     ("hnsw_rs", &["store/embedded/"]),
