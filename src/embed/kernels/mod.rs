@@ -10,9 +10,12 @@
 //! machine has (a [`Kernels`] exists only for what the machine has), and to read and write memory through
 //! vector registers (lengths are checked before, in this file).
 
-#![expect(
-    unsafe_code,
-    reason = "vector instructions; each use says why it is sound, and tests hold it to the portable twin"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "vector instructions; each use says why it is sound, and tests hold it to the portable twin"
+    )
 )]
 
 #[cfg(target_arch = "x86_64")]
