@@ -304,6 +304,15 @@ mod tests {
         Value::Object(body).to_string().into_bytes()
     }
 
+    #[test]
+    fn a_part_that_only_calls_itself_a_text_stays_what_it_is() {
+        let content = r#"[{"type":"text","text":{"url":"x"}}]"#;
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{content}}}]}}"#);
+        let written = encoded(&decode_request(body.as_bytes()).unwrap());
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(written["messages"][0]["content"].to_string(), content);
+    }
+
     const RICH: &str = r#"{
         "model": "gpt-4o", "temperature": 0, "top_p": 0.5, "max_completion_tokens": 7, "seed": -3, "n": 2,
         "stop": ["a", "b"], "stream": true, "stream_options": {"include_usage": true, "x": 1},

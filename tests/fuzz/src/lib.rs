@@ -18,7 +18,7 @@ fn target(protocol: Protocol) -> Target {
 /// what is written in its own is read again and then stays the same.
 pub fn request(protocol: Protocol, body: &[u8]) {
     let Ok(request) = decode_request(protocol, &Bytes::copy_from_slice(body), &target(protocol)) else { return };
-    let asker = Asker { tenant: "t", project: "p", encoder: "e", origin: "provider" };
+    let asker = Asker { tenant: "t", project: "p", origin: "provider" };
     let _ = Query::new(&asker, &request);
     for other in Protocol::ALL {
         let _ = encode_request(other, &request, &mut Dropped::new());
