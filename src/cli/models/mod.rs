@@ -95,7 +95,7 @@ pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// [`fetch`], and models of the hub by their names.
+/// [`fetch()`], and models of the hub by their names.
 async fn fetch_named(mut manifest: Manifest, mut args: FetchArgs, models_dir: &Path) -> Result<(), Error> {
     let mut described = Vec::new();
     for name in &mut args.names {
