@@ -17,7 +17,8 @@ const MAX_TEXT_BYTES: usize = 2048;
 /// How the embedder queues.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// How many texts may wait. More are refused at once.
+    /// How many texts may wait. More are refused at once: under a load that is too much, a short queue is what
+    /// keeps the wait short.
     pub queue: usize,
     /// The most texts in one run of the model.
     pub max_batch: usize,
@@ -27,7 +28,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 1024, max_batch: 64, deadline: Duration::from_millis(500) }
+        Self { queue: 256, max_batch: 64, deadline: Duration::from_millis(500) }
     }
 }
 

@@ -867,7 +867,7 @@ kind = 'local'
         device = "auto"  # default
         precision = "auto"  # default
         threads = 0  # default
-        queue = 1024  # default
+        queue = 256  # default
         max_batch = 64  # default
         deadline_ms = 500  # default
 

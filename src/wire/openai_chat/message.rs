@@ -295,7 +295,8 @@ fn note_left(request: &Request, at: usize, part: &Part, dropped: &mut Dropped) {
 /// Plain words stand alone; anything else is a list.
 fn joined(mut content: Vec<Value>) -> Value {
     // A part of the client's own may call itself a text and hold none.
-    let plain = |part: &Value| part.as_object().is_some_and(|part| part.len() == 2) && part["text"].is_string();
+    let plain =
+        |part: &Value| part.as_object().is_some_and(|part| part.len() == 2) && part["text"].is_string();
     match content.as_slice() {
         [] => Value::Null,
         [only] if plain(only) => content[0]["text"].take(),
