@@ -38,7 +38,7 @@ impl UnitVector {
     }
 
     /// The cosine of the angle between the two, in [-1, 1]. Vectors of different models never meet (the
-    /// encoder's id is part of the scope), so a difference in length is a fault in the program.
+    /// store keeps whose each one is), so a difference in length is a fault in the program.
     pub fn cosine(&self, other: &Self) -> f32 {
         debug_assert_eq!(self.0.len(), other.0.len(), "vectors of different models met");
         dot(&self.0, &other.0).clamp(-1.0, 1.0)

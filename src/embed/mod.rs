@@ -33,8 +33,8 @@ use std::time::Duration;
 
 /// Turns texts into vectors. Synchronous: it owns the thread it runs on.
 pub trait Encoder: Send + 'static {
-    /// What makes its vectors comparable: model, revision, arithmetic, pooling. Part of every scope, so that
-    /// vectors of different encoders never meet.
+    /// What makes its vectors comparable: model, revision, arithmetic, pooling. The store keeps it with each
+    /// vector, so that those of different encoders never meet.
     fn id(&self) -> &str;
 
     /// One [`Embedding`] for each text, in order.
