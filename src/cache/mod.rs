@@ -202,6 +202,9 @@ impl Cache {
             upstream: upstream.to_owned(),
             created,
             expires: Some(created.plus(self.config.ttl)),
+            stale_until: None,
+            about: query.about.clone(),
+            pinned: false,
         };
         self.writer.enqueue(query.scope, entry)
     }

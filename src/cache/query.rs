@@ -2,7 +2,7 @@
 
 use super::Miss;
 use crate::chat::{Delivery, Message, Part, Protocol, Received, Request, Sampling};
-use crate::store::{EntryId, Scope};
+use crate::store::{About, EntryId, Scope};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -35,6 +35,8 @@ pub struct Query {
     pub answers: u32,
     /// Whether other words may ask the same. A text that is to be gone on with goes on as it stands.
     pub rewordable: bool,
+    /// What an answer to it is about.
+    pub about: About,
 }
 
 impl Query {
@@ -83,7 +85,13 @@ impl Query {
         canonicalise(&mut everything_else);
         let scope = Scope(digest(&[everything_else.to_string().as_bytes()]));
         let id = EntryId(digest(&[&scope.0, text.as_bytes()]));
-        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1), rewordable })
+        let about = About {
+            tenant: (*tenant).to_owned(),
+            project: (*project).to_owned(),
+            model: model.clone(),
+            tags: Vec::new(),
+        };
+        Ok(Self { scope, id, text, answers: sampling.n.unwrap_or(1), rewordable, about })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The suite that every [`Store`] must pass, and every decorator around one: ordinary code, so that it can be
 //! run against a store that is set up elsewhere (a server over the network, say). It panics on a violation.
 
-use super::{Entry, EntryId, Error, Match, Scope, Store};
+use super::{About, Entry, EntryId, Error, Match, Scope, Store};
 use crate::chat::{Block, Choice, Citation, Finish, Protocol, Reply, Signature, ToolCall, Usage};
 use crate::clock::Millis;
 use crate::vector::UnitVector;
@@ -79,7 +79,15 @@ pub fn full_entry() -> Entry {
         },
         upstream: "primary".into(),
         created: Millis(1_700_000_000_123),
-        expires: Some(Millis(u64::MAX)),
+        expires: Some(Millis(u64::MAX - 1)),
+        stale_until: Some(Millis(u64::MAX)),
+        about: About {
+            tenant: "a tenant".into(),
+            project: "Grüße".into(),
+            model: "a-model".into(),
+            tags: vec!["song".into(), "a, b".into()],
+        },
+        pinned: true,
     }
 }
 
@@ -204,6 +212,9 @@ fn entry(n: u8, vector: Option<&[f32]>) -> Entry {
         upstream: "primary".into(),
         created: Millis(1),
         expires: None,
+        stale_until: None,
+        about: About::default(),
+        pinned: false,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::chat::Reply;
 use crate::clock::Millis;
 use crate::vector::UnitVector;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -90,6 +91,32 @@ pub struct Entry {
     pub created: Millis,
     /// When it must no longer be served. The `cache` decides by its clock; a store only collects garbage.
     pub expires: Option<Millis>,
+    /// Until when it is kept beyond that, for those who take a stale answer rather than none.
+    pub stale_until: Option<Millis>,
+    /// What it is about, to find it by.
+    pub about: About,
+    /// It stays: it does not expire, and nothing takes its place to make room.
+    pub pinned: bool,
+}
+
+impl Entry {
+    /// When it is of no use to anyone any more; `None` is never.
+    pub fn useless_from(&self) -> Option<Millis> {
+        if self.pinned { None } else { self.expires.max(self.stale_until).filter(|_| self.expires.is_some()) }
+    }
+}
+
+/// What an entry is about. It says nothing about whether it may be served: that is in its [`Scope`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Whose it is.
+    pub tenant: String,
+    /// The project context.
+    pub project: String,
+    /// The model that was asked for.
+    pub model: String,
+    /// Free labels, to find and remove entries by.
+    pub tags: Vec<String>,
 }
 
 /// An entry, and how near it is.

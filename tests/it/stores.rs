@@ -11,7 +11,7 @@ use weir::store::conformance::{full_entry, suite};
 use weir::store::embedded::{Config, Embedded, Recovery, Tuning};
 use weir::store::guarded::{self, Guarded};
 use weir::store::memory::Memory;
-use weir::store::{Entry, EntryId, Error, Match, Scope, Store};
+use weir::store::{About, Entry, EntryId, Error, Match, Scope, Store};
 use weir::vector::UnitVector;
 
 const HERE: Scope = Scope([1; 32]);
@@ -667,6 +667,9 @@ fn entry(n: u32, vector: Option<UnitVector>) -> Entry {
         upstream: "primary".into(),
         created: Millis(1),
         expires: None,
+        stale_until: None,
+        about: About::default(),
+        pinned: false,
     }
 }
 

@@ -13,13 +13,13 @@
 use super::Space;
 use crate::chat::Reply;
 use crate::clock::Millis;
-use crate::store::{Entry, EntryId, Error, Scope};
+use crate::store::{About, Entry, EntryId, Error, Scope};
 use crate::vector::UnitVector;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The layout written here. It changes together with the store's format, see `recovery`.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const DIGEST: usize = 32;
 const CHECKSUM: usize = 8;
 
@@ -40,6 +40,9 @@ struct WordsRef<'a> {
     reply: &'a Reply,
     upstream: &'a str,
     expires: Option<Millis>,
+    stale_until: Option<Millis>,
+    about: &'a About,
+    pinned: bool,
 }
 
 /// The same, read back.
@@ -49,6 +52,9 @@ struct Words {
     reply: Reply,
     upstream: String,
     expires: Option<Millis>,
+    stale_until: Option<Millis>,
+    about: About,
+    pinned: bool,
 }
 
 /// A verified value, taken apart.
@@ -99,8 +105,16 @@ pub(super) fn split_age_value(value: &[u8]) -> Option<Millis> {
 
 /// The value of an entry.
 pub(super) fn encode(key: &Key, entry: &Entry, space: Space) -> Result<Vec<u8>, Error> {
-    let Entry { id: _, text, vector, reply, upstream, created, expires } = entry;
-    let words = WordsRef { text, reply, upstream, expires: *expires };
+    let Entry { id: _, text, vector, reply, upstream, created, expires, stale_until, about, pinned } = entry;
+    let words = WordsRef {
+        text,
+        reply,
+        upstream,
+        expires: *expires,
+        stale_until: *stale_until,
+        about,
+        pinned: *pinned,
+    };
     let words = serde_json::to_vec(&words).map_err(|error| Error::Io(error.to_string()))?;
     let numbers = vector.as_ref().map_or(&[][..], UnitVector::as_slice);
 
@@ -120,13 +134,14 @@ pub(super) fn encode(key: &Key, entry: &Entry, space: Space) -> Result<Vec<u8>, 
 pub(super) fn decode(key: &[u8], value: &[u8], space: Space) -> Result<Entry, Damaged> {
     let parts = parts(key, value)?;
     let (_, id) = split_key(key)?;
-    let Words { text, reply, upstream, expires } =
+    let Words { text, reply, upstream, expires, stale_until, about, pinned } =
         serde_json::from_slice(parts.words).map_err(|_| Damaged)?;
     let vector = match parts.numbers_in(space) {
         numbers if numbers.is_empty() => None,
         numbers => Some(UnitVector::new(numbers).map_err(|_| Damaged)?),
     };
-    Ok(Entry { id, text, vector, reply, upstream, created: parts.created, expires })
+    let created = parts.created;
+    Ok(Entry { id, text, vector, reply, upstream, created, expires, stale_until, about, pinned })
 }
 
 /// Only the vector, for the index; empty where there is none in this space.

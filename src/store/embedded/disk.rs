@@ -85,7 +85,7 @@ impl Disk {
         let key = codec::key(scope, &entry.id);
         let value = codec::encode(&key, entry, space)?;
         let age_key = codec::age_key(entry.created, &key);
-        let new_age = self.ages.insert(age_key, codec::age_value(entry.expires)).map_err(failed)?;
+        let new_age = self.ages.insert(age_key, codec::age_value(entry.useless_from())).map_err(failed)?;
         let old = self.entries.insert(key, value).map_err(failed)?;
         let mut change = Change::from(new_age.is_none());
         let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
