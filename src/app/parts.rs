@@ -3,6 +3,7 @@
 use super::Error;
 use super::encoder::load_encoder;
 use super::reembed::reembed;
+use crate::cache;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
@@ -127,7 +128,7 @@ pub(super) async fn lane(config: &Config) -> Result<Lane, Error> {
         SentenceModel::Named(name) => name.clone(),
         SentenceModel::Folder(folder) => folder.display().to_string(),
     };
-    if !config.cache.semantic {
+    if config.cache.semantic == cache::Semantic::Off {
         let component = Component::idle(&name, "off (cache.semantic)");
         return Ok(Lane { embedder: None, component, device: device::pick(config.encoder.device).1 });
     }

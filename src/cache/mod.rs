@@ -5,15 +5,17 @@
 
 mod decide;
 mod query;
+mod score;
 mod writer;
 
 pub use decide::decide;
 pub use query::{Asker, Query};
+pub use score::Score;
 pub use writer::NotKept;
 
 use crate::chat::Reply;
 use crate::clock::Clock;
-use crate::store::{Entry, Store};
+use crate::store::{Entry, EntryId, Match, Scope, Store};
 use crate::vector::UnitVector;
 use serde::Serialize;
 use std::sync::Arc;
@@ -26,8 +28,8 @@ pub struct Config {
     /// Whether the same question again is answered from memory.
     pub exact: bool,
     /// Whether a question in other words may be.
-    pub semantic: bool,
-    /// The least cosine for a semantic hit.
+    pub semantic: Semantic,
+    /// The least cosine for a semantic hit, however sure the decision is.
     pub min_similarity: f32,
     /// How long an answer may be served.
     pub ttl: Duration,
@@ -35,11 +37,35 @@ pub struct Config {
     pub write_queue: usize,
 }
 
+/// What becomes of questions in other words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Semantic {
+    /// They are not looked up.
+    Off,
+    /// They are looked up and nothing is served: it only learns what it would have served, and how wrong that
+    /// would have been.
+    Shadow,
+    /// They are answered from memory.
+    On,
+}
+
+impl Semantic {
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::On => "on",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             exact: true,
-            semantic: true,
+            semantic: Semantic::On,
             min_similarity: 0.97,
             ttl: Duration::from_hours(30 * 24),
             write_queue: 1024,
@@ -48,7 +74,7 @@ impl Default for Config {
 }
 
 /// How many neighbours are looked at: the nearest may be vetoed where the next is right.
-const CANDIDATES: usize = 4;
+const CANDIDATES: usize = 8;
 
 /// Why there is no answer from memory. The names are stable: they appear in headers, metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -86,6 +112,10 @@ pub enum Miss {
     Opposite,
     /// The nearest has other symbols, or other spellings where they matter.
     OtherSpelling,
+    /// The best of what is known is not sure enough.
+    Unsure,
+    /// It would have been served, but the semantic lane only learns.
+    Shadow,
     /// The store failed.
     StoreFailed,
 }
@@ -110,6 +140,8 @@ impl Miss {
             Self::OtherNumbers => "other_numbers",
             Self::Opposite => "opposite",
             Self::OtherSpelling => "other_spelling",
+            Self::Unsure => "unsure",
+            Self::Shadow => "shadow",
             Self::StoreFailed => "store_failed",
         }
     }
@@ -119,13 +151,46 @@ impl Miss {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     /// The answer.
-    pub reply: Reply,
+    pub reply: Arc<Reply>,
     /// The upstream that once gave it.
     pub upstream: String,
     /// How long ago.
     pub age: Duration,
     /// The cosine to the question it was given to; one for the very same text.
     pub similarity: f32,
+}
+
+/// What there is to a question in other words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nearest {
+    /// The answer to serve, or why there is none.
+    pub verdict: Result<Hit, Miss>,
+    /// What was nominated: what a hit is made of, and on a miss what would have been right or wrong. `None`
+    /// where nothing is known that could be right.
+    pub nominee: Option<Nominee>,
+}
+
+impl Nearest {
+    fn nothing(why: Miss) -> Self {
+        Self { verdict: Err(why), nominee: None }
+    }
+}
+
+/// The best of what is known, though it may not be good enough.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nominee {
+    /// Where it is kept.
+    pub scope: Scope,
+    /// Its name there.
+    pub id: EntryId,
+    /// How sure it is that its answer is right.
+    pub score: Score,
+    /// How near its question is.
+    pub cosine: f32,
+    /// Its answer.
+    pub reply: Arc<Reply>,
+    /// The upstream that once gave it.
+    pub upstream: String,
 }
 
 /// Looks up and remembers.
@@ -145,7 +210,7 @@ impl Cache {
 
     /// Whether questions in other words are looked up at all.
     pub fn is_semantic(&self) -> bool {
-        self.config.semantic
+        self.config.semantic != Semantic::Off
     }
 
     /// The answer to the very same question.
@@ -165,22 +230,55 @@ impl Cache {
     }
 
     /// An answer to a question that means the same.
-    pub async fn nearest(&self, query: &Query, vector: &UnitVector) -> Result<Hit, Miss> {
-        if !self.config.semantic {
-            return Err(Miss::SemanticOff);
+    pub async fn nearest(&self, query: &Query, vector: &UnitVector) -> Nearest {
+        if !self.is_semantic() {
+            return Nearest::nothing(Miss::SemanticOff);
         }
-        let found = self.store.nearest(&query.scope, vector, CANDIDATES).await;
-        let found = found.map_err(|error| failed(&error))?;
-        // The reason told is that of the nearest: the others only come after it.
+        let found = match self.store.nearest(&query.scope, vector, CANDIDATES).await {
+            Ok(found) => found,
+            Err(error) => return Nearest::nothing(failed(&error)),
+        };
+        match self.best(query, found) {
+            Ok((hit, nominee)) => Nearest { verdict: self.served(hit, &nominee), nominee: Some(nominee) },
+            Err(miss) => Nearest::nothing(miss),
+        }
+    }
+
+    /// The surest of `found`; where there is none, why not the nearest.
+    fn best(&self, query: &Query, found: Vec<Match>) -> Result<(Hit, Nominee), Miss> {
         let mut reason = None;
+        let mut able: Vec<(Score, Match)> = Vec::with_capacity(found.len());
         for candidate in found {
-            let verdict = decide(&query.text, &candidate.entry.text, candidate.cosine, &self.config);
-            match verdict.and_then(|()| self.hit(&candidate.entry, candidate.cosine)) {
-                Ok(hit) => return Ok(hit),
+            match decide(&query.text, &candidate.entry.text, candidate.cosine) {
+                Ok(score) => able.push((score, candidate)),
+                Err(miss) => reason = reason.or(Some(miss)),
+            }
+        }
+        // Stable: of two that are as sure, the nearer comes first.
+        able.sort_by(|(a, _), (b, _)| b.log_odds().total_cmp(&a.log_odds()));
+        for (score, Match { cosine, entry }) in able {
+            match self.hit(&entry, cosine) {
+                Ok(hit) => {
+                    let (reply, upstream) = (Arc::clone(&hit.reply), hit.upstream.clone());
+                    let scope = query.scope;
+                    return Ok((hit, Nominee { scope, id: entry.id, score, cosine, reply, upstream }));
+                }
                 Err(miss) => reason = reason.or(Some(miss)),
             }
         }
         Err(reason.unwrap_or(Miss::Absent))
+    }
+
+    /// Whether what was nominated is good enough to serve.
+    fn served(&self, hit: Hit, nominee: &Nominee) -> Result<Hit, Miss> {
+        if nominee.cosine < self.config.min_similarity {
+            return Err(Miss::TooFar);
+        }
+        match self.config.semantic {
+            Semantic::Off => Err(Miss::SemanticOff),
+            Semantic::Shadow => Err(Miss::Shadow),
+            Semantic::On => Ok(hit),
+        }
     }
 
     /// Keeps an answer, soon: the caller never waits for the disk. Until it is written it is already found
@@ -220,7 +318,7 @@ impl Cache {
         if entry.expires.is_some_and(|expires| expires <= now) {
             return Err(Miss::Expired);
         }
-        let (reply, upstream) = (entry.reply.clone(), entry.upstream.clone());
+        let (reply, upstream) = (Arc::new(entry.reply.clone()), entry.upstream.clone());
         Ok(Hit { reply, upstream, age: now.since(entry.created), similarity })
     }
 }

@@ -200,9 +200,11 @@ impl Checker<'_> {
     fn cache(&mut self, raw: &raw::Cache) -> cache::Config {
         let default = cache::Config::default();
         let on_off = [("on", true), ("off", false)];
+        let semantic = [cache::Semantic::On, cache::Semantic::Shadow, cache::Semantic::Off]
+            .map(|mode| (mode.name(), mode));
         cache::Config {
             exact: self.choice(raw.exact.as_ref(), &on_off).unwrap_or(default.exact),
-            semantic: self.choice(raw.semantic.as_ref(), &on_off).unwrap_or(default.semantic),
+            semantic: self.choice(raw.semantic.as_ref(), &semantic).unwrap_or(default.semantic),
             min_similarity: self
                 .real(raw.min_similarity.as_ref(), SIMILARITY)
                 .map_or(default.min_similarity, |similarity| similarity as f32),

@@ -199,7 +199,7 @@ fn cache_keys(cache: &cache::Config) -> Keys {
     let cache::Config { exact, semantic, min_similarity, ttl, write_queue } = cache;
     vec![
         ("exact", on_off(*exact)),
-        ("semantic", on_off(*semantic)),
+        ("semantic", text(semantic.name())),
         ("min_similarity", real(*min_similarity)),
         ("ttl_seconds", seconds(*ttl)),
         ("write_queue", number(*write_queue)),

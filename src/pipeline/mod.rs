@@ -97,7 +97,7 @@ pub enum EmbedError {
 /// What memory says.
 enum Recall {
     /// Here is the answer.
-    Ready(Source, Reply),
+    Ready(Source, Arc<Reply>),
     /// Ask someone; this is what to remember it under.
     Forward(Plan),
 }
@@ -128,7 +128,7 @@ impl Pipeline {
     /// Rules, then memory. Cannot fail: a broken part is a miss.
     async fn recall(&self, caller: &Caller, request: &Request) -> Recall {
         if let Some((rule, reply)) = self.rule(caller, request) {
-            return Recall::Ready(Source::Rule { rule }, reply);
+            return Recall::Ready(Source::Rule { rule }, Arc::new(reply));
         }
         let origin = self.upstream.origin(request);
         let query = match Self::query(caller, request, origin) {
@@ -170,7 +170,7 @@ impl Pipeline {
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
-    async fn remembered(&self, query: &Query) -> (Result<(Source, Reply), Miss>, Option<UnitVector>) {
+    async fn remembered(&self, query: &Query) -> (Result<(Source, Arc<Reply>), Miss>, Option<UnitVector>) {
         match self.cache.exact(query).await {
             Ok(Hit { reply, age, upstream, .. }) => {
                 return (Ok((Source::Exact { age, upstream }, reply)), None);
@@ -183,7 +183,7 @@ impl Pipeline {
             Ok(vector) => vector,
             Err(miss) => return (Err(miss), None),
         };
-        let found = self.cache.nearest(query, &vector).await.map(|hit| {
+        let found = self.cache.nearest(query, &vector).await.verdict.map(|hit| {
             let Hit { reply, age, upstream, similarity } = hit;
             (Source::Semantic { age, similarity, upstream }, reply)
         });

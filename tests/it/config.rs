@@ -192,7 +192,7 @@ kind = 'opneai'
 ";
         assert_snapshot!(refusal(text), @r#"
         6 problems in the configuration
-          weir.toml:3:12: cache.semantic: "onn" is none of on, off
+          weir.toml:3:12: cache.semantic: "onn" is none of on, shadow, off
           weir.toml:5:8: store.kind: "redis" is none of embedded, memory
           weir.toml:7:10: embed.device: "gpu" is none of auto, cpu, cuda
           weir.toml:9:10: log.format: "jsn" is none of auto, human, json
@@ -930,7 +930,7 @@ semantic = "on"
     );
     let config = bench.set("WEIR_BIN", "target/release/weir").set("WEIR_LAB_CACHE", "cache").config();
     assert_eq!(config.chain, ["primary", "local"]);
-    assert!(config.cache.semantic && config.local.is_some());
+    assert!(config.cache.semantic == weir::cache::Semantic::On && config.local.is_some());
 }
 
 mod command_line {

@@ -19,6 +19,7 @@ pub(crate) type Told = Arc<Mutex<Vec<Outcome>>>;
 /// A pipeline, and what its parts saw.
 pub(crate) struct Rig {
     pub(crate) pipeline: Pipeline,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<Manual>,
     pub(crate) told: Told,
 }
@@ -35,22 +36,27 @@ impl Rig {
         limits: limits::Config,
     ) -> Self {
         let clock = Arc::new(Manual::at(Millis(1_000_000)));
+        let cache =
+            Cache::new(cache::Config::default(), Arc::clone(&store), Arc::clone(&clock) as Arc<dyn Clock>);
         let told = Told::default();
         let seen = Arc::clone(&told);
         let pipeline = Pipeline {
             limiter: Limiter::new(limits),
             rules,
-            cache: Arc::new(Cache::new(
-                cache::Config::default(),
-                store,
-                Arc::clone(&clock) as Arc<dyn Clock>,
-            )),
+            cache: Arc::new(cache),
             embedder: Some(Embedder::spawn(WordEncoder, embed::Config::default()).unwrap()),
             upstream,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),
         };
-        Self { pipeline, clock, told }
+        Self { pipeline, store, clock, told }
+    }
+
+    /// The same, with a cache of another kind over the same store.
+    pub(crate) fn remembering(mut self, config: cache::Config) -> Self {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        self.pipeline.cache = Arc::new(Cache::new(config, Arc::clone(&self.store), clock));
+        self
     }
 
     /// Asks, takes the whole answer, and gives where it came from and what it says.

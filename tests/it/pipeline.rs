@@ -3,7 +3,7 @@
 use crate::kit::{Rig, caller, eventually, question, streamed, whole};
 use std::sync::Arc;
 use std::time::Duration;
-use weir::cache::{Miss, NotKept};
+use weir::cache::{self, Miss, NotKept, Semantic};
 use weir::chat::{Block, Choice, Event, Finish, Protocol, Reply, Request, ToolCall};
 use weir::limits;
 use weir::pipeline::{Caller, Ended, Memory, Source};
@@ -55,7 +55,7 @@ async fn other_numbers_and_opposites_are_never_served() {
     let rig = rig(&upstream);
     rig.ask(question("please mute the channel of the second guitar in track 3")).await;
     let (source, _) = rig.ask(question("please mute the channel of the second guitar in track 4")).await;
-    assert_eq!((source.as_str(), rig.last().miss), ("upstream", Some(Miss::TooFar)));
+    assert_eq!((source.as_str(), rig.last().miss), ("upstream", Some(Miss::OtherNumbers)));
     rig.ask(question("3 4")).await;
     rig.ask(question("4 3")).await;
     assert_eq!(rig.last().miss, Some(Miss::OtherNumbers));
@@ -267,4 +267,15 @@ async fn a_text_longer_than_the_encoder_reads_is_never_a_semantic_hit() {
     assert_eq!(rig.ask(question(&long)).await.0, "exact");
     assert_eq!(rig.ask(question(&format!("{long} and more"))).await.0, "upstream");
     assert_eq!(rig.last().miss, Some(Miss::PartlyRead));
+}
+
+#[tokio::test]
+async fn in_shadow_nothing_is_served_in_other_words() {
+    let upstream = scripted([Step::say("x")]);
+    let rig =
+        rig(&upstream).remembering(cache::Config { semantic: Semantic::Shadow, ..cache::Config::default() });
+    rig.ask(question("capital of France?")).await;
+    assert_eq!(rig.ask(question("capital of France?")).await.0, "exact");
+    assert_eq!(rig.ask(question("Capital of France")).await.0, "upstream");
+    assert_eq!(rig.last().miss, Some(Miss::Shadow));
 }
