@@ -2,10 +2,10 @@
 //! and what a rule can answer, never reaches a model.
 //!
 //! ```text
-//! bytes ─wire─▶ Request ─limits─▶ intent ─▶ cache.exact ─▶ embed ─▶ cache.nearest ─▶ upstream
-//!                                   │ rule     │ hit        │ err       │ hit           │ chunks
-//!                                   ▼          ▼            ▼ miss      ▼               ▼ remember
-//! bytes ◀─wire─ Chunks ◀───────────────────────── Answer { source, chunks } ◀───────────┘
+//! bytes ─wire─▶ Request ─limits─▶ intent ─▶ cache.exact ─▶ embed ─▶ cache.nearest ─▶ flight ─▶ upstream
+//!                                   │ rule     │ hit        │ err       │ hit           │ joined    │ chunks
+//!                                   ▼          ▼            ▼ miss      ▼               ▼           ▼ remember
+//! bytes ◀─wire─ Chunks ◀───────────────────────── Answer { source, chunks } ◀───────────┴───────────┘
 //!                                                    └─ Outcome ─▶ Observer (metrics, log)
 //! ```
 //!

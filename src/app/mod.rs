@@ -14,7 +14,7 @@ pub use encoder::{LoadedEncoder, load_encoder};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::embed::Embedder;
-use crate::pipeline::{Outcome, Pipeline};
+use crate::pipeline::{Flights, Outcome, Pipeline};
 use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::Metrics;
 use crate::upstream::provider;
@@ -114,6 +114,7 @@ impl App {
             cache: Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock))),
             embedder: facts.lane.embedder,
             upstream: Arc::new(chain),
+            flights: Flights::default(),
             clock: Arc::clone(&clock),
             observer: observer(&metrics),
         };

@@ -31,6 +31,8 @@ pub struct Config {
     pub semantic: Semantic,
     /// The least cosine for a semantic hit, however sure the decision is.
     pub min_similarity: f32,
+    /// Whether the same question in flight is asked once.
+    pub coalesce: bool,
     /// How long an answer may be served.
     pub ttl: Duration,
     /// The most answers that wait to be written; more are dropped, never waited for.
@@ -67,6 +69,7 @@ impl Default for Config {
             exact: true,
             semantic: Semantic::On,
             min_similarity: 0.97,
+            coalesce: true,
             ttl: Duration::from_hours(30 * 24),
             write_queue: 1024,
         }
@@ -211,6 +214,11 @@ impl Cache {
     /// Whether questions in other words are looked up at all.
     pub fn is_semantic(&self) -> bool {
         self.config.semantic != Semantic::Off
+    }
+
+    /// Whether those who ask the same at the same time share one call upstream.
+    pub fn is_coalescing(&self) -> bool {
+        self.config.coalesce
     }
 
     /// The answer to the very same question.

@@ -208,6 +208,7 @@ impl Checker<'_> {
             min_similarity: self
                 .real(raw.min_similarity.as_ref(), SIMILARITY)
                 .map_or(default.min_similarity, |similarity| similarity as f32),
+            coalesce: raw.coalesce.as_ref().map_or(default.coalesce, |typed| typed.value),
             ttl: self.seconds(raw.ttl_seconds.as_ref(), TTL_SECONDS, default.ttl),
             write_queue: self.whole(raw.write_queue.as_ref(), QUEUE, default.write_queue),
         }

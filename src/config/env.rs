@@ -248,6 +248,7 @@ mod tests {
         ("cache.exact", "off", r#""off""#),
         ("cache.semantic", "off", r#""off""#),
         ("cache.min_similarity", "0.9", "0.9"),
+        ("cache.coalesce", "false", "false"),
         ("cache.ttl_seconds", "7", "7"),
         ("cache.write_queue", "8", "8"),
         ("embed.model", "/my/model", r#""/my/model""#),

@@ -151,6 +151,7 @@ section! {
         exact: Text,
         semantic: Text,
         min_similarity: f64,
+        coalesce: bool,
         ttl_seconds: i64,
         write_queue: i64,
     }

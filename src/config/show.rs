@@ -196,11 +196,12 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
 }
 
 fn cache_keys(cache: &cache::Config) -> Keys {
-    let cache::Config { exact, semantic, min_similarity, ttl, write_queue } = cache;
+    let cache::Config { exact, semantic, min_similarity, coalesce, ttl, write_queue } = cache;
     vec![
         ("exact", on_off(*exact)),
         ("semantic", text(semantic.name())),
         ("min_similarity", real(*min_similarity)),
+        ("coalesce", Value::Boolean(*coalesce)),
         ("ttl_seconds", seconds(*ttl)),
         ("write_queue", number(*write_queue)),
     ]

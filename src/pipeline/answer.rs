@@ -1,10 +1,11 @@
 //! [`Answer`]: where it comes from, and its chunks.
 
+use super::flight::{Begun, Follower};
 use super::record::{Recorded, Recorder};
 use crate::cache::Miss;
 use crate::chat::{Reply, unfold};
 use crate::limits::Permit;
-use crate::upstream::{self, Chunks, Opened, Origin};
+use crate::upstream::{self, Chunks, Origin};
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use std::fmt;
@@ -100,6 +101,8 @@ impl Source {
 pub struct Answer {
     /// Where it comes from.
     pub source: Source,
+    /// Whether it is the answer to another request too, which asked the same before.
+    pub shared: bool,
     /// Those that were asked before and failed, in order.
     pub failed: Vec<upstream::Error>,
     /// What of the request its upstream could not be told, by field names.
@@ -122,28 +125,42 @@ impl Answer {
         let chunks = stream::iter([Ok(unfold(reply).into())]).boxed();
         Self {
             source: source.clone(),
+            shared: false,
             failed: Vec::new(),
             dropped: Vec::new(),
             headers: Vec::new(),
-            chunks: recorder.follow(source, chunks, permit),
+            chunks: recorder.record(source, chunks, permit),
         }
     }
 
     /// One that an upstream has begun to give.
-    pub(super) fn opened(opened: Opened, miss: Miss, recorder: Recorder, permit: Permit) -> Self {
-        let Opened { by, origin, failed, dropped, headers, chunks } = opened;
+    pub(super) fn begun(
+        begun: &Begun,
+        headers: Vec<(String, String)>,
+        follower: Follower,
+        miss: Miss,
+        recorder: Recorder,
+        permit: Permit,
+    ) -> Self {
+        let Begun { by, origin, failed, dropped, headers: _ } = begun;
         let upstream = by.to_string();
         let source = match origin {
             Origin::Provider => Source::Upstream { upstream, miss },
             Origin::Local => Source::Local { upstream, miss },
         };
-        let chunks = recorder.follow(source.clone(), chunks, permit);
-        Self { source, failed, dropped, headers, chunks }
+        Self {
+            source: source.clone(),
+            shared: follower.is_joined(),
+            failed: failed.clone(),
+            dropped: dropped.clone(),
+            headers,
+            chunks: recorder.record(source, follower.boxed(), permit),
+        }
     }
 }
 
 impl Recorder {
-    fn follow(self, source: Source, chunks: Chunks, permit: Permit) -> Chunks {
+    fn record(self, source: Source, chunks: Chunks, permit: Permit) -> Chunks {
         Recorded::new(self.answered_by(source), chunks, permit).boxed()
     }
 }

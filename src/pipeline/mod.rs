@@ -2,17 +2,21 @@
 //! replay differ only in what they plug into it.
 //!
 //! ```text
-//! limits.admit ─▶ intent ─▶ cache.exact ─▶ embed ─▶ cache.nearest ─▶ upstream ─▶ remember
+//! limits.admit ─▶ intent ─▶ cache.exact ─▶ embed ─▶ cache.nearest ─▶ flight ─▶ upstream ─▶ remember
 //! ```
 //!
+//! The same question in flight is asked once ([`Flights`]): whoever asks it meanwhile follows the same call.
 //! Recall cannot fail a request: whatever breaks on the way to the upstream is a miss with a name. The
 //! pipeline hands one [`Outcome`] to one observer when an answer has ended, however it ended.
 
 mod answer;
+mod flight;
+mod keep;
 mod outcome;
 mod record;
 
 pub use answer::{Answer, Source};
+pub use flight::Flights;
 pub use outcome::{Ended, Observer, Outcome, Timings};
 
 use crate::cache::{Asker, Cache, Hit, Miss, Query};
@@ -23,7 +27,9 @@ use crate::intent::{Action, RuleSet};
 use crate::limits::{Limiter, Permit, Refusal};
 use crate::upstream::{self, Origin, Upstream};
 use crate::vector::UnitVector;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use flight::{Flight, Follower, Seat};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use keep::Keeper;
 use record::Recorder;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -40,6 +46,8 @@ pub struct Pipeline {
     pub embedder: Option<Embedder>,
     /// Who answers the rest.
     pub upstream: Arc<dyn Upstream>,
+    /// What is being asked right now.
+    pub flights: Flights,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Who is told how it went.
@@ -109,6 +117,17 @@ struct Plan {
     query: Option<Query>,
     vector: Option<UnitVector>,
     origin: Origin,
+    company: Company,
+}
+
+/// Who else asks the same at the same time.
+enum Company {
+    /// Nobody counts: the answer is for this request alone.
+    None,
+    /// Whoever begins or has begun to ask; nobody has when this was found out.
+    Seat(Seat),
+    /// Someone who has begun to ask.
+    Joined(Follower),
 }
 
 impl Pipeline {
@@ -133,19 +152,33 @@ impl Pipeline {
         let origin = self.upstream.origin(request);
         let query = match Self::query(caller, request, origin) {
             Ok(query) => query,
-            Err(miss) => return Recall::Forward(Plan { miss, query: None, vector: None, origin }),
+            Err(miss) => {
+                let company = Company::None;
+                return Recall::Forward(Plan { miss, query: None, vector: None, origin, company });
+            }
         };
+        let mut company = self.company(caller, &query);
         let (found, vector) = match caller.memory.read {
-            true => self.remembered(&query).await,
+            true => self.remembered(&query, &mut company).await,
             // Not looked up, but remembered: so that other words find it later.
-            false => (Err(Miss::Bypassed), self.vector(&query).await.ok()),
+            false => (Err(Miss::Bypassed), self.vector(&query, &company).await.ok()),
         };
         match found {
             Ok((source, reply)) => Recall::Ready(source, reply),
             Err(miss) => {
                 let query = caller.memory.write.then_some(query);
-                Recall::Forward(Plan { miss, query, vector, origin })
+                Recall::Forward(Plan { miss, query, vector, origin, company })
             }
+        }
+    }
+
+    /// Whoever wants an answer of its own, or one that nobody else sees, gets it.
+    fn company(&self, caller: &Caller, query: &Query) -> Company {
+        match caller.memory {
+            Memory { read: true, write: true } if self.cache.is_coalescing() => {
+                Company::Seat(self.flights.seat(query.id))
+            }
+            _ => Company::None,
         }
     }
 
@@ -170,16 +203,26 @@ impl Pipeline {
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
-    async fn remembered(&self, query: &Query) -> (Result<(Source, Arc<Reply>), Miss>, Option<UnitVector>) {
-        match self.cache.exact(query).await {
+    async fn remembered(
+        &self,
+        query: &Query,
+        company: &mut Company,
+    ) -> (Result<(Source, Arc<Reply>), Miss>, Option<UnitVector>) {
+        let miss = match self.cache.exact(query).await {
             Ok(Hit { reply, age, upstream, .. }) => {
                 return (Ok((Source::Exact { age, upstream }, reply)), None);
             }
-            Err(Miss::Absent | Miss::Off) => {}
-            // What is known to be stale or unreadable is asked afresh, and takes the old one's place.
-            Err(miss) => return (Err(miss), self.vector(query).await.ok()),
+            Err(miss) => miss,
+        };
+        // The very same question is better than one like it, and it is being answered.
+        if company.join() {
+            return (Err(miss), None);
         }
-        let vector = match self.vector(query).await {
+        // What is known to be stale or unreadable is asked afresh, and takes the old one's place.
+        if !matches!(miss, Miss::Absent | Miss::Off) {
+            return (Err(miss), self.vector(query, company).await.ok());
+        }
+        let vector = match self.vector(query, company).await {
             Ok(vector) => vector,
             Err(miss) => return (Err(miss), None),
         };
@@ -212,7 +255,15 @@ impl Pipeline {
         futures_util::stream::iter(texts.iter().enumerate().map(embed)).buffered(AT_ONCE).try_collect().await
     }
 
-    async fn vector(&self, query: &Query) -> Result<UnitVector, Miss> {
+    /// Who asks the same at the same time shares it.
+    async fn vector(&self, query: &Query, company: &Company) -> Result<UnitVector, Miss> {
+        match company {
+            Company::Seat(seat) => seat.vector().get_or_init(|| self.embedded(query)).await.clone(),
+            Company::None | Company::Joined(_) => self.embedded(query).await,
+        }
+    }
+
+    async fn embedded(&self, query: &Query) -> Result<UnitVector, Miss> {
         if !self.cache.is_semantic() {
             return Err(Miss::SemanticOff);
         }
@@ -240,21 +291,57 @@ impl Pipeline {
         mut recorder: Recorder,
         permit: Permit,
     ) -> Result<Answer, Error> {
-        recorder.missed(plan.miss);
+        let Plan { miss, query, vector, origin, company } = plan;
+        recorder.missed(miss);
+        let request = Arc::new(request);
+        let call = || self.call(&request, query.clone(), vector.clone(), origin);
         let asked = Instant::now();
-        match self.upstream.open(&request).await {
-            Ok(opened) => {
-                recorder.opened(&opened, asked.elapsed());
-                // A stand-in's answer is not what was asked for, so it is given and forgotten.
-                if opened.origin == plan.origin {
-                    recorder.remember_as(plan.query, plan.vector);
-                }
-                Ok(Answer::opened(opened, plan.miss, recorder, permit))
+        let mut follower = match company {
+            Company::None => Follower::alone(call()),
+            Company::Seat(seat) => seat.join_or_begin(call),
+            Company::Joined(follower) => follower,
+        };
+        let mut begun = recorder.follow(&mut follower, &request).await;
+        if begun.as_ref().is_err_and(|error| follower.is_anothers_fault(error, &request)) {
+            follower = Follower::alone(call());
+            begun = recorder.follow(&mut follower, &request).await;
+        }
+        match begun {
+            Ok(begun) => {
+                recorder.opened(&begun, asked.elapsed());
+                let headers = follower.headers_for(&request, &begun);
+                Ok(Answer::begun(&begun, headers, follower, miss, recorder, permit))
             }
             Err(error) => {
                 recorder.failed(&error);
                 Err(error.into())
             }
         }
+    }
+
+    /// A call upstream; it begins when somebody waits for it.
+    fn call(
+        &self,
+        request: &Arc<Request>,
+        query: Option<Query>,
+        vector: Option<UnitVector>,
+        origin: Origin,
+    ) -> Flight {
+        let (upstream, asked) = (Arc::clone(&self.upstream), Arc::clone(request));
+        let opening = async move { upstream.open(&asked).await }.boxed();
+        let keeper = query.map(|query| (Keeper::new(&self.cache, query, vector), origin));
+        Flight::new(request, opening, keeper)
+    }
+}
+
+impl Company {
+    /// Joins a call that is under way. Whether there is one.
+    fn join(&mut self) -> bool {
+        let Self::Seat(seat) = std::mem::replace(self, Self::None) else { return false };
+        *self = match seat.join() {
+            Ok(follower) => Self::Joined(follower),
+            Err(seat) => Self::Seat(seat),
+        };
+        matches!(self, Self::Joined(_))
     }
 }

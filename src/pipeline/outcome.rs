@@ -27,11 +27,15 @@ pub struct Outcome {
     pub source: Option<Source>,
     /// Why memory had no answer, where it was asked.
     pub miss: Option<Miss>,
+    /// Whether it joined a call upstream that was made for another request.
+    pub shared: bool,
+    /// Whether it speaks for the call upstream: of all requests that share one, one does.
+    pub accounts: bool,
     /// The upstreams that were asked and failed, and how.
     pub failed: Vec<(Arc<str>, Kind)>,
-    /// What the answer cost, where the upstream said.
+    /// What the answer cost, where the upstream said; told by the one who accounts for it.
     pub usage: Option<Usage>,
-    /// Whether the answer was remembered; `None` where it was not to be.
+    /// Whether the answer was remembered; `None` where it was not to be. Told like what it cost.
     pub kept: Option<Result<(), NotKept>>,
     /// How it ended.
     pub ended: Ended,

@@ -1,11 +1,12 @@
-//! Follows an answer to its end: folds what is worth remembering, and tells the observer once.
+//! Follows an answer to its end, and tells the observer once.
 
+use super::flight::{Begun, Flight, Follower};
+use super::keep::is_last;
 use super::{Caller, Ended, Observer, Outcome, Pipeline, Source, Timings};
-use crate::cache::{Cache, Miss, Query};
-use crate::chat::{Chunk, Folder, Request};
+use crate::cache::Miss;
+use crate::chat::{Chunk, Event, Request, Usage};
 use crate::limits::{Permit, Refusal};
-use crate::upstream::{self, Chunks, Kind, Opened};
-use crate::vector::UnitVector;
+use crate::upstream::{self, Chunks, Kind};
 use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +17,11 @@ use tokio::time::Instant;
 /// Gathers the facts of one request, and tells them once: when it is dropped at the latest.
 pub(super) struct Recorder {
     observer: Observer,
-    cache: Arc<Cache>,
     arrived: Instant,
     deadline: Instant,
-    folder: Folder,
-    /// What to remember the answer under; `None` where it must not be remembered.
-    key: Option<(Query, Option<UnitVector>)>,
+    usage: Option<Usage>,
+    /// The call upstream that it follows.
+    flight: Option<Arc<Flight>>,
     /// Taken when it has been told.
     outcome: Option<Box<Outcome>>,
 }
@@ -36,6 +36,8 @@ impl Recorder {
             stream: request.delivery.stream,
             source: None,
             miss: None,
+            shared: false,
+            accounts: true,
             failed: Vec::new(),
             usage: None,
             kept: None,
@@ -44,11 +46,10 @@ impl Recorder {
         };
         Self {
             observer: Arc::clone(&pipeline.observer),
-            cache: Arc::clone(&pipeline.cache),
             arrived: Instant::now(),
             deadline: caller.deadline,
-            folder: Folder::default(),
-            key: None,
+            usage: None,
+            flight: None,
             outcome: Some(Box::new(outcome)),
         }
     }
@@ -67,15 +68,23 @@ impl Recorder {
         self.note(|outcome| outcome.miss = Some(miss));
     }
 
-    pub(super) fn opened(&mut self, opened: &Opened, took: Duration) {
-        self.note(|outcome| {
-            outcome.failed = opened.failed.iter().map(blame).collect();
-            outcome.timings.upstream = Some(took);
-        });
+    /// Waits, in the name of `request`, for the first words of a call upstream.
+    pub(super) async fn follow(
+        &mut self,
+        follower: &mut Follower,
+        request: &Request,
+    ) -> Result<Arc<Begun>, upstream::Error> {
+        self.flight = Some(Arc::clone(follower.flight()));
+        self.note(|outcome| outcome.shared = follower.is_joined());
+        follower.deliver_to(request);
+        follower.begun().await
     }
 
-    pub(super) fn remember_as(&mut self, query: Option<Query>, vector: Option<UnitVector>) {
-        self.key = query.map(|query| (query, vector));
+    pub(super) fn opened(&mut self, begun: &Begun, took: Duration) {
+        self.note(|outcome| {
+            outcome.failed = begun.failed.iter().map(blame).collect();
+            outcome.timings.upstream = (!outcome.shared).then_some(took);
+        });
     }
 
     pub(super) fn failed(&mut self, error: &upstream::Error) {
@@ -94,28 +103,16 @@ impl Recorder {
     }
 
     fn see(&mut self, chunk: &Chunk) {
-        chunk.events.iter().for_each(|event| self.folder.push(event));
-        if self.folder.ended() {
-            self.complete();
+        for event in &chunk.events {
+            if let Event::Usage(usage) = event {
+                self.usage = Some(*usage);
+            }
         }
-    }
-
-    /// The answer is whole: remember it now, before the client has its last byte, so that whoever asks
-    /// again at once already finds it.
-    fn complete(&mut self) {
-        let usage = self.folder.so_far().usage;
-        let reply = std::mem::take(&mut self.folder).finish();
-        let kept = self.key.take().zip(reply.ok()).map(|((query, vector), reply)| {
-            let upstream = self.upstream();
-            self.cache.remember(&query, vector, reply, &upstream)
-        });
-        self.note(|outcome| (outcome.usage, outcome.kept) = (usage, kept));
-        self.tell(Ended::Complete);
-    }
-
-    fn upstream(&self) -> String {
-        let source = self.outcome.as_ref().and_then(|outcome| outcome.source.as_ref());
-        source.and_then(Source::upstream).unwrap_or_default().to_owned()
+        if is_last(chunk) {
+            let usage = self.usage;
+            self.note(|outcome| outcome.usage = usage);
+            self.tell(Ended::Complete);
+        }
     }
 
     fn note(&mut self, change: impl FnOnce(&mut Outcome)) {
@@ -128,8 +125,21 @@ impl Recorder {
         if let Some(mut outcome) = self.outcome.take() {
             outcome.ended = ended;
             outcome.timings.total = self.arrived.elapsed();
+            self.account(&mut outcome);
             (self.observer)(&outcome);
         }
+    }
+}
+
+impl Recorder {
+    /// What a call cost and whether it was remembered is told by one of those who share it.
+    fn account(&self, outcome: &mut Outcome) {
+        let Some(flight) = &self.flight else { return };
+        let at_end = !matches!(outcome.ended, Ended::ClientGone | Ended::Deadline);
+        let account = flight.account(at_end);
+        outcome.accounts = account.is_some();
+        outcome.usage = outcome.usage.filter(|_| account.is_some());
+        outcome.kept = account.and_then(|account| account.kept);
     }
 }
 
@@ -144,7 +154,8 @@ fn blame(error: &upstream::Error) -> (Arc<str>, Kind) {
     (Arc::clone(&error.upstream), error.kind)
 }
 
-/// An answer's chunks, followed by its recorder. It holds the permit until it is dropped.
+/// An answer's chunks, followed by its recorder. It holds the permit until it is dropped. The chunks go first:
+/// the recorder looks at who still follows them.
 pub(super) struct Recorded {
     chunks: Chunks,
     recorder: Recorder,

@@ -13,9 +13,12 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let source = &answer.source;
     set(&mut headers, HeaderName::from_static("x-weir-source"), source.name());
-    set(&mut headers, CACHE_STATUS, &cache_status(source));
+    set(&mut headers, CACHE_STATUS, &cache_status(source, answer.shared));
     if let Some(upstream) = source.upstream() {
         set(&mut headers, HeaderName::from_static("x-weir-upstream"), upstream);
+    }
+    if answer.shared {
+        set(&mut headers, HeaderName::from_static("x-weir-shared"), "true");
     }
     if let Some(age) = source.age() {
         headers.insert(AGE, HeaderValue::from(age.as_secs()));
@@ -42,12 +45,13 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
 }
 
 /// RFC 9211.
-fn cache_status(source: &Source) -> String {
+fn cache_status(source: &Source, shared: bool) -> String {
+    let collapsed = if shared { "; collapsed" } else { "" };
     match source {
         Source::Rule { .. } => "weir; detail=rule".to_owned(),
         Source::Exact { .. } | Source::Semantic { .. } => format!("weir; hit; detail={}", source.name()),
         Source::Upstream { miss, .. } | Source::Local { miss, .. } => {
-            format!("weir; fwd=miss; detail={}", miss.name())
+            format!("weir; fwd=miss{collapsed}; detail={}", miss.name())
         }
     }
 }

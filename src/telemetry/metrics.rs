@@ -98,6 +98,7 @@ struct Families {
     upstream_duration: Histograms<UpstreamLabels>,
     hits: Family<HitLabels, Counter>,
     misses: Family<MissLabels, Counter>,
+    coalesced: Family<RouteLabels, Counter>,
     rules: Family<RuleLabels, Counter>,
     not_kept: Family<MissLabels, Counter>,
     blocked: Family<LimitLabels, Counter>,
@@ -122,6 +123,7 @@ impl Families {
             upstream_duration: histograms(),
             hits: Family::default(),
             misses: Family::default(),
+            coalesced: Family::default(),
             rules: Family::default(),
             not_kept: Family::default(),
             blocked: Family::default(),
@@ -157,6 +159,11 @@ impl Families {
             "cache_misses",
             "Requests that memory did not answer, by reason",
             self.misses.clone(),
+        );
+        registry.register(
+            "coalesced",
+            "Requests that followed a call upstream made for another request",
+            self.coalesced.clone(),
         );
         registry.register("rule_answers", "Answers by rule", self.rules.clone());
         registry.register(
@@ -233,12 +240,19 @@ impl Metrics {
         if let Some(miss) = outcome.miss {
             families.misses.get_or_create(&MissLabels { route_id: ROUTE, reason: miss.name() }).inc();
         }
+        if outcome.shared {
+            families.coalesced.get_or_create(&RouteLabels { route_id: ROUTE }).inc();
+        }
         if let Some(Err(why)) = outcome.kept {
             families.not_kept.get_or_create(&MissLabels { route_id: ROUTE, reason: why.name() }).inc();
         }
     }
 
     fn count_upstreams(&self, outcome: &Outcome) {
+        // A call that is shared is one call.
+        if !outcome.accounts {
+            return;
+        }
         for (upstream, kind) in &outcome.failed {
             self.count_upstream(upstream, kind.name());
         }

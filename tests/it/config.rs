@@ -858,6 +858,7 @@ kind = 'local'
         exact = "on"  # default
         semantic = "on"  # default
         min_similarity = 0.98  # WEIR_CACHE_MIN_SIMILARITY
+        coalesce = true  # default
         ttl_seconds = 2592000  # default
         write_queue = 1024  # default
 

@@ -9,7 +9,7 @@ use weir::clock::{Clock, Millis};
 use weir::embed::{self, Embedder};
 use weir::intent::RuleSet;
 use weir::limits::{self, Limiter};
-use weir::pipeline::{Answer, Caller, Memory, Outcome, Pipeline};
+use weir::pipeline::{Answer, Caller, Flights, Memory, Outcome, Pipeline};
 use weir::sim::{Manual, WordEncoder};
 use weir::store::Store;
 use weir::upstream::Upstream;
@@ -46,6 +46,7 @@ impl Rig {
             cache: Arc::new(cache),
             embedder: Some(Embedder::spawn(WordEncoder, embed::Config::default()).unwrap()),
             upstream,
+            flights: Flights::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),
         };

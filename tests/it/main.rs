@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod crash;
 mod faces;
+mod flight;
 mod kit;
 mod local;
 mod matrix;

@@ -53,7 +53,7 @@ async fn start_with(
     Running { address, upstream, stop: std::cell::Cell::new(Some(stop)), done }
 }
 
-fn status() -> Status {
+pub(crate) fn status() -> Status {
     Status {
         version: "0",
         started: 1,
@@ -104,7 +104,7 @@ impl Running {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
 }

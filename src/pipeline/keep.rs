@@ -1,0 +1,35 @@
+//! Folds an answer while it comes, and remembers it the moment it is whole.
+
+use crate::cache::{Cache, NotKept, Query};
+use crate::chat::{Chunk, Event, Folder};
+use crate::vector::UnitVector;
+use std::sync::Arc;
+
+/// Remembers one answer.
+pub(super) struct Keeper {
+    cache: Arc<Cache>,
+    query: Query,
+    vector: Option<UnitVector>,
+    folder: Folder,
+}
+
+impl Keeper {
+    pub(super) fn new(cache: &Arc<Cache>, query: Query, vector: Option<UnitVector>) -> Self {
+        Self { cache: Arc::clone(cache), query, vector, folder: Folder::default() }
+    }
+
+    pub(super) fn see(&mut self, chunk: &Chunk) {
+        chunk.events.iter().for_each(|event| self.folder.push(event));
+    }
+
+    /// Remembers the answer that `by` has given; `None` where there are no words for all of it.
+    pub(super) fn keep(self, by: &str) -> Option<Result<(), NotKept>> {
+        let reply = self.folder.finish().ok()?;
+        Some(self.cache.remember(&self.query, self.vector, reply, by))
+    }
+}
+
+/// Whether the answer is complete with `chunk`.
+pub(super) fn is_last(chunk: &Chunk) -> bool {
+    chunk.events.contains(&Event::End)
+}
