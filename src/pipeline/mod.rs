@@ -107,7 +107,7 @@ enum Recall {
     /// Here is the answer.
     Ready(Source, Arc<Reply>),
     /// Ask someone; this is what to remember it under.
-    Forward(Plan),
+    Forward(Box<Plan>),
 }
 
 /// What is known about a question that goes upstream.
@@ -140,7 +140,7 @@ impl Pipeline {
                 recorder.recalled();
                 Ok(Answer::ready(source, &reply, recorder, permit))
             }
-            Recall::Forward(plan) => self.forward(request, plan, recorder, permit).await,
+            Recall::Forward(plan) => self.forward(request, *plan, recorder, permit).await,
         }
     }
 
@@ -154,7 +154,7 @@ impl Pipeline {
             Ok(query) => query,
             Err(miss) => {
                 let company = Company::None;
-                return Recall::Forward(Plan { miss, query: None, vector: None, origin, company });
+                return Recall::Forward(Plan { miss, query: None, vector: None, origin, company }.into());
             }
         };
         let mut company = self.company(caller, &query);
@@ -167,7 +167,7 @@ impl Pipeline {
             Ok((source, reply)) => Recall::Ready(source, reply),
             Err(miss) => {
                 let query = caller.memory.write.then_some(query);
-                Recall::Forward(Plan { miss, query, vector, origin, company })
+                Recall::Forward(Plan { miss, query, vector, origin, company }.into())
             }
         }
     }
