@@ -176,7 +176,7 @@ impl Pipeline {
     fn company(&self, caller: &Caller, query: &Query) -> Company {
         match caller.memory {
             Memory { read: true, write: true } if self.cache.is_coalescing() => {
-                Company::Seat(self.flights.seat(query.id))
+                Company::Seat(self.flights.seat(query.id.0))
             }
             _ => Company::None,
         }

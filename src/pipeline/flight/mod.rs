@@ -14,7 +14,6 @@ mod shared;
 pub(super) use shared::{Begun, Flight, Follower};
 
 use crate::cache::Miss;
-use crate::store::EntryId;
 use crate::vector::UnitVector;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +22,10 @@ use tokio::sync::OnceCell;
 /// The vector of a question, or why it has none. Who asks the same has it made once.
 type Vector = Arc<OnceCell<Result<UnitVector, Miss>>>;
 
-type Board = Arc<Mutex<HashMap<EntryId, Slot>>>;
+/// The question's id.
+type Key = [u8; 32];
+
+type Board = Arc<Mutex<HashMap<Key, Slot>>>;
 
 /// The questions that are being answered right now.
 #[derive(Clone, Default)]
@@ -44,7 +46,7 @@ struct Slot {
 /// A place among those who ask one question at the same time.
 pub(super) struct Seat {
     board: Board,
-    id: EntryId,
+    id: Key,
     /// Calls up to this number are history: they had landed before.
     since: u64,
     vector: Vector,
@@ -52,7 +54,7 @@ pub(super) struct Seat {
 
 impl Flights {
     /// A place among those who ask `id`.
-    pub(super) fn seat(&self, id: EntryId) -> Seat {
+    pub(super) fn seat(&self, id: Key) -> Seat {
         let mut board = lock(&self.board);
         let slot = board.entry(id).or_default();
         slot.seats += 1;
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_question_is_gone_when_nobody_asks_it_any_more() {
         let flights = Flights::default();
-        let seats = [1, 1, 2].map(|id| flights.seat(EntryId([id; 32])));
+        let seats = [1, 1, 2].map(|id| flights.seat([id; 32]));
         assert_eq!(lock(&flights.board).len(), 2);
         let followers = seats.map(|seat| seat.join_or_begin(call));
         assert_eq!(followers.iter().map(Follower::is_joined).collect::<Vec<_>>(), [false, true, false]);
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_call_that_everyone_left_is_not_joined() {
         let flights = Flights::default();
-        let seats = [1, 1, 1].map(|id| flights.seat(EntryId([id; 32])));
+        let seats = [1, 1, 1].map(|id| flights.seat([id; 32]));
         let [first, second, third] = seats;
         drop(first.join_or_begin(call));
         let second = second.join().err().expect("nobody is there");
