@@ -10,10 +10,10 @@ use crate::embed::{Embedder, device};
 use crate::intent::{self, RuleSet};
 use crate::models::{self, Manifest};
 use crate::server::Component;
-use crate::store::Store;
-use crate::store::embedded::{self, Embedded, Recovery, Space};
+use crate::store::embedded::{Embedded, Recovery, Space};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
+use crate::store::{Room, Store};
 use crate::telemetry::Prices;
 use crate::upstream::chain::{Chain, Link};
 use crate::upstream::local::{Local, Status};
@@ -23,8 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often expired answers are removed. They are never served, however long they lie there.
-const SWEEP_EVERY: Duration = Duration::from_mins(10);
+/// How often is written down which answers have been given again.
+const NOTE_EVERY: Duration = Duration::from_mins(1);
+/// Every how many times expired answers are removed as well. They are never served, however long they lie there.
+const SWEEP_EVERY: u32 = 10;
 
 /// Where answers are kept.
 #[derive(Clone)]
@@ -37,10 +39,9 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    fn in_memory() -> Self {
-        let most = usize::try_from(embedded::Config::default().max_entries).unwrap_or(usize::MAX);
+    fn in_memory(room: Room) -> Self {
         Self {
-            store: Arc::new(Memory::bounded(most)),
+            store: Arc::new(Memory::new(room)),
             embedded: None,
             recovery: None,
             place: "memory".to_owned(),
@@ -73,19 +74,22 @@ impl Kept {
         let aside = self.recovery.as_ref().and_then(|recovery| recovery.set_aside.as_ref());
         let aside =
             aside.map_or(String::new(), |aside| format!("; set aside as damaged: {}", aside.path.display()));
-        let entries = self
-            .embedded
-            .as_ref()
-            .map_or(String::new(), |embedded| format!(", {} answers", embedded.inner().counters().entries));
-        Component { state: format!("ready{entries}{aside}"), ..Component::ready(&self.place) }
+        let entries = self.store.counters().entries;
+        Component { state: format!("ready, {entries} answers{aside}"), ..Component::ready(&self.place) }
     }
 
-    /// Removes what has expired, from time to time, until it is dropped.
+    /// Writes down what was hit, and removes what has expired, from time to time, until it is dropped.
     pub(super) async fn sweep(&self, clock: &dyn Clock) {
         let Some(embedded) = &self.embedded else { return std::future::pending().await };
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
-        loop {
+        let mut ticks = tokio::time::interval(NOTE_EVERY);
+        for nth in (0..SWEEP_EVERY).cycle() {
             ticks.tick().await;
+            if let Err(error) = embedded.inner().note_hits().await {
+                tracing::warn!(%error, "which answers were given again could not be written down");
+            }
+            if nth > 0 {
+                continue;
+            }
             match embedded.inner().sweep(clock.now()).await {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "removed answers whose time is over"),
@@ -106,7 +110,7 @@ impl Kept {
 /// format stops the start.
 pub(super) async fn store(config: &Config) -> Result<Kept, Error> {
     match config.store.clone() {
-        config::Store::Memory => Ok(Kept::in_memory()),
+        config::Store::Memory(room) => Ok(Kept::in_memory(room)),
         config::Store::Embedded(embedded) => {
             let place = embedded.path.display().to_string();
             let (embedded, recovery) = blocking(move || Embedded::open(embedded)).await??;

@@ -4,6 +4,7 @@
 //! name. Reading and writing never fail a request: a broken store is a miss, a full write queue drops.
 
 mod decide;
+pub mod keeper;
 mod query;
 mod score;
 mod writer;
@@ -226,6 +227,12 @@ impl Cache {
         if !self.config.exact {
             return Err(Miss::Off);
         }
+        let found = self.look_up(query).await;
+        self.store.asked(&query.scope, &query.id, found.is_ok());
+        found
+    }
+
+    async fn look_up(&self, query: &Query) -> Result<Hit, Miss> {
         if let Some(entry) = self.writer.pending(query) {
             return self.hit(&entry, 1.0);
         }
@@ -247,7 +254,13 @@ impl Cache {
             Err(error) => return Nearest::nothing(failed(&error)),
         };
         match self.best(query, found) {
-            Ok((hit, nominee)) => Nearest { verdict: self.served(hit, &nominee), nominee: Some(nominee) },
+            Ok((hit, nominee)) => {
+                let verdict = self.served(hit, &nominee);
+                if verdict.is_ok() {
+                    self.store.asked(&nominee.scope, &nominee.id, true);
+                }
+                Nearest { verdict, nominee: Some(nominee) }
+            }
             Err(miss) => Nearest::nothing(miss),
         }
     }
@@ -323,7 +336,7 @@ impl Cache {
     /// The one place where it is decided whether an answer's time is over.
     fn hit(&self, entry: &Entry, similarity: f32) -> Result<Hit, Miss> {
         let now = self.clock.now();
-        if entry.expires.is_some_and(|expires| expires <= now) {
+        if !entry.pinned && entry.expires.is_some_and(|expires| expires <= now) {
             return Err(Miss::Expired);
         }
         let (reply, upstream) = (Arc::new(entry.reply.clone()), entry.upstream.clone());

@@ -124,13 +124,21 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<Job>, pending:
 /// queue is bounded, and what waits in it is found meanwhile.
 async fn put(store: &dyn Store, scope: &Scope, entry: &Entry) {
     for _ in 0..ATTEMPTS {
-        match store.put(scope, entry.clone()).await {
+        match put_unless_pinned(store, scope, entry).await {
             Ok(()) => return,
             Err(Error::Open | Error::Deadline(_)) => tokio::time::sleep(PAUSE).await,
             Err(error) => return tracing::warn!(%error, "an answer could not be stored"),
         }
     }
     tracing::warn!("an answer was lost: the store has not come back");
+}
+
+/// A pinned answer stays, even where a caller has asked for a fresh one.
+async fn put_unless_pinned(store: &dyn Store, scope: &Scope, entry: &Entry) -> Result<(), Error> {
+    match store.load(scope, &entry.id).await? {
+        Some(known) if known.pinned => Ok(()),
+        _ => store.put(scope, entry.clone()).await,
+    }
 }
 
 /// A newer entry of the same id stays: it is still on its way.

@@ -1,18 +1,15 @@
 //! `weir ask`: one question through the running sidecar, as any client would put it.
 
 use super::output;
+use super::sidecar::{Fault, Sidecar, cut};
 use crate::chat::{Event, Message, Request, Role};
 use crate::config::{Config, Environment};
-use crate::upstream::provider::is_loopback;
 use crate::wire::openai_chat::{Decoder, encode_request};
 use crate::wire::sse;
 use reqwest::header::HeaderMap;
-use reqwest::{Client, Response};
+use reqwest::{Method, Response};
 use std::error::Error;
 use std::time::{Duration, Instant};
-
-/// How long the answer may pause.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// `weir ask …`
 #[derive(Debug, clap::Args)]
@@ -33,74 +30,42 @@ pub(super) struct Args {
     fresh: bool,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("no sidecar answers at {0}; start one with `weir serve`")]
-    Unreachable(String),
-    #[error("the sidecar answered with status {0}: {1}")]
-    Refused(u16, String),
-    #[error("the answer broke off: {0}")]
-    Cut(String),
-}
-
 pub(super) async fn run(
     args: Args,
     environment: &Environment,
     load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
-    let url = match args.url.clone().or_else(|| environment.get("WEIR_URL").map(str::to_owned)) {
-        Some(url) => url,
-        None => format!("http://{}", load()?.server.listen),
-    };
+    let sidecar = Sidecar::find(args.url.clone(), environment, load)?;
     let asked = Instant::now();
-    let response = send(&args, &url, environment.get("WEIR_API_KEY")).await?;
+    let response = send(&args, &sidecar).await?;
     let (headers, begun) = (response.headers().clone(), asked.elapsed());
     print_answer(response).await?;
     output::note(facts(&headers, begun, asked.elapsed()));
     Ok(())
 }
 
-async fn send(args: &Args, url: &str, key: Option<&str>) -> Result<Response, Box<dyn Error>> {
+async fn send(args: &Args, sidecar: &Sidecar) -> Result<Response, Box<dyn Error>> {
     let mut request = Request {
         model: args.model.clone(),
         messages: vec![Message::text(Role::User, &args.question)],
         ..Request::default()
     };
     request.delivery.stream = true;
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = if is_loopback(url) { Client::builder().no_proxy() } else { Client::builder() };
-    let client = builder.read_timeout(IDLE_TIMEOUT).tcp_nodelay(true).build()?;
-    let mut post = client
-        .post(format!("{}/v1/chat/completions", url.trim_end_matches('/')))
+    let mut post = sidecar
+        .request(Method::POST, "/v1/chat/completions")
         .header("content-type", "application/json")
         .header("x-weir-project", &args.project)
         .body(serde_json::to_vec(&encode_request(&request, &mut Vec::new())?)?);
-    if let Some(key) = key {
-        post = post.bearer_auth(key);
-    }
     if args.fresh {
         post = post.header("cache-control", "no-cache");
     }
-    let response = post.send().await.map_err(|error| match error.is_connect() {
-        true => Fault::Unreachable(url.to_owned()),
-        false => Fault::Cut(error.without_url().to_string()),
-    })?;
-    let status = response.status();
-    if status.is_success() { Ok(response) } else { Err(refusal(status.as_u16(), response).await.into()) }
-}
-
-async fn refusal(status: u16, response: Response) -> Fault {
-    let body: serde_json::Value =
-        serde_json::from_slice(&response.bytes().await.unwrap_or_default()).unwrap_or_default();
-    Fault::Refused(status, body["error"]["message"].as_str().unwrap_or("no reason given").to_owned())
+    Ok(sidecar.send(post).await?)
 }
 
 /// Prints the text as it arrives.
 async fn print_answer(mut response: Response) -> Result<(), Box<dyn Error>> {
     let (mut bytes, mut decoder) = (sse::Decoder::default(), Decoder::default());
-    while let Some(piece) =
-        response.chunk().await.map_err(|error| Fault::Cut(error.without_url().to_string()))?
-    {
+    while let Some(piece) = response.chunk().await.map_err(cut)? {
         for sse::Event { data, .. } in bytes.push(&piece)? {
             let events = decoder.frame(&data).map_err(|_| Fault::Cut(error_in(&data)))?;
             events.iter().for_each(print_event);

@@ -2,12 +2,14 @@
 
 mod ask;
 mod bench;
+mod cache;
 pub mod config;
 mod embed;
 pub mod models;
 mod output;
 mod rules;
 mod serve;
+mod sidecar;
 mod threads;
 
 use crate::config::{Config, Environment, Overrides};
@@ -53,6 +55,8 @@ enum Command {
     Serve,
     /// Ask the running sidecar one question; shows where the answer came from and how long it took
     Ask(ask::Args),
+    /// Look after what the running sidecar remembers: list, show, remove, pin, export, import
+    Cache(cache::Args),
     /// Print the vectors of texts, or how alike they are
     Embed(embed::Args),
     /// Measure what is built
@@ -103,6 +107,9 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         }
         Command::Ask(args) => {
             runtime()?.block_on(ask::run(args, &environment, || load().map_err(Into::into)))
+        }
+        Command::Cache(args) => {
+            runtime()?.block_on(cache::run(args, &environment, || load().map_err(Into::into)))
         }
         Command::Embed(args) => {
             settle_threads(&environment);

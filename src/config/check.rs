@@ -10,7 +10,7 @@ use super::{Config, Encoder, Local, SentenceModel, Source, Store, upstreams};
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
 use crate::models::is_model_name;
-use crate::store::embedded;
+use crate::store::{Room, embedded};
 use crate::upstream::provider;
 use crate::{cache, embed, limits, server, telemetry};
 use std::net::SocketAddr;
@@ -255,16 +255,21 @@ impl Checker<'_> {
 
     fn store(&mut self, raw: &raw::Store, data_dir: &Path) -> (Store, Duration) {
         let default = embedded::Config::default();
+        let room = Room {
+            max_entries: self.whole(raw.max_entries.as_ref(), 1..=1_000_000_000, default.max_entries),
+            max_bytes: self.whole(raw.max_mb.as_ref(), 1..=1_048_576, default.max_bytes >> 20) << 20,
+        };
         let embedded = embedded::Config {
             path: self.path(raw.path.as_ref()).unwrap_or_else(|| data_dir.join("store")),
             flush: self.millis(raw.flush_ms.as_ref(), default.flush),
-            max_entries: self.whole(raw.max_entries.as_ref(), 1..=1_000_000_000, default.max_entries),
+            max_entries: room.max_entries,
+            max_bytes: room.max_bytes,
             index_bytes: self.whole(raw.index_mb.as_ref(), 1..=1_048_576, default.index_bytes >> 20) << 20,
         };
         let deadline = self.millis(raw.deadline_ms.as_ref(), super::STORE_DEADLINE);
         let kinds = [("embedded", true), ("memory", false)];
         match self.choice(raw.kind.as_ref(), &kinds) {
-            Some(false) => (Store::Memory, deadline),
+            Some(false) => (Store::Memory(room), deadline),
             _ => (Store::Embedded(embedded), deadline),
         }
     }

@@ -263,6 +263,7 @@ mod tests {
         ("store.path", "/store", r#""/store""#),
         ("store.flush_ms", "12", "12"),
         ("store.max_entries", "13", "13"),
+        ("store.max_mb", "14", "14"),
         ("store.index_mb", "14", "14"),
         ("store.deadline_ms", "15", "15"),
         ("rules.files", "a file that is there", "its path"),

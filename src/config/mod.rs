@@ -27,7 +27,7 @@ pub use origin::{Origin, Origins};
 
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
-use crate::store::embedded;
+use crate::store::{Room, embedded};
 use crate::upstream::{local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use error::Findings;
@@ -124,7 +124,7 @@ impl Default for Encoder {
 #[derive(Clone, Debug)]
 pub enum Store {
     /// In memory: gone with the process.
-    Memory,
+    Memory(Room),
     /// On disk, in this process.
     Embedded(embedded::Config),
 }

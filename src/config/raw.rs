@@ -178,6 +178,7 @@ section! {
         path: Text,
         flush_ms: i64,
         max_entries: i64,
+        max_mb: i64,
         index_mb: i64,
         deadline_ms: i64,
     }

@@ -5,7 +5,7 @@ use super::origin::{Origin, Origins};
 use super::tree::join;
 use super::{Config, Encoder, Local, SentenceModel, Source, Store};
 use crate::chat::Protocol;
-use crate::store::embedded;
+use crate::store::{Room, embedded};
 use crate::upstream::{local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use std::fmt::Write as _;
@@ -227,14 +227,21 @@ fn embed_keys(encoder: &Encoder, embed: embed::Config) -> Keys {
 
 fn store_keys(store: &Store, deadline: Duration) -> Keys {
     let mut keys = match store {
-        Store::Memory => vec![("kind", text("memory"))],
-        Store::Embedded(embedded::Config { path: folder, flush, max_entries, index_bytes }) => vec![
-            ("kind", text("embedded")),
-            ("path", path(folder)),
-            ("flush_ms", millis(*flush)),
+        Store::Memory(Room { max_entries, max_bytes }) => vec![
+            ("kind", text("memory")),
             ("max_entries", number(*max_entries)),
-            ("index_mb", number(index_bytes >> 20)),
+            ("max_mb", number(max_bytes >> 20)),
         ],
+        Store::Embedded(embedded::Config { path: folder, flush, max_entries, max_bytes, index_bytes }) => {
+            vec![
+                ("kind", text("embedded")),
+                ("path", path(folder)),
+                ("flush_ms", millis(*flush)),
+                ("max_entries", number(*max_entries)),
+                ("max_mb", number(max_bytes >> 20)),
+                ("index_mb", number(index_bytes >> 20)),
+            ]
+        }
     };
     keys.push(("deadline_ms", millis(deadline)));
     keys

@@ -114,6 +114,13 @@ pub enum Error {
     Model(String),
 }
 
+impl Error {
+    /// Whether it may go well a little later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Deadline(_))
+    }
+}
+
 fn failed(reason: &impl std::fmt::Display) -> Error {
     Error::Model(reason.to_string())
 }

@@ -1,6 +1,7 @@
 //! The only place where an error becomes HTTP.
 
 use super::embed;
+use crate::cache::keeper::Fault;
 use crate::chat::Protocol;
 use crate::limits::Refusal;
 use crate::upstream::Kind;
@@ -41,10 +42,22 @@ pub(super) enum Error {
     NoSuchResponse,
     /// A provider would show what it keeps to all tenants.
     Shared,
+    /// A page of another site would look at, or change, what is kept.
+    CrossSite,
+    /// Where there are several tenants, nothing is imported.
+    SharedImport,
+    /// What is asked of the cache cannot be done.
+    Keeper(Fault),
     /// Not a path of ours, and of no provider.
     NoSuchPath,
     /// A path of ours, and another method.
     NoSuchMethod,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Keeper(fault)
+    }
 }
 
 impl Error {
@@ -197,6 +210,19 @@ impl From<&Error> for Failed {
                 "shared_between_tenants",
                 "what a provider keeps is not passed through where there are several tenants",
             ),
+            Error::CrossSite => Self::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "cross_site",
+                "what is kept here is not for pages of other sites; ask at 127.0.0.1, or configure a [[client]]",
+            ),
+            Error::SharedImport => Self::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "shared_between_tenants",
+                "nothing is imported where there are several tenants; import without their [[client]]s first",
+            ),
+            Error::Keeper(fault) => keeper(fault),
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
                 "no_such_path",
@@ -209,6 +235,21 @@ impl From<&Error> for Failed {
             ),
         }
     }
+}
+
+fn keeper(fault: &Fault) -> Failed {
+    let (status, code) = match fault {
+        Fault::NoId => (StatusCode::BAD_REQUEST, "invalid_id"),
+        Fault::Absent => (StatusCode::NOT_FOUND, "entry_not_found"),
+        Fault::Ambiguous => (StatusCode::CONFLICT, "ambiguous_id"),
+        Fault::Everything => (StatusCode::BAD_REQUEST, "no_filter"),
+        Fault::NoPlace => (StatusCode::BAD_REQUEST, "invalid_request"),
+        Fault::Store(error) => {
+            let message = error.to_string();
+            return Failed::new(StatusCode::SERVICE_UNAVAILABLE, "api_error", "store_failed", message);
+        }
+    };
+    Failed::invalid(status, code, fault.to_string())
 }
 
 fn refused(refusal: Refusal) -> Failed {

@@ -2,12 +2,14 @@
 
 mod admin;
 mod auth;
+mod cache;
 mod catalog;
 mod embed;
 mod error;
 mod face;
 mod faces;
 mod facts;
+mod guard;
 mod listen;
 mod pass;
 mod read;
@@ -121,6 +123,20 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
 }
 
+/// The routes to what is kept.
+fn kept() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/weir/cache", get(cache::list))
+        .route("/weir/cache/stats", get(cache::stats))
+        .route("/weir/cache/purge", post(cache::purge))
+        .route("/weir/cache/export", get(cache::export))
+        .route("/weir/cache/import", post(cache::import))
+        .route("/weir/cache/{id}", get(cache::get).delete(cache::remove))
+        .route("/weir/cache/{id}/pin", post(cache::pin))
+        .route("/weir/cache/{id}/unpin", post(cache::unpin))
+        .route("/weir/cache/{id}/wrong", post(cache::wrong))
+}
+
 /// The routes.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
@@ -150,6 +166,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/readyz", get(admin::ready))
         .route("/metrics", get(admin::metrics))
         .route("/status", get(admin::status))
+        .merge(kept())
         .fallback(pass::unknown)
         .method_not_allowed_fallback(pass::no_such_method)
         .with_state(server)

@@ -90,7 +90,7 @@ pub(super) async fn to_api_of(
 }
 
 /// Whether there are several tenants, who must not see what is another's.
-fn has_tenants(clients: &[Client]) -> bool {
+pub(super) fn has_tenants(clients: &[Client]) -> bool {
     clients.iter().any(|client| client.tenant != clients[0].tenant)
 }
 

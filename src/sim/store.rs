@@ -1,6 +1,6 @@
 //! [`Faulty`]: a store that fails or stalls when told to.
 
-use crate::store::{Entry, EntryId, Error, Match, Scope, Store};
+use crate::store::{Counters, Entry, EntryId, Error, Match, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -79,5 +79,18 @@ impl<S: Store> Store for Faulty<S> {
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
         self.pass().await?;
         self.inner.clear(scope).await
+    }
+
+    async fn walk(&self, walk: Walk) -> Result<Steps, Error> {
+        self.pass().await?;
+        self.inner.walk(walk).await
+    }
+
+    fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
+        self.inner.asked(scope, id, answered);
+    }
+
+    fn counters(&self) -> Counters {
+        self.inner.counters()
     }
 }

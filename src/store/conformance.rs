@@ -1,7 +1,7 @@
 //! The suite that every [`Store`] must pass, and every decorator around one: ordinary code, so that it can be
 //! run against a store that is set up elsewhere (a server over the network, say). It panics on a violation.
 
-use super::{About, Entry, EntryId, Error, Match, Scope, Store};
+use super::{About, Entry, EntryId, Error, IdPrefix, Match, Place, Scope, Seen, Store, Walk};
 use crate::chat::{Block, Choice, Citation, Finish, Protocol, Reply, Signature, ToolCall, Usage};
 use crate::clock::Millis;
 use crate::vector::UnitVector;
@@ -20,6 +20,11 @@ pub async fn suite(store: &dyn Store) {
     without_a_vector_only_the_id_finds(store).await;
     vectors_of_another_model_are_not_found(store).await;
     any_text_and_every_field_come_back(store).await;
+    a_walk_meets_everything_once_the_newest_first(store).await;
+    a_walk_goes_on_where_it_was_whatever_changes(store).await;
+    a_walk_brings_what_is_wanted(store).await;
+    hits_are_counted_and_stay_with_the_answer(store).await;
+    what_is_held_is_counted(store).await;
 }
 
 /// An entry with every field set, and a reply with every field set.
@@ -196,6 +201,116 @@ async fn any_text_and_every_field_come_back(store: &dyn Store) {
         assert_eq!(ok(store.load(&scope, &entry.id).await), Some(entry.clone()), "an entry was changed");
         let found = nearest(store, &scope, &[0.3, -1.7, 12.0], 1).await;
         assert_eq!(found.first().map(|found| &found.entry), Some(&entry), "an entry was changed in a match");
+    }
+}
+
+async fn a_walk_meets_everything_once_the_newest_first(store: &dyn Store) {
+    let (one, other) = (scope(11), scope(12));
+    for n in 1..=9 {
+        // Some are of the same age, and the two scopes take turns.
+        let entry = Entry { created: Millis(u64::from(n / 2)), ..entry(n, Some(&[1.0, 0.0])) };
+        ok(store.put(if n % 2 == 0 { &one } else { &other }, entry).await);
+    }
+    for most in [1, 2, 5, 100] {
+        let mut seen = walked(store, most, Walk::default()).await;
+        seen.retain(|seen| [one, other].contains(&seen.scope));
+        assert_eq!(seen.len(), 9, "a walk in steps of {most} missed some, or met some twice");
+        assert!(seen.is_sorted_by(|a, b| a.place() > b.place()), "the order is not the newest first");
+    }
+    for seen in walked(store, 3, Walk { scope: Some(one), ..Walk::default() }).await {
+        assert_eq!(ok(store.load(&one, &seen.entry.id).await), Some(seen.entry), "a walk changed an entry");
+        assert!(seen.bytes > 0, "an entry takes no room");
+    }
+}
+
+async fn a_walk_goes_on_where_it_was_whatever_changes(store: &dyn Store) {
+    let scope = scope(13);
+    let put = async |n: u8, created: u64| {
+        ok(store.put(&scope, Entry { created: Millis(created), ..entry(n, None) }).await);
+    };
+    for n in 1..=6 {
+        put(n, n.into()).await;
+    }
+    let of_scope = |after| Walk { after, most: 2, scope: Some(scope), ..Walk::default() };
+    let mut steps = ok(store.walk(of_scope(None)).await);
+    while steps.seen.is_empty() {
+        steps = ok(store.walk(of_scope(steps.next)).await);
+    }
+    assert_eq!(steps.seen.iter().map(|seen| seen.entry.id).collect::<Vec<_>>(), [id(6), id(5)]);
+    // The place it stands at goes, one before it goes, one is renewed, and a new one comes.
+    for n in [5, 4] {
+        ok(store.remove(&scope, &id(n)).await);
+    }
+    put(3, 30).await;
+    put(7, 70).await;
+    let rest = walked(store, 2, of_scope(steps.next)).await;
+    assert_eq!(rest.iter().map(|seen| seen.entry.id).collect::<Vec<_>>(), [id(2), id(1)]);
+}
+
+async fn a_walk_brings_what_is_wanted(store: &dyn Store) {
+    let scope = scope(14);
+    let alike = |last: u8| {
+        let mut digest = [0xe7; 32];
+        digest[31] = last;
+        EntryId(digest)
+    };
+    for (id, created) in [(alike(1), 1), (alike(2), 2), (id(3), 3)] {
+        ok(store.put(&scope, Entry { id, created: Millis(created), ..entry(1, None) }).await);
+    }
+    let of = |digits: &str| Walk { id: IdPrefix::new(digits), scope: Some(scope), ..Walk::default() };
+    let full = alike(1).to_hex();
+    for (digits, expected) in
+        [(&full[..], &[alike(1)][..]), (&full[..8], &[alike(2), alike(1)]), ("00000000", &[])]
+    {
+        let seen = walked(store, 1, of(digits)).await;
+        assert_eq!(seen.iter().map(|seen| seen.entry.id).collect::<Vec<_>>(), expected, "{digits}");
+    }
+}
+
+async fn hits_are_counted_and_stay_with_the_answer(store: &dyn Store) {
+    let scope = scope(15);
+    let hits = async || {
+        let seen = walked(store, 9, Walk { scope: Some(scope), ..Walk::default() }).await;
+        seen.iter().map(|seen| seen.hits).collect::<Vec<_>>()
+    };
+    let answer = entry(1, None);
+    ok(store.put(&scope, answer.clone()).await);
+    for answered in [false, true, true] {
+        store.asked(&scope, &answer.id, answered);
+    }
+    assert_eq!(hits().await, [2], "hits are not counted");
+    ok(store.put(&scope, Entry { pinned: true, ..answer }).await);
+    assert_eq!(hits().await, [2], "hits are lost when an answer is pinned");
+}
+
+async fn what_is_held_is_counted(store: &dyn Store) {
+    let scope = scope(16);
+    let before = store.counters();
+    for n in [1, 2, 1] {
+        ok(store.put(&scope, entry(n, Some(&[1.0, 0.0]))).await);
+    }
+    let seen = walked(store, 9, Walk { scope: Some(scope), ..Walk::default() }).await;
+    let bytes: u64 = seen.iter().map(|seen| u64::from(seen.bytes)).sum();
+    let held = store.counters();
+    assert_eq!(held.entries - before.entries, 2, "the entries are not counted");
+    assert_eq!(held.bytes - before.bytes, bytes, "the bytes are not counted");
+    ok(store.remove(&scope, &id(1)).await);
+    ok(store.clear(&scope).await);
+    let after = store.counters();
+    assert_eq!((after.entries, after.bytes), (before.entries, before.bytes), "what is gone is counted still");
+}
+
+/// All that a walk brings, in steps of `most`.
+async fn walked(store: &dyn Store, most: usize, mut walk: Walk) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    walk.most = most;
+    loop {
+        let steps = ok(store.walk(walk.clone()).await);
+        assert!(steps.seen.len() <= most, "a step of a walk brought more than {most}");
+        seen.extend(steps.seen);
+        let Some(next) = steps.next else { return seen };
+        assert!(walk.after.is_none_or(|after: Place| next < after), "a walk does not get on");
+        walk.after = Some(next);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The cache treats every error of a store as a miss, so a store that hangs costs each request at most the
 //! deadline, and after a few failures in a row nothing at all.
 
-use super::{Entry, EntryId, Error, Match, Scope, Store};
+use super::{Entry, EntryId, Error, Match, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,10 @@ impl Default for Config {
     }
 }
 
-/// What happened to the calls up to now.
+/// How long a step of a walk may take. No request waits for one, and a store that is busy with them is not broken.
+const WALK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What happened to the calls up to now, walks aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Calls that reached the store.
@@ -73,7 +76,7 @@ impl<S> Guarded<S> {
     }
 
     /// What happened to the calls up to now.
-    pub fn counters(&self) -> Counters {
+    pub fn calls(&self) -> Counters {
         let Tally { calls, failures, deadline_misses, rejected } = &self.tally;
         Counters {
             calls: calls.load(Ordering::Relaxed),
@@ -135,6 +138,19 @@ impl<S: Store> Store for Guarded<S> {
 
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
         self.guard(&self.keyed, self.inner.clear(scope)).await
+    }
+
+    async fn walk(&self, walk: Walk) -> Result<Steps, Error> {
+        let walked = timeout(WALK_DEADLINE, self.inner.walk(walk)).await;
+        walked.unwrap_or(Err(Error::Deadline(WALK_DEADLINE)))
+    }
+
+    fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
+        self.inner.asked(scope, id, answered);
+    }
+
+    fn counters(&self) -> super::Counters {
+        self.inner.counters()
     }
 }
 

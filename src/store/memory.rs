@@ -1,38 +1,54 @@
 //! [`Memory`]: the store that is easy to trust. Every search looks at every entry, and nothing outlives it,
 //! so it is the oracle that the others are tested against.
 
-use super::{Entry, EntryId, Error, Match, Scope, Store, best_first};
-use crate::clock::Millis;
+use super::popularity::Popularity;
+use super::room::{Evictor, Facts, Newcomer, Shelf, Used};
+use super::{
+    Counters, Entry, EntryId, Error, Match, Place, Room, Scope, Seen, Steps, Store, Walk, best_first,
+};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-type Scopes = HashMap<Scope, HashMap<EntryId, Entry>>;
+/// The most entries that are looked at in one step of a walk.
+const LOOKED_AT: usize = 4096;
 
-/// Keeps entries in memory, up to a limit; beyond, the oldest go.
+/// Keeps entries in memory, as far as there is room.
 #[derive(Debug)]
 pub struct Memory {
     kept: RwLock<Kept>,
-    most: usize,
+    popularity: Popularity,
+}
+
+#[derive(Debug)]
+struct Kept {
+    shelf: Places,
+    evictor: Evictor,
+    evicted: u64,
+    turned_away: u64,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    scopes: Scopes,
-    by_age: BTreeSet<(Millis, Scope, EntryId)>,
+struct Places {
+    scopes: HashMap<Scope, HashMap<EntryId, (Entry, Facts)>>,
+    by_age: BTreeSet<Place>,
+    bytes: u64,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::bounded(usize::MAX)
+        Self::new(Room { max_entries: u64::MAX, max_bytes: u64::MAX })
     }
 }
 
 impl Memory {
-    /// Keeps at most `most` entries.
-    pub fn bounded(most: usize) -> Self {
-        Self { kept: RwLock::default(), most }
+    /// Keeps what there is room for.
+    pub fn new(room: Room) -> Self {
+        let evictor = Evictor::new(room);
+        let kept = Kept { shelf: Places::default(), evictor, evicted: 0, turned_away: 0 };
+        Self { kept: RwLock::new(kept), popularity: Popularity::of(room.expected_entries()) }
     }
 
     // The locks are never held across an await, and every change under them is a few calls to maps: after a
@@ -47,30 +63,84 @@ impl Memory {
 }
 
 impl Kept {
-    fn put(&mut self, scope: &Scope, entry: Entry) {
+    fn put(&mut self, scope: &Scope, entry: Entry, popularity: &Popularity) -> Result<(), Error> {
+        self.shelf.settle(popularity);
+        let place = Place { created: entry.created, scope: *scope, id: entry.id };
+        let facts = Facts::of(&entry, length(&entry));
+        let replaces = self.shelf.facts(scope, &entry.id);
+        let newcomer = Newcomer { place, facts, replaces };
+        let admission = self.evictor.admit(&mut self.shelf, popularity, &newcomer)?;
+        self.evicted += admission.evicted;
+        if admission.granted {
+            // The same answer, changed in what is said about it, has answered as often as before.
+            let known = self.shelf.at(&place).filter(|(known, _)| known.created == entry.created);
+            let hits = known.map_or(0, |(_, known)| known.hits);
+            self.shelf.put(scope, entry, Facts { hits, ..facts });
+        } else {
+            self.turned_away += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Places {
+    /// Notes with the entries how often they have answered.
+    fn settle(&mut self, popularity: &Popularity) {
+        for ((scope, id), hits) in popularity.take(usize::MAX) {
+            if let Some((_, facts)) = self.scopes.get_mut(&scope).and_then(|entries| entries.get_mut(&id)) {
+                facts.hits = facts.hits.saturating_add(hits);
+            }
+        }
+    }
+
+    fn facts(&self, scope: &Scope, id: &EntryId) -> Option<Facts> {
+        self.scopes.get(scope)?.get(id).map(|(_, facts)| *facts)
+    }
+
+    fn put(&mut self, scope: &Scope, entry: Entry, facts: Facts) {
         self.remove(scope, &entry.id);
-        self.by_age.insert((entry.created, *scope, entry.id));
-        self.scopes.entry(*scope).or_default().insert(entry.id, entry);
+        self.bytes += u64::from(facts.size);
+        self.by_age.insert(Place { created: entry.created, scope: *scope, id: entry.id });
+        self.scopes.entry(*scope).or_default().insert(entry.id, (entry, facts));
     }
 
     fn remove(&mut self, scope: &Scope, id: &EntryId) -> bool {
         let removed = self.scopes.get_mut(scope).and_then(|entries| entries.remove(id));
-        removed.is_some_and(|entry| self.by_age.remove(&(entry.created, *scope, entry.id)))
+        removed.is_some_and(|(entry, facts)| self.forget(scope, &entry, &facts))
     }
 
     fn clear(&mut self, scope: &Scope) -> u64 {
         let entries = self.scopes.remove(scope).unwrap_or_default();
-        for entry in entries.values() {
-            self.by_age.remove(&(entry.created, *scope, entry.id));
+        for (entry, facts) in entries.values() {
+            self.forget(scope, entry, facts);
         }
         entries.len() as u64
     }
 
-    fn evict(&mut self, most: usize) {
-        while self.by_age.len() > most {
-            let Some((_, scope, id)) = self.by_age.first().copied() else { return };
-            self.remove(&scope, &id);
-        }
+    fn forget(&mut self, scope: &Scope, entry: &Entry, facts: &Facts) -> bool {
+        self.bytes -= u64::from(facts.size);
+        self.by_age.remove(&Place { created: entry.created, scope: *scope, id: entry.id })
+    }
+
+    fn at(&self, place: &Place) -> Option<&(Entry, Facts)> {
+        self.scopes.get(&place.scope)?.get(&place.id)
+    }
+}
+
+impl Shelf for Places {
+    fn used(&self) -> Used {
+        Used { entries: self.by_age.len() as u64, bytes: self.bytes }
+    }
+
+    fn by_age(&self, after: Option<&Place>, most: usize) -> Result<Vec<(Place, Facts)>, Error> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.by_age.range((begin, Bound::Unbounded)).take(most);
+        Ok(places.filter_map(|place| Some((*place, self.at(place)?.1))).collect())
+    }
+
+    fn discard(&mut self, place: &Place) -> Result<(), Error> {
+        self.remove(&place.scope, &place.id);
+        Ok(())
     }
 }
 
@@ -79,11 +149,12 @@ impl Store for Memory {
     async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
         let mut matches: Vec<Match> = self
             .read()
+            .shelf
             .scopes
             .get(scope)
             .into_iter()
             .flat_map(HashMap::values)
-            .filter_map(|entry| matched(query, entry))
+            .filter_map(|(entry, _)| matched(query, entry))
             .collect();
         matches.sort_by(best_first);
         matches.truncate(k);
@@ -91,22 +162,54 @@ impl Store for Memory {
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
-        Ok(self.read().scopes.get(scope).and_then(|entries| entries.get(id)).cloned())
+        let kept = self.read();
+        Ok(kept.shelf.scopes.get(scope).and_then(|entries| entries.get(id)).map(|(entry, _)| entry.clone()))
     }
 
     async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error> {
-        let mut kept = self.write();
-        kept.put(scope, entry);
-        kept.evict(self.most);
-        Ok(())
+        self.write().put(scope, entry, &self.popularity)
     }
 
     async fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
-        Ok(self.write().remove(scope, id))
+        Ok(self.write().shelf.remove(scope, id))
     }
 
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
-        Ok(self.write().clear(scope))
+        Ok(self.write().shelf.clear(scope))
+    }
+
+    async fn walk(&self, walk: Walk) -> Result<Steps, Error> {
+        let kept = self.read();
+        let end = walk.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut places = kept.shelf.by_age.range((Bound::Unbounded, end)).rev();
+        let mut steps = Steps::default();
+        for place in places.by_ref().take(LOOKED_AT) {
+            steps.next = Some(*place);
+            if walk.wants(place)
+                && let Some((entry, facts)) = kept.shelf.at(place)
+            {
+                let waiting = self.popularity.waiting(&place.scope, &place.id);
+                let hits = facts.hits.saturating_add(waiting);
+                let (scope, entry) = (place.scope, entry.clone());
+                steps.seen.push(Seen { scope, entry, hits, bytes: facts.size });
+            }
+            if steps.seen.len() >= walk.most {
+                break;
+            }
+        }
+        steps.next = steps.next.filter(|_| places.next().is_some());
+        Ok(steps)
+    }
+
+    fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
+        self.popularity.count(scope, id, answered);
+    }
+
+    fn counters(&self) -> Counters {
+        let kept = self.read();
+        let Used { entries, bytes } = kept.shelf.used();
+        let (evicted, turned_away) = (kept.evicted, kept.turned_away);
+        Counters { entries, bytes, evicted, turned_away, ..Counters::default() }
     }
 }
 
@@ -116,16 +219,25 @@ fn matched(query: &UnitVector, entry: &Entry) -> Option<Match> {
     Some(Match { cosine: query.cosine(vector), entry: entry.clone() })
 }
 
+/// About how many bytes an entry takes.
+fn length(entry: &Entry) -> usize {
+    let reply = serde_json::to_vec(&entry.reply).map_or(0, |reply| reply.len());
+    let vector = entry.vector.as_ref().map_or(0, |vector| 4 * vector.dimensions());
+    size_of::<Entry>() + entry.text.len() + reply + vector
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Millis;
     use crate::store::conformance::full_entry;
 
     #[tokio::test]
     async fn beyond_the_limit_the_oldest_go() {
-        let (store, scope) = (Memory::bounded(2), Scope([1; 32]));
+        let (store, scope) = (Memory::new(Room { max_entries: 2, ..Room::default() }), Scope([1; 32]));
         for age in 1..=3 {
-            let entry = Entry { id: EntryId([age; 32]), created: Millis(u64::from(age)), ..full_entry() };
+            let created = Millis(u64::from(age));
+            let entry = Entry { id: EntryId([age; 32]), created, pinned: false, ..full_entry() };
             store.put(&scope, entry).await.unwrap();
         }
         let mut kept = Vec::new();

@@ -3,12 +3,18 @@
 //! A store knows no policy. It finds what is near, keeps what it is given, and forgets when told; whether an
 //! answer may be served is decided in `cache`. Three come with us: [`memory`] (the oracle in tests),
 //! [`embedded`] (sled and HNSW) and [`guarded`], a decorator that gives any of them a deadline and a breaker.
-//! [`conformance`] is the suite that all of them must pass.
+//! [`conformance`] is the suite that all of them must pass. What goes when there is no room is decided in `room`.
 
 pub mod conformance;
 pub mod embedded;
 pub mod guarded;
 pub mod memory;
+mod popularity;
+mod room;
+mod walk;
+
+pub use room::Room;
+pub use walk::{IdPrefix, Place, Seen, Steps, Walk};
 
 use crate::chat::Reply;
 use crate::clock::Millis;
@@ -36,6 +42,17 @@ pub trait Store: Send + Sync {
 
     /// Forgets a whole scope; says how many entries it had.
     async fn clear(&self, scope: &Scope) -> Result<u64, Error>;
+
+    /// A few entries of all scopes, the newest first, and how to go on. A bounded number is looked at in one call,
+    /// so there may be nothing wanted among them.
+    async fn walk(&self, walk: Walk) -> Result<Steps, Error>;
+
+    /// Is told that the question of that id was asked, and whether the entry of that id answered it (to itself or
+    /// in other words). What is asked often stays when room is short. Never waits, and writes nothing at once.
+    fn asked(&self, scope: &Scope, id: &EntryId, answered: bool);
+
+    /// What it holds, and what became of the rest.
+    fn counters(&self) -> Counters;
 }
 
 /// The hard partition an entry lives in: a digest of tenant, project and everything of a request that must
@@ -63,6 +80,36 @@ impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&short_hex(&self.0))
     }
+}
+
+/// What a store holds, and what became of the rest since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Entries. On disk, after a crash, it may be a few too many for a while.
+    pub entries: u64,
+    /// How long they are, together.
+    pub bytes: u64,
+    /// Entries removed to make room.
+    pub evicted: u64,
+    /// Entries not kept because they were less asked for than what they would have pushed out, or too long.
+    pub turned_away: u64,
+    /// Damaged values that were found, and dropped.
+    pub damaged: u64,
+    /// The indexes in memory.
+    pub index: IndexCounters,
+}
+
+/// What the indexes of vectors take up, in a store that has some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IndexCounters {
+    /// Scopes whose vectors are held.
+    pub scopes: usize,
+    /// About how many bytes they take.
+    pub bytes: usize,
+    /// Of the scopes, those that are searched through a graph.
+    pub graphs: usize,
+    /// Of the scopes, those for which a graph is being built.
+    pub building: usize,
 }
 
 /// Enough of a digest to tell it from others in a log.

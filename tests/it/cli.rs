@@ -95,6 +95,8 @@ fn help_names_every_command_and_the_common_flags() {
       serve        Start the sidecar (what happens without a command)
       ask          Ask the running sidecar one question; shows where the answer came from and how long
                    it took
+      cache        Look after what the running sidecar remembers: list, show, remove, pin, export,
+                   import
       embed        Print the vectors of texts, or how alike they are
       bench        Measure what is built
       models       Fetch, list and verify the model files
@@ -146,6 +148,42 @@ fn help_of_ask() {
                                local/smollm2-135m-instruct]
           --fresh              Do not answer from memory
       -h, --help               Print help
+
+    Settings:
+          --config <FILE>     Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in
+                              your configuration folder]
+          --listen <ADDRESS>  Address to listen on [default: 127.0.0.1:4100]
+          --data-dir <DIR>    Folder for what outlives a restart [default: weir in your data folder]
+          --models-dir <DIR>  Folder of the model files [default: ./models if it holds any, else models
+                              in the data folder]
+    "#);
+}
+
+#[test]
+fn help_of_cache() {
+    insta::assert_snapshot!(stdout(&run(&["cache", "--help"])), @r#"
+    Look after what the running sidecar remembers: list, show, remove, pin, export, import
+
+    Usage: weir cache [OPTIONS] <COMMAND>
+
+    Commands:
+      ls      List answers, the newest first
+      get     Show one answer in full
+      rm      Remove answers, one by one
+      purge   Remove every answer that the filter finds; without --yes only tell which those are
+      pin     Keep an answer for good: it does not expire, and makes no room for others
+      unpin   Let an answer expire again
+      wrong   An answer is wrong: remove it, and those like it
+      export  Write answers as lines of JSON
+      import  Read answers that `export` has written; nothing newer is overwritten
+      stats   Tell how much is kept
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+          --url <URL>  The sidecar's address [default: WEIR_URL, or where the configuration says it
+                       listens]
+          --json       Print JSON
+      -h, --help       Print help
 
     Settings:
           --config <FILE>     Configuration file [default: WEIR_CONFIG, ./weir.toml, weir/weir.toml in

@@ -877,6 +877,7 @@ kind = 'local'
         path = "/data/store"  # default
         flush_ms = 100  # default
         max_entries = 200000  # default
+        max_mb = 500  # default
         index_mb = 256  # default
         deadline_ms = 250  # default
 

@@ -4,15 +4,17 @@
 //! key        scope (32) ‖ id (32)
 //! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ JSON of the rest
 //! age key    created (8) ‖ scope (32) ‖ id (32)
-//! age value  expires (8), or nothing
+//! age value  useless from (8) ‖ size (4) ‖ cost (4) ‖ hits (4) ‖ pinned (1)
 //! ```
-//! Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
+//! What is needed to make room lies beside the age key, where it is read without the entry; `useless from` is the
+//! last moment there is where there is none. Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
 //! The checksum is the beginning of the SHA-256 of the key and all that follows the checksum, so that a value
 //! under another's key is damaged as well.
 
 use super::Space;
 use crate::chat::Reply;
 use crate::clock::Millis;
+use crate::store::room::Facts;
 use crate::store::{About, Entry, EntryId, Error, Scope};
 use crate::vector::UnitVector;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,12 @@ pub(super) type Key = [u8; 2 * DIGEST];
 
 /// Where an entry's age lies.
 pub(super) type AgeKey = [u8; 8 + 2 * DIGEST];
+
+/// How long what lies beside an age key is.
+const AGE_VALUE: usize = 8 + 3 * 4 + 1;
+
+/// What an entry takes beside its value.
+pub(super) const KEYS: usize = size_of::<Key>() + size_of::<AgeKey>() + AGE_VALUE;
 
 /// The value is not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +102,33 @@ pub(super) fn split_age_key(age: &[u8]) -> Result<(Millis, Key), Damaged> {
 }
 
 /// What lies beside an age key.
-pub(super) fn age_value(expires: Option<Millis>) -> Vec<u8> {
-    expires.map(|at| at.0.to_le_bytes().to_vec()).unwrap_or_default()
+pub(super) fn age_value(facts: &Facts) -> Vec<u8> {
+    let Facts { useless_from, size, cost, hits, pinned } = facts;
+    let mut value = Vec::with_capacity(AGE_VALUE);
+    value.extend(useless_from.map_or(u64::MAX, |from| from.0).to_le_bytes());
+    value.extend([size, cost, hits].into_iter().flat_map(|number| number.to_le_bytes()));
+    value.push(u8::from(*pinned));
+    value
 }
 
-/// When the entry beside an age key expires, if ever.
-pub(super) fn split_age_value(value: &[u8]) -> Option<Millis> {
-    value.try_into().ok().map(|at| Millis(u64::from_le_bytes(at)))
+/// What lay beside an age key. One of another length was never written: nothing is known about its entry, which
+/// is dropped when it is read.
+pub(super) fn split_age_value(value: &[u8]) -> Facts {
+    facts_in(value).unwrap_or_default()
+}
+
+fn facts_in(value: &[u8]) -> Option<Facts> {
+    let (from, rest) = value.split_first_chunk()?;
+    let (numbers, [pinned]) = rest.as_chunks::<4>() else { return None };
+    let [size, cost, hits] = numbers else { return None };
+    let from = u64::from_le_bytes(*from);
+    Some(Facts {
+        useless_from: (from != u64::MAX).then_some(Millis(from)),
+        size: u32::from_le_bytes(*size),
+        cost: u32::from_le_bytes(*cost),
+        hits: u32::from_le_bytes(*hits),
+        pinned: *pinned != 0,
+    })
 }
 
 /// The value of an entry.
@@ -237,8 +265,12 @@ mod tests {
         let key = key(&Scope([9; 32]), &EntryId([3; 32]));
         assert!(age_key(Millis(255), &key) < age_key(Millis(256), &key));
         assert_eq!(split_age_key(&age_key(Millis(5), &key)), Ok((Millis(5), key)));
-        assert_eq!(split_age_value(&age_value(Some(Millis(5)))), Some(Millis(5)));
-        assert_eq!(split_age_value(&age_value(None)), None);
+        let facts = Facts { useless_from: Some(Millis(5)), size: 6, cost: 7, hits: u32::MAX, pinned: true };
+        for facts in [facts, Facts { useless_from: None, pinned: false, ..facts }] {
+            assert_eq!(split_age_value(&age_value(&facts)), facts);
+        }
+        assert_eq!(split_age_value(b"short"), Facts::default());
+        assert_eq!(age_value(&facts).len(), AGE_VALUE);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! [`Disk`]: the entries as they lie in sled, and the order of writes that keeps them right.
 //!
-//! Each entry has a value in `entries` and a key in `ages`. sled keeps a crash to a prefix of the writes, so
+//! Each entry has a value in `entries`, and in `ages` a key with what is needed to make room. sled keeps a crash to a prefix of the writes, so
 //! their order is enough, and no transaction is needed: the age key is written before its entry and removed
 //! after it. A crash in between leaves an age key without an entry (an orphan), never an entry that no age
 //! finds. Orphans are skipped, and removed when the oldest are.
@@ -8,9 +8,10 @@
 use super::Space;
 use super::codec::{self, Damaged, Key};
 use crate::clock::Millis;
-use crate::store::{Entry, EntryId, Error, Scope};
+use crate::store::room::Facts;
+use crate::store::{Entry, EntryId, Error, Place, Scope};
 use sled::Tree;
-use std::ops::Bound;
+use std::ops::{AddAssign, Bound, Neg};
 
 /// The trees.
 pub(super) struct Disk {
@@ -20,17 +21,44 @@ pub(super) struct Disk {
     pub(super) ages: Tree,
 }
 
-/// By how many a write changed the number of age keys, which is what the limit counts.
-pub(super) type Change = i64;
+/// By how much a write changed the number of age keys, and the sizes that are noted beside them, which is what the
+/// limits count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) entries: i64,
+    pub(super) bytes: i64,
+}
+
+impl Change {
+    /// One that came, by what is noted beside its age key.
+    fn came(noted: Option<&sled::IVec>) -> Self {
+        noted.map_or(Self::default(), |noted| Self {
+            entries: 1,
+            bytes: codec::split_age_value(noted).size.into(),
+        })
+    }
+}
+
+impl AddAssign for Change {
+    fn add_assign(&mut self, by: Self) {
+        self.entries += by.entries;
+        self.bytes += by.bytes;
+    }
+}
+
+impl Neg for Change {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self { entries: -self.entries, bytes: -self.bytes }
+    }
+}
 
 /// Entries that have a vector in another space, without it, and the last key that was looked at.
 pub(super) type OfOtherSpaces = (Vec<(Scope, Entry)>, Option<Key>);
 
 /// An entry by its age.
-pub(super) struct Aged {
-    pub(super) age_key: sled::IVec,
-    pub(super) expires: Option<Millis>,
-}
+pub(super) type Aged = (Place, Facts);
 
 impl Disk {
     /// The trees of an opened database.
@@ -80,17 +108,43 @@ impl Disk {
         Ok((found, last))
     }
 
-    /// Writes an entry, over an older one of that id.
-    pub(super) fn put(&self, scope: &Scope, entry: &Entry, space: Space) -> Result<Change, Error> {
-        let key = codec::key(scope, &entry.id);
-        let value = codec::encode(&key, entry, space)?;
-        let age_key = codec::age_key(entry.created, &key);
-        let new_age = self.ages.insert(age_key, codec::age_value(entry.useless_from())).map_err(failed)?;
+    /// The value of an entry, ready to be written, and what is to be noted about it.
+    pub(super) fn prepare(scope: &Scope, entry: &Entry, space: Space) -> Result<(Vec<u8>, Facts), Error> {
+        let value = codec::encode(&codec::key(scope, &entry.id), entry, space)?;
+        let facts = Facts::of(entry, value.len() + codec::KEYS);
+        Ok((value, facts))
+    }
+
+    /// What is noted about the entry of that id, if there is a whole one.
+    pub(super) fn facts(&self, scope: &Scope, id: &EntryId) -> Result<Option<(Place, Facts)>, Error> {
+        let key = codec::key(scope, id);
+        let value = self.entries.get(key).map_err(failed)?;
+        let Some(created) = value.and_then(|value| codec::decode_created(&key, &value).ok()) else {
+            return Ok(None);
+        };
+        let noted = self.ages.get(codec::age_key(created, &key)).map_err(failed)?;
+        let place = Place { created, scope: *scope, id: *id };
+        Ok(noted.map(|noted| (place, codec::split_age_value(&noted))))
+    }
+
+    /// Notes something else about an entry, without changing its size.
+    pub(super) fn note(&self, place: &Place, facts: &Facts) -> Result<(), Error> {
+        let age_key = codec::age_key(place.created, &codec::key(&place.scope, &place.id));
+        self.ages.insert(age_key, codec::age_value(facts)).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes a prepared entry, over an older one of that id.
+    pub(super) fn put(&self, place: &Place, value: Vec<u8>, facts: &Facts) -> Result<Change, Error> {
+        let key = codec::key(&place.scope, &place.id);
+        let noted = sled::IVec::from(codec::age_value(facts));
+        let mut change = Change::came(Some(&noted));
+        let replaced = self.ages.insert(codec::age_key(place.created, &key), noted).map_err(failed)?;
+        change += -Change::came(replaced.as_ref());
         let old = self.entries.insert(key, value).map_err(failed)?;
-        let mut change = Change::from(new_age.is_none());
         let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
-        if let Some(created) = old_created.filter(|created| *created != entry.created) {
-            change -= self.remove_age(created, &key)?;
+        if let Some(created) = old_created.filter(|created| *created != place.created) {
+            change += -self.remove_age(created, &key)?;
         }
         Ok(change)
     }
@@ -102,7 +156,7 @@ impl Disk {
 
     /// Removes every entry of a scope, and says how many there were.
     pub(super) fn clear(&self, scope: &Scope) -> Result<(u64, Change), Error> {
-        let (mut cleared, mut change) = (0, 0);
+        let (mut cleared, mut change) = (0, Change::default());
         for key in self.entries.scan_prefix(scope.0).keys() {
             let key = Key::try_from(key.map_err(failed)?.as_ref()).map_err(|_| odd_key())?;
             let (was_there, by) = self.remove_key(&key)?;
@@ -132,27 +186,29 @@ impl Disk {
         Ok(damaged)
     }
 
-    /// All by age, the oldest first.
-    pub(super) fn by_age(&self) -> impl Iterator<Item = Result<Aged, Error>> {
-        self.ages.iter().map(|pair| {
-            let (age_key, value) = pair.map_err(failed)?;
-            Ok(Aged { age_key, expires: codec::split_age_value(&value) })
-        })
+    /// All by age from behind `after` on, the oldest first.
+    pub(super) fn by_age(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> {
+        let begin = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
+        self.ages.range((begin, Bound::Unbounded)).map(aged)
     }
 
-    /// Removes the entry an age key stands for, and the age key. Says which entry that was, or nothing for an
-    /// orphan: its entry is gone, or has been replaced by one of another age.
-    pub(super) fn remove_aged(&self, age_key: &[u8]) -> Result<(Option<(Scope, EntryId)>, Change), Error> {
-        let (created, key) = codec::split_age_key(age_key).map_err(|_| odd_key())?;
+    /// All by age from before `after` on, the youngest first.
+    pub(super) fn by_youth(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> {
+        let end = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
+        self.ages.range((Bound::Unbounded, end)).rev().map(aged)
+    }
+
+    /// Removes the entry at a place, and its age key. Says whether there was one, or an orphan: its entry is gone,
+    /// or has been replaced by one of another age.
+    pub(super) fn remove_at(&self, place: &Place) -> Result<(bool, Change), Error> {
+        let key = codec::key(&place.scope, &place.id);
         let value = self.entries.get(key).map_err(failed)?;
-        let is_its_entry = value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(created));
-        let removed = if is_its_entry {
+        let is_its_entry =
+            value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(place.created));
+        if is_its_entry {
             self.entries.remove(key).map_err(failed)?;
-            codec::split_key(&key).ok()
-        } else {
-            None
-        };
-        Ok((removed, -self.remove_age(created, &key)?))
+        }
+        Ok((is_its_entry, -self.remove_age(place.created, &key)?))
     }
 
     /// Makes everything written up to now survive a crash.
@@ -161,17 +217,30 @@ impl Disk {
     }
 
     fn remove_key(&self, key: &Key) -> Result<(bool, Change), Error> {
-        let Some(value) = self.entries.remove(key).map_err(failed)? else { return Ok((false, 0)) };
+        let Some(value) = self.entries.remove(key).map_err(failed)? else {
+            return Ok((false, Change::default()));
+        };
         match codec::decode_created(key, &value) {
             Ok(created) => Ok((true, -self.remove_age(created, key)?)),
-            Err(Damaged) => Ok((false, 0)),
+            Err(Damaged) => Ok((false, Change::default())),
         }
     }
 
     fn remove_age(&self, created: Millis, key: &Key) -> Result<Change, Error> {
         let removed = self.ages.remove(codec::age_key(created, key)).map_err(failed)?;
-        Ok(Change::from(removed.is_some()))
+        Ok(Change::came(removed.as_ref()))
     }
+}
+
+fn age_key(place: &Place) -> Vec<u8> {
+    codec::age_key(place.created, &codec::key(&place.scope, &place.id)).to_vec()
+}
+
+fn aged(pair: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Aged, Error> {
+    let (age_key, noted) = pair.map_err(failed)?;
+    let (created, key) = codec::split_age_key(&age_key).map_err(|_| odd_key())?;
+    let (scope, id) = codec::split_key(&key).map_err(|_| odd_key())?;
+    Ok((Place { created, scope, id }, codec::split_age_value(&noted)))
 }
 
 /// What a failure of sled means to the users of a store.

@@ -5,50 +5,72 @@ use super::codec::{Damaged, Key};
 use super::disk::{Aged, Change, Disk, OfOtherSpaces};
 use super::index::Indexes;
 use super::recovery::{self, Opened};
-use super::{Config, Counters, Space, Tuning};
+use super::{Config, Space, Tuning};
 use crate::clock::Millis;
-use crate::store::{Entry, EntryId, Error, Match, Scope, best_first};
+use crate::store::popularity::Popularity;
+use crate::store::room::{Evictor, Facts, Newcomer, Shelf, Used};
+use crate::store::{Counters, Entry, EntryId, Error, Match, Place, Scope, Seen, Steps, Walk, best_first};
 use crate::vector::UnitVector;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many of the oldest entries a put removes at most: more than one, so that a limit made smaller is reached,
-/// and few, so that no put takes long.
-const EVICTED_PER_PUT: usize = 16;
-/// How many expired entries are removed before other writes get their turn.
-const SWEPT_AT_ONCE: usize = 64;
+/// How many entries are removed, or their hits noted, before other writes get their turn.
+const AT_ONCE: usize = 64;
+/// How many places, and how many bytes of entries, are looked at in one step of a walk.
+const WALKED_PLACES: usize = 4096;
+const WALKED_BYTES: u64 = 4 << 20;
 
 /// The store, as blocking code sees it.
 pub(super) struct Engine {
     disk: Disk,
     indexes: Indexes,
     writer: Mutex<Writer>,
-    config: Config,
-    /// Age keys, of which each entry has one. Changed by the writer only.
+    popularity: Popularity,
+    /// Age keys, of which each entry has one. Changed by the writer only, as the next.
     entries: AtomicU64,
+    bytes: AtomicU64,
     damaged: AtomicU64,
     evicted: AtomicU64,
+    turned_away: AtomicU64,
     space: AtomicU64,
 }
 
 /// Held by whoever writes, until disk and index agree again.
 struct Writer {
     closed: bool,
+    evictor: Evictor,
 }
+
+/// The entries on disk, as whoever makes room sees them. The writer's lock is held.
+struct OnDisk<'e>(&'e Engine);
 
 impl Engine {
     /// The engine of an opened store.
-    pub(super) fn new(opened: Opened, config: Config, tuning: &Tuning) -> Result<Self, Error> {
-        Ok(Self {
-            disk: opened.disk,
+    pub(super) fn new(opened: Opened, config: &Config, tuning: &Tuning) -> Result<Self, Error> {
+        let room = config.room();
+        let Opened { disk, recovery, used, popularity } = opened;
+        let engine = Self {
+            disk,
             indexes: Indexes::new(config.index_bytes, tuning.graph_from)?,
-            writer: Mutex::new(Writer { closed: false }),
-            config,
-            entries: AtomicU64::new(opened.ages),
-            damaged: AtomicU64::new(opened.recovery.damaged),
+            writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room) }),
+            popularity,
+            entries: AtomicU64::new(used.entries),
+            bytes: AtomicU64::new(used.bytes),
+            damaged: AtomicU64::new(recovery.damaged),
             evicted: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
             space: AtomicU64::new(Space::default().0),
-        })
+        };
+        engine.shrink()?;
+        Ok(engine)
+    }
+
+    /// The limits may have been made smaller since the last time.
+    fn shrink(&self) -> Result<(), Error> {
+        let mut writer = self.writer()?;
+        let evicted = writer.evictor.shrink(&mut OnDisk(self), &self.popularity)?;
+        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn set_space(&self, space: Space) {
@@ -81,16 +103,19 @@ impl Engine {
             return Ok(false);
         }
         let entry = Entry { vector, ..entry };
-        self.count(self.disk.put(scope, &entry, self.space())?);
-        self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
+        let (value, facts) = Disk::prepare(scope, &entry, self.space())?;
+        let known = self.disk.facts(scope, id)?;
+        self.write(scope, &entry, value, known, facts)?;
         Ok(true)
     }
 
     pub(super) fn counters(&self) -> Counters {
         Counters {
             entries: self.entries.load(Ordering::Relaxed),
-            damaged: self.damaged.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
             evicted: self.evicted.load(Ordering::Relaxed),
+            turned_away: self.turned_away.load(Ordering::Relaxed),
+            damaged: self.damaged.load(Ordering::Relaxed),
             index: self.indexes.counters(),
         }
     }
@@ -125,10 +150,79 @@ impl Engine {
     }
 
     pub(super) fn put(&self, scope: &Scope, entry: &Entry) -> Result<(), Error> {
-        let writer = self.writer()?;
-        self.count(self.disk.put(scope, entry, self.space())?);
+        let (value, facts) = Disk::prepare(scope, entry, self.space())?;
+        let mut writer = self.writer()?;
+        let known = self.disk.facts(scope, &entry.id)?;
+        let place = Place { created: entry.created, scope: *scope, id: entry.id };
+        let newcomer = Newcomer { place, facts, replaces: known.map(|(_, facts)| facts) };
+        let admission = writer.evictor.admit(&mut OnDisk(self), &self.popularity, &newcomer)?;
+        self.evicted.fetch_add(admission.evicted, Ordering::Relaxed);
+        if !admission.granted {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.write(scope, entry, value, known, facts)
+    }
+
+    /// Writes an entry to the disk and to the index. The writer's lock is held.
+    fn write(
+        &self,
+        scope: &Scope,
+        entry: &Entry,
+        value: Vec<u8>,
+        known: Option<(Place, Facts)>,
+        facts: Facts,
+    ) -> Result<(), Error> {
+        let place = Place { created: entry.created, scope: *scope, id: entry.id };
+        // The same answer, changed in what is said about it, has answered as often as before.
+        let hits = known.filter(|(known, _)| *known == place).map_or(0, |(_, known)| known.hits);
+        self.count(self.disk.put(&place, value, &Facts { hits, ..facts })?);
         self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
-        self.evict(&writer)
+        Ok(())
+    }
+
+    /// A few entries, the newest first.
+    pub(super) fn walk(&self, walk: &Walk) -> Result<Steps, Error> {
+        let mut steps = Steps::default();
+        let mut bytes = 0;
+        let mut places = self.disk.by_youth(walk.after.as_ref());
+        for aged in places.by_ref().take(WALKED_PLACES) {
+            let (place, facts) = aged?;
+            steps.next = Some(place);
+            if walk.wants(&place)
+                // An orphan has no entry, or one of another age, which comes at its own place.
+                && let Some(entry) = self.load(&place.scope, &place.id)?.filter(|entry| entry.created == place.created)
+            {
+                let hits = facts.hits.saturating_add(self.popularity.waiting(&place.scope, &place.id));
+                steps.seen.push(Seen { scope: place.scope, entry, hits, bytes: facts.size });
+                bytes += u64::from(facts.size);
+            }
+            if steps.seen.len() >= walk.most || bytes >= WALKED_BYTES {
+                break;
+            }
+        }
+        steps.next = steps.next.filter(|_| places.next().is_some());
+        Ok(steps)
+    }
+
+    pub(super) fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
+        self.popularity.count(scope, id, answered);
+    }
+
+    /// Notes on disk how often entries have answered.
+    pub(super) fn note_hits(&self) -> Result<(), Error> {
+        loop {
+            let hits = self.popularity.take(AT_ONCE);
+            if hits.is_empty() {
+                return Ok(());
+            }
+            let _writer = self.writer()?;
+            for ((scope, id), hits) in hits {
+                if let Some((place, facts)) = self.disk.facts(&scope, &id)? {
+                    self.disk.note(&place, &Facts { hits: facts.hits.saturating_add(hits), ..facts })?;
+                }
+            }
+        }
     }
 
     pub(super) fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
@@ -149,53 +243,44 @@ impl Engine {
 
     pub(super) fn sweep(&self, now: Millis) -> Result<u64, Error> {
         let is_due = |aged: &Result<Aged, Error>| match aged {
-            Ok(aged) => aged.expires.is_some_and(|at| at <= now),
+            Ok((_, facts)) => facts.useless_from.is_some_and(|from| from <= now),
             Err(_) => true,
         };
-        let mut due = self.disk.by_age().filter(is_due);
+        let mut due = self.disk.by_age(None).filter(is_due);
         let mut swept = 0;
         loop {
             // Looked for without the lock: most of what is looked at is not due.
-            let batch = due.by_ref().take(SWEPT_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+            let batch = due.by_ref().take(AT_ONCE).collect::<Result<Vec<_>, _>>()?;
             if batch.is_empty() {
                 return Ok(swept);
             }
-            let writer = self.writer()?;
-            for aged in batch {
-                swept += u64::from(self.remove_aged(&writer, &aged)?);
+            let _writer = self.writer()?;
+            for (place, _) in batch {
+                // It may have been pinned, or replaced, since it was looked at.
+                let still = self.disk.facts(&place.scope, &place.id)?.filter(|(now_at, _)| *now_at == place);
+                if still.is_none_or(|(_, facts)| facts.useless_from.is_some_and(|from| from <= now)) {
+                    swept += u64::from(self.discard(&place)?);
+                }
             }
         }
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {
+        self.note_hits()?;
         let mut writer = self.writer()?;
         recovery::close(&self.disk)?;
         writer.closed = true;
         Ok(())
     }
 
-    /// Removes the oldest entries while there are too many.
-    fn evict(&self, writer: &MutexGuard<'_, Writer>) -> Result<(), Error> {
-        let too_many = self.entries.load(Ordering::Relaxed).saturating_sub(self.config.max_entries);
-        let too_many = usize::try_from(too_many).unwrap_or(usize::MAX);
-        if too_many == 0 {
-            return Ok(());
-        }
-        for aged in self.disk.by_age().take(too_many.min(EVICTED_PER_PUT)) {
-            let removed = self.remove_aged(writer, &aged?)?;
-            self.evicted.fetch_add(u64::from(removed), Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Removes an entry found by its age; says whether there was one.
-    fn remove_aged(&self, _writer: &MutexGuard<'_, Writer>, aged: &Aged) -> Result<bool, Error> {
-        let (removed, change) = self.disk.remove_aged(&aged.age_key)?;
+    /// Removes the entry at a place; says whether there was one. The writer's lock is held.
+    fn discard(&self, place: &Place) -> Result<bool, Error> {
+        let (was_there, change) = self.disk.remove_at(place)?;
         self.count(change);
-        if let Some((scope, id)) = removed {
-            self.indexes.remove(&scope, &id);
+        if was_there {
+            self.indexes.remove(&place.scope, &place.id);
         }
-        Ok(removed.is_some())
+        Ok(was_there)
     }
 
     /// Removes a damaged value, unless it has been replaced by a whole one meanwhile.
@@ -216,9 +301,25 @@ impl Engine {
     }
 
     fn count(&self, change: Change) {
-        self.entries
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add_signed(change))
-            .ok();
+        for (counter, by) in [(&self.entries, change.entries), (&self.bytes, change.bytes)] {
+            let changed = |n: u64| n.checked_add_signed(by);
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed).ok();
+        }
+    }
+}
+
+impl Shelf for OnDisk<'_> {
+    fn used(&self) -> Used {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Used { entries: load(&self.0.entries), bytes: load(&self.0.bytes) }
+    }
+
+    fn by_age(&self, after: Option<&Place>, most: usize) -> Result<Vec<(Place, Facts)>, Error> {
+        self.0.disk.by_age(after).take(most).collect()
+    }
+
+    fn discard(&mut self, place: &Place) -> Result<(), Error> {
+        self.0.discard(place).map(drop)
     }
 }
 

@@ -6,7 +6,7 @@
 use super::budget::Budget;
 use super::builder::Builder;
 use super::scope_index::Vectors;
-use crate::store::{EntryId, Error, Scope};
+use crate::store::{EntryId, Error, IndexCounters, Scope};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -22,19 +22,6 @@ pub(super) struct Indexes {
 pub(super) struct ScopeIndex {
     dimensions: usize,
     vectors: RwLock<Option<Vectors>>,
-}
-
-/// What the indexes take up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexCounters {
-    /// Scopes whose vectors are held.
-    pub scopes: usize,
-    /// About how many bytes they take.
-    pub bytes: usize,
-    /// Of the scopes, those that are searched through a graph.
-    pub graphs: usize,
-    /// Of the scopes, those for which a graph is being built.
-    pub building: usize,
 }
 
 /// The map, and the order in which its scopes were asked.

@@ -17,11 +17,10 @@ mod index;
 mod recovery;
 mod scope_index;
 
-pub use index::IndexCounters;
 pub use recovery::{Recovery, SetAside};
 
 use crate::clock::Millis;
-use crate::store::{Entry, EntryId, Error, Match, Scope, Store};
+use crate::store::{Counters, Entry, EntryId, Error, Match, Room, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use engine::Engine;
@@ -36,6 +35,8 @@ const KEYED_AT_ONCE: usize = 32;
 /// How many searches may run at once, beside the calls by id: filling an index takes long, and an exact hit
 /// must not wait for it.
 const SEARCHES_AT_ONCE: usize = 16;
+/// How many steps of walks may run at once, so that looking after the store leaves it to the requests.
+const WALKS_AT_ONCE: usize = 2;
 
 /// Where the store is, and how much it keeps.
 #[derive(Clone, Debug)]
@@ -44,8 +45,10 @@ pub struct Config {
     pub path: PathBuf,
     /// The longest time between a write and the flush that makes it survive a crash.
     pub flush: Duration,
-    /// The most entries; beyond, the oldest go.
+    /// The most entries; beyond, those worth least go.
     pub max_entries: u64,
+    /// The most bytes of entries, as long as they are when they are kept. sled's files take some more.
+    pub max_bytes: u64,
     /// The most bytes of vectors held in memory; beyond, the indexes of the least used scopes are dropped
     /// and rebuilt from disk when asked for.
     pub index_bytes: usize,
@@ -53,12 +56,20 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let Room { max_entries, max_bytes } = Room::default();
         Self {
             path: PathBuf::new(),
             flush: Duration::from_millis(100),
-            max_entries: 200_000,
+            max_entries,
+            max_bytes,
             index_bytes: 256 << 20,
         }
+    }
+}
+
+impl Config {
+    fn room(&self) -> Room {
+        Room { max_entries: self.max_entries, max_bytes: self.max_bytes }
     }
 }
 
@@ -76,19 +87,6 @@ impl Default for Tuning {
     fn default() -> Self {
         Self { graph_from: 8192, patience: Duration::from_mins(2) }
     }
-}
-
-/// What the store holds, and what it came across.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Entries on disk. After a crash it may be a few too many for a while.
-    pub entries: u64,
-    /// Damaged values found since the store was opened, and dropped.
-    pub damaged: u64,
-    /// Entries removed because there were too many.
-    pub evicted: u64,
-    /// The indexes in memory.
-    pub index: IndexCounters,
 }
 
 /// Where vectors can be compared: those of one model, by one arithmetic. The store keeps it with each vector; one
@@ -113,6 +111,7 @@ pub struct Embedded {
     engine: Arc<Engine>,
     keyed: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -122,13 +121,15 @@ impl Embedded {
     }
 
     /// [`Self::open`], with other constants.
+    #[expect(clippy::needless_pass_by_value, reason = "a part is given its configuration for good")]
     pub fn open_tuned(config: Config, tuning: Tuning) -> Result<(Self, Recovery), Error> {
         let opened = recovery::open(&config, &tuning)?;
         let recovery = opened.recovery.clone();
         let store = Self {
-            engine: Arc::new(Engine::new(opened, config, &tuning)?),
+            engine: Arc::new(Engine::new(opened, &config, &tuning)?),
             keyed: Arc::new(Semaphore::new(KEYED_AT_ONCE)),
             searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
         };
         Ok((store, recovery))
     }
@@ -175,9 +176,9 @@ impl Embedded {
         self.run(&self.keyed, move |engine| engine.sweep(now)).await
     }
 
-    /// What the store holds, and what it came across.
-    pub fn counters(&self) -> Counters {
-        self.engine.counters()
+    /// Notes on disk how often entries have answered. Until then it is known in memory only.
+    pub async fn note_hits(&self) -> Result<(), Error> {
+        self.run(&self.walks, Engine::note_hits).await
     }
 
     /// Runs `job` on a blocking thread, in its lane. A job whose caller has gone still ends, and holds its place
@@ -223,5 +224,17 @@ impl Store for Embedded {
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
         let scope = *scope;
         self.run(&self.keyed, move |engine| engine.clear(&scope)).await
+    }
+
+    async fn walk(&self, walk: Walk) -> Result<Steps, Error> {
+        self.run(&self.walks, move |engine| engine.walk(&walk)).await
+    }
+
+    fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
+        self.engine.asked(scope, id, answered);
+    }
+
+    fn counters(&self) -> Counters {
+        self.engine.counters()
     }
 }

@@ -9,6 +9,8 @@ use super::disk::{Disk, failed};
 use super::{Config, Tuning};
 use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
+use crate::store::popularity::Popularity;
+use crate::store::room::Used;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,8 +66,10 @@ pub struct SetAside {
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) recovery: Recovery,
-    /// How many age keys there are.
-    pub(super) ages: u64,
+    /// How many age keys there are, and how long what they stand for is.
+    pub(super) used: Used,
+    /// How often entries have answered up to now.
+    pub(super) popularity: Popularity,
 }
 
 /// Why it could not be opened.
@@ -122,14 +126,14 @@ fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opene
 /// Opens sled on a thread of its own, and waits as long as it shows progress.
 fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
     let folder = config.path.join(format!("{FOLDER}{number}"));
-    let flush = config.flush;
+    let (flush, expected) = (config.flush, config.room().expected_entries());
     let progress = Arc::new(AtomicU64::new(0));
     let (done, result) = sync_channel(1);
     let seen = Arc::clone(&progress);
     std::thread::Builder::new()
         .name("weir-open".to_owned())
         // When nobody waits any more the database goes out of scope here, and gives back its files.
-        .spawn(move || drop(done.send(open_folder(&folder, flush, &seen))))
+        .spawn(move || drop(done.send(open_folder(&folder, flush, expected, &seen))))
         .map_err(|error| Failure::Other(Error::Io(error.to_string())))?;
     wait(&result, &progress, tuning.patience)
 }
@@ -157,7 +161,12 @@ fn wait(
     }
 }
 
-fn open_folder(folder: &Path, flush: Duration, progress: &AtomicU64) -> Result<Opened, Failure> {
+fn open_folder(
+    folder: &Path,
+    flush: Duration,
+    expected: u64,
+    progress: &AtomicU64,
+) -> Result<Opened, Failure> {
     let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
     let sled = sled::Config::default()
         .path(folder)
@@ -166,18 +175,19 @@ fn open_folder(folder: &Path, flush: Duration, progress: &AtomicU64) -> Result<O
         .open()
         .map_err(|error| why(error, folder))?;
     let disk = Disk::new(sled)?;
-    check_format(&disk)?;
+    check_format(&disk, progress)?;
     let clean = disk.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
     disk.meta.insert(STATE_KEY, OPEN)?;
-    let ages = count_ages(&disk, progress)?;
-    let (entries, damaged) = if clean { (ages, 0) } else { verify(&disk, progress)? };
+    let (used, popularity) = take_stock(&disk, expected, progress)?;
+    let (entries, damaged) = if clean { (used.entries, 0) } else { verify(&disk, progress)? };
     // The mark that it is open must be there before the first write is.
     disk.db.flush()?;
     let recovery = Recovery { entries, damaged, clean, took: Duration::ZERO, set_aside: None };
-    Ok(Opened { disk, recovery, ages })
+    Ok(Opened { disk, recovery, used, popularity })
 }
 
-fn check_format(disk: &Disk) -> Result<(), Failure> {
+/// What an older weir wrote is forgotten: its answers were given to questions that are told apart in another way now.
+fn check_format(disk: &Disk, progress: &AtomicU64) -> Result<(), Failure> {
     let Some(found) = disk.meta.get(FORMAT_KEY)? else {
         disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes())?;
         return Ok(());
@@ -187,6 +197,15 @@ fn check_format(disk: &Disk) -> Result<(), Failure> {
     let found = u32::from_le_bytes(found);
     if found > FORMAT {
         return Err(Failure::Other(Error::NewerFormat { found, known: FORMAT }));
+    }
+    if found < FORMAT {
+        for tree in [&disk.entries, &disk.ages] {
+            for key in tree.iter().keys() {
+                tree.remove(key?)?;
+                progress.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes())?;
     }
     Ok(())
 }
@@ -208,15 +227,18 @@ fn verify(disk: &Disk, progress: &AtomicU64) -> Result<(u64, u64), Failure> {
     Ok((kept, damaged))
 }
 
-/// Counts the entries by their age keys, whose pages are small. Orphans are counted along; there are few.
-fn count_ages(disk: &Disk, progress: &AtomicU64) -> Result<u64, Failure> {
-    let mut count = 0;
-    for key in disk.ages.iter().keys() {
-        key?;
+/// Counts the entries and their bytes by what lies beside their age keys, whose pages are small, and learns how often
+/// they have answered. Orphans are counted along; there are few.
+fn take_stock(disk: &Disk, expected: u64, progress: &AtomicU64) -> Result<(Used, Popularity), Failure> {
+    let (mut used, popularity) = (Used::default(), Popularity::of(expected));
+    for aged in disk.by_age(None) {
+        let (place, facts) = aged.map_err(Failure::of)?;
+        popularity.recall(&place.id, facts.hits);
+        used.entries += 1;
+        used.bytes += u64::from(facts.size);
         progress.fetch_add(1, Ordering::Relaxed);
-        count += 1;
     }
-    Ok(count)
+    Ok((used, popularity))
 }
 
 /// The number of the newest of sled's folders. Makes the folder around them where there is none.
@@ -259,14 +281,18 @@ fn why(error: sled::Error, folder: &Path) -> Failure {
 
 impl From<sled::Error> for Failure {
     fn from(error: sled::Error) -> Self {
-        match failed(error) {
-            Error::Damaged(reason) => Self::Unusable(reason),
-            other => Self::Other(other),
-        }
+        Self::of(failed(error))
     }
 }
 
 impl Failure {
+    fn of(error: Error) -> Self {
+        match error {
+            Error::Damaged(reason) => Self::Unusable(reason),
+            other => Self::Other(other),
+        }
+    }
+
     fn into_error(self) -> Error {
         match self {
             Self::Unusable(reason) => Error::Damaged(reason),
