@@ -16,7 +16,7 @@ PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini oll
 FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients lint fmt bench bench-embed models doc deny fuzz cuda cuda-toolkit ci clean
+.PHONY: help run build test test-clients lint fmt bench bench-embed bench-cache models doc deny fuzz cuda cuda-toolkit ci clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-embed: build models ## Measure the encoder next to ONNX Runtime and senten
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE target/bench/venv/bin/python benches/embed/rivals.py \
 		--model models/minilm --texts fixtures/sentences/varied.txt
 	./target/release/weir --models-dir models bench embed --precision int8 --quick
+
+bench-cache: build models ## Score the cache on labelled questions next to fixed thresholds and vCache (BENCH="--seeds 20 --http")
+	./target/release/weir --models-dir models bench cache --data fixtures/decisions $(BENCH)
 
 models: ## Fetch and verify the model files
 	$(WEIR_DEV) --models-dir models models fetch

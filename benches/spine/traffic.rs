@@ -36,6 +36,8 @@ pub(crate) enum Traffic {
     LongStream,
     /// The same in Anthropic's words.
     LongStreamTranslated,
+    /// The vector of this text.
+    Embedding(&'static str),
     /// Mostly questions never asked before; now and then one that was.
     Mixed,
 }
@@ -51,6 +53,10 @@ impl Traffic {
             Self::SameStream(question) => chat("m", question, true, ""),
             Self::LongStream => chat(LONG_MODEL, QUESTION, true, NO_STORE),
             Self::LongStreamTranslated => messages(LONG_MODEL, QUESTION, NO_STORE),
+            Self::Embedding(text) => {
+                let body = format!(r#"{{"model":"weir/minilm","input":"{text}"}}"#);
+                post("/v1/embeddings", &body, "")
+            }
             Self::Mixed => chat("m", &mixed(), false, ""),
         }
     }

@@ -78,7 +78,7 @@ impl Default for Config {
 }
 
 /// How many neighbours are looked at: the nearest may be vetoed where the next is right.
-const CANDIDATES: usize = 8;
+pub const CANDIDATES: usize = 8;
 
 /// Why there is no answer from memory. The names are stable: they appear in headers, metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

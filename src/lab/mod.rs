@@ -1,3 +1,4 @@
 //! Measuring what is built, with the same parts that the sidecar runs on.
 
+pub mod cache;
 pub mod embed;

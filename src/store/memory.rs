@@ -3,9 +3,7 @@
 
 use super::popularity::Popularity;
 use super::room::{Evictor, Facts, Newcomer, Shelf, Used};
-use super::{
-    Counters, Entry, EntryId, Error, Match, Place, Room, Scope, Seen, Steps, Store, Walk, best_first,
-};
+use super::{Counters, Entry, EntryId, Error, Match, Place, Room, Scope, Seen, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
 use std::collections::{BTreeSet, HashMap};
@@ -147,18 +145,14 @@ impl Shelf for Places {
 #[async_trait]
 impl Store for Memory {
     async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
-        let mut matches: Vec<Match> = self
-            .read()
-            .shelf
-            .scopes
-            .get(scope)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .filter_map(|(entry, _)| matched(query, entry))
-            .collect();
-        matches.sort_by(best_first);
-        matches.truncate(k);
-        Ok(matches)
+        let kept = self.read();
+        let entries = kept.shelf.scopes.get(scope).into_iter().flat_map(HashMap::values);
+        let mut near: Vec<(f32, &Entry)> =
+            entries.filter_map(|(entry, _)| Some((cosine(query, entry)?, entry))).collect();
+        near.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.id.cmp(&other.id)));
+        near.truncate(k);
+        // Only those that are wanted are copied: an answer may be long.
+        Ok(near.into_iter().map(|(cosine, entry)| Match { cosine, entry: entry.clone() }).collect())
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
@@ -214,9 +208,9 @@ impl Store for Memory {
 }
 
 /// How near an entry is, where that can be told: it may have no vector, or one of another model.
-fn matched(query: &UnitVector, entry: &Entry) -> Option<Match> {
+fn cosine(query: &UnitVector, entry: &Entry) -> Option<f32> {
     let vector = entry.vector.as_ref().filter(|vector| vector.dimensions() == query.dimensions())?;
-    Some(Match { cosine: query.cosine(vector), entry: entry.clone() })
+    Some(query.cosine(vector))
 }
 
 /// About how many bytes an entry takes.

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &str)] = &[
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),
     // layer 4: faces
-    ("lab", "embed vector"),
+    ("lab", "pipeline cache embed intent limits store upstream chat vector clock"),
     ("sim", "embed store upstream chat vector clock"),
     ("telemetry", "pipeline cache embed intent limits upstream store wire chat vector clock"),
     ("server", "telemetry pipeline cache limits upstream wire chat vector clock secret"),

@@ -1,5 +1,6 @@
 //! What is measured, in the order in which it is worth reading.
 
+mod hits;
 mod latency;
 mod memory;
 mod mixed;
@@ -18,6 +19,8 @@ pub(crate) enum Phase {
     Start,
     /// Latency added over a direct call at 1,000 requests a second.
     Latency,
+    /// Exact hits at up to 5,000 requests a second.
+    Hits,
     /// The most it sustains, and CPU time per request.
     Sustain,
     /// Next to the least that a relay can do: throughput, and many streams at once.
@@ -34,6 +37,7 @@ pub(crate) fn run(phase: Phase, bench: &mut Bench) -> Outcome<()> {
     match phase {
         Phase::Start => start::run(bench),
         Phase::Latency => latency::run(bench),
+        Phase::Hits => hits::run(bench),
         Phase::Sustain => sustain::run(bench),
         Phase::Wires => wires::run(bench),
         Phase::Semantic => semantic::run(bench),

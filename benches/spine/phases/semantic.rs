@@ -25,11 +25,24 @@ pub(crate) fn run(bench: &mut Bench) -> Outcome<()> {
     let semantic = load.run(sidecar.address(), Traffic::Same(REPHRASED))?;
     bench.expect("semantic hit", &semantic, Source::Semantic);
 
+    let embedding = load.run(sidecar.address(), Traffic::Embedding(REPHRASED))?;
+    bench.expect_answers("embedding", &embedding);
+
     let mut table = Table::new("semantic", &["closed loop", "p50 ms", "p90 ms", "p99 ms", "sources"]);
-    for (name, run) in [("direct to the mock", direct), ("exact hit", exact), ("semantic hit", semantic)] {
+    let beyond = semantic.latency().above(&embedding.latency());
+    for (name, run) in [
+        ("direct to the mock", direct),
+        ("exact hit", exact),
+        ("the embedding alone", embedding),
+        ("semantic hit", semantic),
+    ] {
         row(&mut table, name, &run);
     }
-    table.print("A semantic hit, one connection");
+    table.print(&format!(
+        "A semantic hit, one connection; beyond the embedding: {} ms at p50, {} at p99",
+        millis(beyond.p50),
+        millis(beyond.p99)
+    ));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
-//! `weir bench`
+//! `weir bench embed`
 
-use super::{Outcome, output};
+use super::super::{Outcome, output};
 use crate::app::load_encoder;
 use crate::config::Config;
 use crate::embed::{Encoder as _, Precision, SentenceEncoder};
@@ -9,23 +9,11 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 /// Texts of every kind, so that the figures do not need a file.
-const VARIED: &str = include_str!("../../fixtures/sentences/varied.txt");
+const VARIED: &str = include_str!("../../../fixtures/sentences/varied.txt");
 
-/// `weir bench …`
+/// `weir bench embed …`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Measure the embedding model: one text, batches, many callers at once, agreement with f32
-    Embed(EmbedArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct EmbedArgs {
     /// The texts, one a line [default: two thousand of every kind]
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
@@ -43,8 +31,7 @@ struct EmbedArgs {
     json: bool,
 }
 
-pub(super) fn run(args: Args, config: &Config) -> Outcome {
-    let Command::Embed(args) = args.command;
+pub(super) fn run(args: &Args, config: &Config) -> Outcome {
     let text = match &args.texts {
         Some(file) => {
             std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
@@ -58,7 +45,7 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
     let wanted =
         if args.precision.is_empty() { vec![config.encoder.precision] } else { args.precision.clone() };
     for precision in wanted {
-        let report = measure(&args, config, precision, &texts)?;
+        let report = measure(args, config, precision, &texts)?;
         if args.json {
             output::line(serde_json::to_string(&report)?);
         } else {
@@ -74,7 +61,7 @@ fn load(config: &Config, precision: Precision) -> Result<SentenceEncoder, String
 }
 
 fn measure(
-    args: &EmbedArgs,
+    args: &Args,
     config: &Config,
     precision: Precision,
     texts: &[&str],

@@ -1,0 +1,180 @@
+//! `weir bench cache`
+
+use super::super::{Outcome, output};
+use super::http::Http;
+use crate::app::load_encoder;
+use crate::cache::{self, CANDIDATES, Score, decide};
+use crate::config::Config;
+use crate::embed::{self, Embedder};
+use crate::lab::cache::answers::Answers;
+use crate::lab::cache::data::{Line, Pair, Questions, Set, read};
+use crate::lab::cache::drive::{self, InProcess};
+use crate::lab::cache::encoder::{Once, vectors};
+use crate::lab::cache::order::order;
+use crate::lab::cache::report::{PairsReport, PairsRow, Row, StreamReport};
+use crate::lab::cache::tally::{self, Run};
+use crate::lab::cache::{answers_to_pairs, answers_to_stream, pair_references, pipeline, references};
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long one text may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// `weir bench cache …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Files of labelled questions, or folders of them
+    #[arg(long, value_name = "PATH", num_args = 1.., default_value = "fixtures/decisions")]
+    data: Vec<PathBuf>,
+    /// How many orders of each stream: as in the file, then shuffled
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// The shares of wrong answers that are compared at
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_value = "0.01,0.02")]
+    max_wrong: Vec<f64>,
+    /// What the upstream says: words that the class determines, or the name of the question
+    #[arg(long, value_name = "class|id", default_value = "class")]
+    answers: Answers,
+    /// Of each file only the first so many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Ask over HTTP too
+    #[arg(long)]
+    http: bool,
+    /// Print a line of JSON for each file
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Outcome {
+    if let Some(share) = args.max_wrong.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        return Err(format!("--max-wrong: {share} is no share").into());
+    }
+    let sets = read(&args.data)?;
+    let encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
+    // One thread: the questions come one by one, and what it knows must be known to all.
+    // Nobody waits for an answer here, so an embedding may take its time.
+    let patient = embed::Config { deadline: PATIENCE, ..config.embed };
+    let embedder = Embedder::spawn(Once::new(encoder), patient)?;
+    let bench = Bench { args, cache: config.cache.clone(), embedder };
+    super::super::runtime()?.block_on(async {
+        for set in sets {
+            bench.set(set).await?;
+        }
+        Ok(())
+    })
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    cache: cache::Config,
+    embedder: Embedder,
+}
+
+/// One way to run the cache.
+struct Setting {
+    name: String,
+    max_wrong: Option<f64>,
+    cache: cache::Config,
+}
+
+type Found<T> = Result<T, Box<dyn Error>>;
+
+/// How sure the cache is that the answer to `known` is right for `asked`.
+fn score(asked: &str, known: &str, cosine: f32) -> Option<f32> {
+    decide(asked, known, cosine).ok().map(Score::log_odds)
+}
+
+impl Bench<'_> {
+    async fn set(&self, set: Set) -> Outcome {
+        let most = self.args.limit.unwrap_or(usize::MAX);
+        let (json, page) = match set.questions {
+            Questions::Stream(mut lines) => {
+                lines.truncate(most);
+                let report = self.stream(set.name, &lines).await?;
+                (serde_json::to_string(&report)?, report.page())
+            }
+            Questions::Pairs(mut pairs) => {
+                pairs.truncate(most);
+                let report = self.pairs(set.name, &pairs).await?;
+                (serde_json::to_string(&report)?, report.page())
+            }
+        };
+        output::line(if self.args.json { json } else { page });
+        Ok(())
+    }
+
+    fn settings(&self) -> Vec<Setting> {
+        vec![Setting { name: "weir".to_owned(), max_wrong: None, cache: self.cache.clone() }]
+    }
+
+    async fn stream(&self, name: String, lines: &[Line]) -> Found<StreamReport> {
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        let vectors = vectors(&self.embedder, &texts).await?;
+        let (seeds, bounds) = (self.args.seeds, &self.args.max_wrong);
+        let mut policies = references(lines, &vectors, seeds, bounds, &score, CANDIDATES);
+        for setting in self.settings() {
+            policies.push(self.row(&setting, lines, false).await?);
+            if self.args.http {
+                policies.push(self.row(&setting, lines, true).await?);
+            }
+        }
+        let attainable = tally::attainable(lines);
+        Ok(StreamReport { stream: name, requests: lines.len(), attainable, policies })
+    }
+
+    async fn row(&self, setting: &Setting, lines: &[Line], http: bool) -> Found<Row> {
+        let mut runs = Vec::new();
+        for seed in 0..self.args.seeds {
+            runs.push(self.run(setting, lines, &order(lines.len(), seed), http).await?);
+        }
+        Ok(Row::of_runs(named(&setting.name, http), setting.max_wrong, runs))
+    }
+
+    async fn run(&self, setting: &Setting, lines: &[Line], order: &[usize], http: bool) -> Found<Run> {
+        let answers = answers_to_stream(self.args.answers, lines);
+        let pipeline = pipeline(setting.cache.clone(), &self.embedder, answers);
+        let given = if http {
+            let sidecar = Http::start(pipeline).await?;
+            let given = drive::stream(&sidecar, lines, order).await;
+            sidecar.stop().await;
+            given?
+        } else {
+            drive::stream(&InProcess::new(pipeline), lines, order).await?
+        };
+        Ok(tally::run(lines, order, &given)?)
+    }
+
+    async fn pairs(&self, name: String, pairs: &[Pair]) -> Found<PairsReport> {
+        let a: Vec<&str> = pairs.iter().map(|pair| pair.a.as_str()).collect();
+        let b: Vec<&str> = pairs.iter().map(|pair| pair.b.as_str()).collect();
+        let (a, b) = (vectors(&self.embedder, &a).await?, vectors(&self.embedder, &b).await?);
+        let both: Vec<_> = a.into_iter().zip(b).collect();
+        let mut policies = pair_references(pairs, &both, &score);
+        for setting in self.settings() {
+            for http in [false, true].into_iter().filter(|http| !http || self.args.http) {
+                let served = self.served(&setting, pairs, http).await?;
+                policies.push(PairsRow::new(named(&setting.name, http), tally::pairs(pairs, &served)));
+            }
+        }
+        Ok(PairsReport { pairs: name, policies })
+    }
+
+    async fn served(&self, setting: &Setting, pairs: &[Pair], http: bool) -> Found<Vec<bool>> {
+        let answers = answers_to_pairs(self.args.answers, pairs);
+        let pipeline = pipeline(setting.cache.clone(), &self.embedder, answers);
+        if http {
+            let sidecar = Http::start(pipeline).await?;
+            let served = drive::pairs(&sidecar, pairs).await;
+            sidecar.stop().await;
+            Ok(served?)
+        } else {
+            Ok(drive::pairs(&InProcess::new(pipeline), pairs).await?)
+        }
+    }
+}
+
+fn named(setting: &str, http: bool) -> String {
+    if http { format!("{setting}, over HTTP") } else { format!("{setting}, in process") }
+}

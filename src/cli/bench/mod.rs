@@ -1,0 +1,30 @@
+//! `weir bench`
+
+mod cache;
+mod embed;
+mod http;
+
+use super::Outcome;
+use crate::config::Config;
+
+/// `weir bench …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Measure the embedding model: one text, batches, many callers at once, agreement with f32
+    Embed(embed::Args),
+    /// Measure what the cache serves, and how much of it is wrong, on labelled questions
+    Cache(cache::Args),
+}
+
+pub(super) fn run(args: Args, config: &Config) -> Outcome {
+    match args.command {
+        Command::Embed(args) => embed::run(&args, config),
+        Command::Cache(args) => cache::run(&args, config),
+    }
+}

@@ -1,0 +1,93 @@
+//! `weir bench cache`: what it counts is the same however the sidecar is asked.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// Questions with their paraphrases and their traps, in two contexts.
+fn stream() -> String {
+    let texts = [
+        ("What is the capital of France?", "france"),
+        ("what's the capital of france", "france"),
+        ("What is the capital of Spain?", "spain"),
+        ("Turn on the light in the kitchen", "on"),
+        ("turn on the kitchen light", "on"),
+        ("Turn off the light in the kitchen", "off"),
+        ("How many users signed up in May?", "may"),
+        ("How many users signed up in June?", "june"),
+    ];
+    let mut lines = String::new();
+    for round in 0..3 {
+        for context in ["a", "b"] {
+            for (at, (text, class)) in texts.iter().enumerate() {
+                let id = format!("{context}-{round}-{at}");
+                let line = serde_json::json!({
+                    "id": id, "context": context, "text": text, "answer_class": format!("{context}/{class}"),
+                });
+                writeln!(lines, "{line}").unwrap();
+            }
+        }
+    }
+    lines
+}
+
+fn pairs() -> String {
+    let pair = |id: &str, a: &str, b: &str, same: bool| {
+        serde_json::json!({ "id": id, "a": a, "b": b, "same_answer": same, "diff": "x" }).to_string()
+    };
+    [
+        pair("1", "What is the capital of France?", "what is the capital of France", true),
+        pair("2", "What is the capital of France?", "What is the capital of Spain?", false),
+    ]
+    .join("\n")
+}
+
+fn bench(arguments: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stream.jsonl"), stream()).unwrap();
+    std::fs::write(folder.path().join("twins.jsonl"), pairs()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .current_dir(folder.path())
+        .env_clear()
+        .env("HOME", folder.path())
+        .arg("--models-dir")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"))
+        .args(["bench", "cache", "--json", "--data", "."])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn row<'a>(report: &'a Value, policy: &str) -> &'a Value {
+    let rows = report["policies"].as_array().unwrap();
+    rows.iter().find(|row| row["policy"] == policy).unwrap_or_else(|| panic!("no {policy} in {report}"))
+}
+
+#[test]
+fn in_process_and_over_http_the_same_is_served() {
+    let reports = bench(&["--http", "--seeds", "2"]);
+    let [stream, pairs] = reports.as_slice() else { panic!("{reports:?}") };
+    let names: Vec<&str> =
+        stream["policies"].as_array().unwrap().iter().map(|row| row["policy"].as_str().unwrap()).collect();
+    let ours: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(", in process")).collect();
+    assert!(!ours.is_empty(), "{names:?}");
+    for name in ours {
+        let (here, there) = (format!("{name}, in process"), format!("{name}, over HTTP"));
+        for fact in ["seeds", "sources", "leaks"] {
+            assert_eq!(row(stream, &here)[fact], row(stream, &there)[fact], "{name}: {fact}");
+        }
+        assert_eq!(row(pairs, &here)["counts"], row(pairs, &there)["counts"], "{name}");
+    }
+    let ours = row(stream, "weir, in process");
+    assert_eq!((&ours["leaks"], &ours["wrong"]), (&0.into(), &0.0.into()), "{ours}");
+    assert_eq!(ours["seeds"][0]["requests"], 48);
+    // Each text is asked three times in each context: that is two exact hits of three.
+    assert!(ours["seeds"][0]["hits"].as_u64().unwrap() >= 32, "{ours}");
+    assert!((stream["attainable"].as_f64().unwrap() - 36.0 / 48.0).abs() < 1e-9);
+    assert!(row(stream, "static cosine 0.80")["wrong"].as_f64().unwrap() > 0.05, "it serves the traps");
+    assert_eq!(row(pairs, "static cosine 0.80")["counts"]["same"], 1);
+}
