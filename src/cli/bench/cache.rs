@@ -13,7 +13,7 @@ use crate::lab::cache::encoder::{Once, vectors};
 use crate::lab::cache::order::order;
 use crate::lab::cache::report::{PairsReport, PairsRow, Row, StreamReport};
 use crate::lab::cache::tally::{self, Run};
-use crate::lab::cache::{answers_to_pairs, answers_to_stream, pair_references, pipeline, references};
+use crate::lab::cache::{Ours, answers_to_pairs, answers_to_stream, pair_references, pipeline, references};
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,9 +81,9 @@ struct Setting {
 
 type Found<T> = Result<T, Box<dyn Error>>;
 
-/// How sure the cache is that the answer to `known` is right for `asked`.
-fn score(asked: &str, known: &str, cosine: f32) -> Option<f32> {
-    decide(asked, known, cosine).ok().map(Score::log_odds)
+/// How sure the cache is that the answer to one of `texts` is right for another.
+fn score(texts: &[&str]) -> impl Fn(usize, usize, f32) -> Option<f32> {
+    move |asked, known, cosine| decide(texts[asked], texts[known], cosine).ok().map(Score::log_odds)
 }
 
 impl Bench<'_> {
@@ -112,8 +112,8 @@ impl Bench<'_> {
     async fn stream(&self, name: String, lines: &[Line]) -> Found<StreamReport> {
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         let vectors = vectors(&self.embedder, &texts).await?;
-        let (seeds, bounds) = (self.args.seeds, &self.args.max_wrong);
-        let mut policies = references(lines, &vectors, seeds, bounds, &score, CANDIDATES);
+        let ours = Ours { vectors: &vectors, score: &score(&texts), candidates: CANDIDATES };
+        let mut policies = references(lines, &vectors, &ours, self.args.seeds, &self.args.max_wrong);
         for setting in self.settings() {
             policies.push(self.row(&setting, lines, false).await?);
             if self.args.http {
@@ -147,11 +147,10 @@ impl Bench<'_> {
     }
 
     async fn pairs(&self, name: String, pairs: &[Pair]) -> Found<PairsReport> {
-        let a: Vec<&str> = pairs.iter().map(|pair| pair.a.as_str()).collect();
-        let b: Vec<&str> = pairs.iter().map(|pair| pair.b.as_str()).collect();
-        let (a, b) = (vectors(&self.embedder, &a).await?, vectors(&self.embedder, &b).await?);
-        let both: Vec<_> = a.into_iter().zip(b).collect();
-        let mut policies = pair_references(pairs, &both, &score);
+        let texts: Vec<&str> = pairs.iter().flat_map(|pair| [pair.a.as_str(), pair.b.as_str()]).collect();
+        let vectors = vectors(&self.embedder, &texts).await?;
+        let ours = Ours { vectors: &vectors, score: &score(&texts), candidates: CANDIDATES };
+        let mut policies = pair_references(pairs, &vectors, &ours);
         for setting in self.settings() {
             for http in [false, true].into_iter().filter(|http| !http || self.args.http) {
                 let served = self.served(&setting, pairs, http).await?;

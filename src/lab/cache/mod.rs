@@ -15,7 +15,7 @@ pub mod report;
 pub mod tally;
 pub mod vcache;
 
-pub use references::{pair_references, references};
+pub use references::{Ours, pair_references, references};
 
 use crate::cache::{self, Cache};
 use crate::clock::SystemClock;

@@ -101,19 +101,20 @@ impl<'a> Space<'a> {
     }
 }
 
-/// The score that the answer to one text is right for another; `None` where something speaks against it.
-pub type Score = dyn Fn(&str, &str, f32) -> Option<f32>;
+/// The score that the answer to a known question is right for what is asked, by their places and their cosine;
+/// `None` where something speaks against it.
+pub type Score<'a> = dyn Fn(usize, usize, f32) -> Option<f32> + 'a;
 
 /// Scores, each worked out once.
 pub struct Scores<'a> {
-    score: &'a Score,
+    score: &'a Score<'a>,
     candidates: usize,
     known: HashMap<(usize, usize), Option<f32>>,
 }
 
 impl<'a> Scores<'a> {
     /// Scores by `score`, of the nearest `candidates`.
-    pub fn new(score: &'a Score, candidates: usize) -> Self {
+    pub fn new(score: &'a Score<'a>, candidates: usize) -> Self {
         Self { score, candidates, known: HashMap::new() }
     }
 
@@ -124,9 +125,7 @@ impl<'a> Scores<'a> {
         }
         match self.known.entry((asked, known)) {
             Entry::Occupied(score) => *score.get(),
-            Entry::Vacant(place) => {
-                *place.insert((self.score)(&lines[asked].text, &lines[known].text, cosine))
-            }
+            Entry::Vacant(place) => *place.insert((self.score)(asked, known, cosine)),
         }
     }
 }
@@ -187,8 +186,8 @@ mod tests {
     fn the_surest_is_served_and_a_veto_is_not() {
         let (lines, vectors) = (lines(), vectors());
         let space = Space::new(&lines, &vectors);
-        let score = |asked: &str, known: &str, cosine: f32| {
-            (known != "1").then_some(if asked == "3" { 1.0 } else { cosine })
+        let score = |asked: usize, known: usize, cosine: f32| {
+            (known != 0).then_some(if asked == 2 { 1.0 } else { cosine })
         };
         let mut scores = Scores::new(&score, 8);
         let tally = space.run_scored(&[0, 1, 2], &mut scores, 0.9);
