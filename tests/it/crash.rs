@@ -58,6 +58,38 @@ async fn what_was_acknowledged_before_the_last_flush_window_survives_kill_9() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_kill_9_what_is_kept_is_within_its_bytes() {
+    const ROOM: u64 = 1 << 20;
+    /// More than there is room for.
+    const ASKED: usize = 300;
+    /// So many are acknowledged before the kill.
+    const ENOUGH: usize = 240;
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = start_mock().await;
+    let client = client();
+
+    let mut sidecar = Sidecar::start_with(folder.path(), upstream, &client, "max_mb = 1").await;
+    for round in 0..2 {
+        let long = "and so on ".repeat(400);
+        let questions: Vec<String> =
+            (0..ASKED).map(|nth| format!("round {round} item {nth} {long}")).collect();
+        let url = sidecar.url.as_str();
+        let asked = stream::iter(&questions).map(|question| ask(&client, url, question));
+        let acknowledged = asked.buffer_unordered(CHECKS_AT_ONCE).take(ENOUGH).count().await;
+        assert_eq!(acknowledged, ENOUGH);
+        sidecar.kill();
+
+        sidecar = Sidecar::start_with(folder.path(), upstream, &client, "max_mb = 1").await;
+        let stats = client.get(format!("{}/weir/cache/stats", sidecar.url)).send().await.unwrap();
+        let stats: Value = serde_json::from_slice(&stats.bytes().await.unwrap()).unwrap();
+        let (found, counted) = (stats["bytes"].as_u64().unwrap(), stats["store"]["bytes"].as_u64().unwrap());
+        assert!(found > ROOM / 2, "what was written before the flush is there: {stats}");
+        // A few age keys may have lost their entries; these are counted until they are met.
+        assert!(found <= counted && counted <= ROOM, "{stats}");
+    }
+}
+
 /// A question, and what the sidecar answered before it was killed, if it still could.
 struct Asked {
     question: String,
@@ -192,8 +224,13 @@ struct Sidecar {
 
 impl Sidecar {
     async fn start(folder: &Path, upstream: SocketAddr, client: &reqwest::Client) -> Self {
+        Self::start_with(folder, upstream, client, "").await
+    }
+
+    /// With something more to say about the store.
+    async fn start_with(folder: &Path, upstream: SocketAddr, client: &reqwest::Client, store: &str) -> Self {
         for _ in 0..START_ATTEMPTS {
-            let mut sidecar = Self::spawn(folder, upstream);
+            let mut sidecar = Self::spawn(folder, upstream, store);
             if sidecar.becomes_ready(client).await {
                 return sidecar;
             }
@@ -202,9 +239,9 @@ impl Sidecar {
         panic!("the sidecar did not start in {START_ATTEMPTS} attempts, its log:\n{log}");
     }
 
-    fn spawn(folder: &Path, upstream: SocketAddr) -> Self {
+    fn spawn(folder: &Path, upstream: SocketAddr, store: &str) -> Self {
         let config = folder.join("weir.toml");
-        fs::write(&config, config_for(upstream)).unwrap();
+        fs::write(&config, config_for(upstream, store)).unwrap();
         let log = folder.join("weir.log");
         let log_file = File::create(&log).unwrap();
         // Free now; when something else takes it first, the next attempt asks for another.
@@ -260,7 +297,7 @@ impl Drop for Sidecar {
     }
 }
 
-fn config_for(upstream: SocketAddr) -> String {
+fn config_for(upstream: SocketAddr, store: &str) -> String {
     format!(
         r#"
 [[upstream]]
@@ -275,6 +312,7 @@ order = ["primary"]
 semantic = "off"
 [store]
 deadline_ms = 10000
+{store}
 "#
     )
 }

@@ -262,6 +262,25 @@ mod restart {
     }
 
     #[tokio::test]
+    async fn what_an_older_format_holds_is_forgotten_once() {
+        let folder = Folder::new();
+        let (store, _) = folder.open();
+        store.put(&HERE, entry(1, None)).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        folder.tree("meta", |meta| {
+            meta.insert("format", &2u32.to_le_bytes()).unwrap();
+        });
+        let (store, recovery) = folder.open();
+        assert_eq!((recovery.entries, recovery.damaged, recovery.set_aside), (0, 0, None));
+        assert_eq!((store.counters().entries, store.counters().bytes), (0, 0));
+        store.put(&HERE, entry(2, None)).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        assert_eq!(folder.open().1.entries, 1, "what is written now is kept");
+    }
+
+    #[tokio::test]
     async fn a_newer_format_is_refused_and_left_alone() {
         let folder = Folder::new();
         drop(folder.open());

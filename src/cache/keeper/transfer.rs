@@ -313,3 +313,49 @@ fn line(value: &impl Serialize) -> String {
     line.push('\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::full_entry;
+    use proptest::prelude::*;
+
+    /// An export of one entry with every field set.
+    fn file() -> String {
+        let seen = Seen { scope: Scope([7; 32]), entry: full_entry(), hits: 3, bytes: 9 };
+        Keeper::export_head(Some("an encoder")) + &line(&Line::new(seen, true))
+    }
+
+    #[test]
+    fn every_field_comes_back() {
+        let mut import = Import::new(Some("an encoder"));
+        let records: Vec<Record> = file().lines().filter_map(|line| import.read(line.as_bytes())).collect();
+        let expected = Record { scope: Scope([7; 32]), entry: full_entry(), semantic: true };
+        assert_eq!(records, [expected], "{:?}", import.told());
+    }
+
+    #[test]
+    fn vectors_of_another_model_are_left_behind() {
+        let mut import = Import::new(Some("another"));
+        let record = file().lines().find_map(|line| import.read(line.as_bytes())).unwrap();
+        assert_eq!((record.entry.vector.as_ref(), record.text_to_embed()), (None, Some(&*full_entry().text)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_worse_than_bad(
+            garbage in prop::collection::vec(any::<u8>(), 0..300),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut import = Import::new(None);
+            let mut file = file().into_bytes();
+            let at = at.index(file.len());
+            file[at] = byte;
+            for line in file.split(|byte| *byte == b'\n').chain([&garbage[..]]) {
+                import.read(line);
+            }
+            prop_assert!(import.told().bad <= 3);
+        }
+    }
+}
