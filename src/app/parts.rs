@@ -4,6 +4,7 @@ use super::Error;
 use super::encoder::load_encoder;
 use super::reembed::reembed;
 use crate::cache;
+use crate::cache::judge::CANONICAL_VERSION;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
@@ -58,7 +59,8 @@ impl Kept {
     /// Compares by the vectors of `embedder` from now on.
     pub(super) fn speak(&self, embedder: &Embedder) {
         if let Some(embedded) = &self.embedded {
-            embedded.inner().set_space(Space::of(embedder.id()));
+            let space = format!("{} of canonical text {CANONICAL_VERSION}", embedder.id());
+            embedded.inner().set_space(Space::of(&space));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Another model: what is remembered is embedded anew in the background, or found word for word only.
 
+use crate::cache::judge::Question;
 use crate::embed::{self, Embedder};
 use crate::store::embedded::{Embedded, Progress};
 use crate::store::{Entry, Scope};
@@ -38,7 +39,7 @@ pub(super) async fn reembed(store: &Embedded, embedder: &Embedder) {
 
 async fn renew(store: &Embedded, embedder: &Embedder, scope: &Scope, entry: Entry) -> bool {
     let vector = loop {
-        match embedder.embed(entry.text.as_str()).await {
+        match embedder.embed(Question::new(&entry.text).canonical()).await {
             Ok(embedding) => break (!embedding.partial).then_some(embedding.vector),
             Err(embed::Error::Busy | embed::Error::Deadline(_)) => tokio::time::sleep(PAUSE).await,
             Err(embed::Error::TooLong) => break None,

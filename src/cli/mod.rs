@@ -11,6 +11,7 @@ mod rules;
 mod serve;
 mod sidecar;
 mod threads;
+mod train;
 
 use crate::config::{Config, Environment, Overrides};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -67,6 +68,9 @@ enum Command {
     Config(config::Args),
     /// Check the rule files
     Rules(rules::Args),
+    /// Make the judge's weights anew from labelled questions
+    #[command(hide = true)]
+    Train(train::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -118,6 +122,10 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         Command::Bench(args) => {
             settle_threads(&environment);
             bench::run(args, &load()?)
+        }
+        Command::Train(args) => {
+            settle_threads(&environment);
+            train::run(&args, &load()?)
         }
         Command::Models(args) => {
             // Named on the command line, the folder is all that is needed of the configuration.

@@ -29,7 +29,7 @@ const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
 /// Queues take memory for each that waits.
 const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
 /// Below, MiniLM takes questions for the same that are not: an answer from there would often be wrong.
-const SIMILARITY: RangeInclusive<f64> = 0.8..=1.0;
+const SIMILARITY: RangeInclusive<f64> = 0.0..=1.0;
 
 /// Checks everything. What is wrong goes to the findings, and its default stands in, so that the rest is
 /// checked too.

@@ -271,7 +271,7 @@ impl Pipeline {
             return Err(Miss::Continuation);
         }
         let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
-        match embedder.embed(query.text.as_str()).await {
+        match embedder.embed(self.cache.question(query).canonical()).await {
             // Such a vector speaks only for a part of the text.
             Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
             Ok(embedding) => Ok(embedding.vector),

@@ -148,7 +148,7 @@ deadline_ms = 0
           weir.toml:3:15: server.max_body_mb: must be from 1 to 1024
           weir.toml:4:17: server.max_header_kb: must be from 8 to 1024
           weir.toml:5:19: server.max_connections: is too large a number
-          weir.toml:7:18: cache.min_similarity: must be from 0.8 to 1.0
+          weir.toml:7:18: cache.min_similarity: must be from 0.0 to 1.0
           weir.toml:8:15: cache.ttl_seconds: must be from 1 to 315360000
           weir.toml:9:15: cache.write_queue: must be from 1 to 1000000
           weir.toml:11:15: embed.deadline_ms: must be from 1 to 60000
@@ -157,7 +157,7 @@ deadline_ms = 0
 
     #[test]
     fn of_a_similarity_that_is_no_number() {
-        assert_snapshot!(refusal("[cache]\nmin_similarity = nan\n"), @"weir.toml:2:18: cache.min_similarity: must be from 0.8 to 1.0");
+        assert_snapshot!(refusal("[cache]\nmin_similarity = nan\n"), @"weir.toml:2:18: cache.min_similarity: must be from 0.0 to 1.0");
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! Lists of words that mean something to the guards.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+/// A place in the table of opposites: which line, and which side of it.
+pub(super) type Side = (u16, u8);
+
+/// Each word of the table, with every place where it stands.
+static OPPOSITES: LazyLock<HashMap<&'static str, Vec<Side>>> = LazyLock::new(|| {
+    let mut places: HashMap<&'static str, Vec<Side>> = HashMap::new();
+    let lines = include_str!("words/opposites.txt").lines().filter(|line| !line.starts_with('#'));
+    for (line, text) in (0..).zip(lines) {
+        for (side, words) in (0..).zip(text.split('|')) {
+            for word in words.split_whitespace() {
+                places.entry(word).or_default().push((line, side));
+            }
+        }
+    }
+    places
+});
+
+/// Where `word` stands in the table of opposites.
+pub(super) fn of(word: &str) -> &'static [Side] {
+    OPPOSITES.get(word).map_or(&[], Vec::as_slice)
+}
+
+/// Whether two words stand on different sides of a line.
+pub(super) fn are_opposite(one: &[Side], other: &[Side]) -> bool {
+    one.iter().any(|(line, side)| other.iter().any(|(same, opposite)| line == same && side != opposite))
+}
+
+/// A list of words.
+pub(super) type List = &'static LazyLock<HashSet<&'static str>>;
+
+/// Whether a list has a word.
+pub(super) fn is_in(list: List, word: &str) -> bool {
+    list.contains(word)
+}
+
+macro_rules! lists {
+    ($($(#[$about:meta])* $name:ident = $words:literal;)+) => {
+        $(
+            $(#[$about])*
+            pub(super) static $name: &LazyLock<HashSet<&'static str>> = {
+                static LIST: LazyLock<HashSet<&'static str>> =
+                    LazyLock::new(|| $words.split_whitespace().collect());
+                &LIST
+            };
+        )+
+    };
+}
+
+lists! {
+    /// Words that hold a sentence together, or are said in any sentence.
+    FUNCTION = "a an the is are was were be been being am do does did done doing to of in on at for from by with and
+        or as it its this that these those there here i me my mine we us our you your yours he she him his her they
+        them their can could would should will shall may might must have has had having what which who whom whose
+        when where why how if then than so such about into onto over under up down out off some any all one s t
+        please want like get got let need know give show much many also just actually really currently now again too
+        very ever still yet already back away through during while until since before after between both either each
+        every other another same no not nor neither never without per via onto across against along around within
+        upon toward towards because though although however etc something anything someone anyone everything
+        everyone somewhere thing things stuff go going";
+    /// What is counted.
+    UNITS = "db % usd eur gbp jpy chf cad aud nzd inr cny mxn sek nok dkk pln hkd sgd minute second hour day week
+        month year kilometer meter centimeter millimeter mile inch foot yard pound kilogram gram ounce stone liter
+        milliliter gallon pint cup tablespoon teaspoon gb mb tb kb hz khz ms bpm am pm celsius fahrenheit degree
+        semitone k kelvin";
+    /// Words that tell English from its neighbours.
+    ENGLISH = "the is are what how which who why when where does did can could would should will of and to for from
+        with my your it this that be have not there versus at by any get";
+    /// What turns a sentence around.
+    NEGATIONS = "not no never none nothing without nobody neither nor hardly except excluding";
+    /// Verbs that turn what follows around.
+    SHUNNING = "avoid avoiding exclude excludes excluding excluded stop except prevent unable refuse ban bans banned
+        prohibited forbidden";
+    /// Languages, spoken and written.
+    LANGUAGES = "english french spanish german italian japanese portuguese dutch polish korean swedish chinese
+        mandarin cantonese hindi arabic russian turkish greek latin tamil telugu bengali urdu norwegian danish
+        finnish czech hebrew thai vietnamese ukrainian romanian hungarian indonesian malay swahili catalan welsh
+        irish icelandic persian farsi python rust java javascript typescript kotlin swift ruby golang php scala
+        haskell perl c++ c# f# sql bash cobol fortran julia lua elixir clojure erlang matlab";
+    /// Days, months, seasons and parts of the day.
+    DATES = "monday tuesday wednesday thursday friday saturday sunday january february march april june july august
+        september october november december today tomorrow yesterday tonight weekend christmas easter spring summer
+        fall autumn winter noon midnight morning afternoon evening";
+    /// Whose it is.
+    OWNERS = "my our their his her";
+    /// Whose it is, for the score.
+    OWNING = "my our your his her their its mine ours yours company joint personal";
+    /// When it is, next to something else.
+    MOMENTS = "before after during until since while";
+    /// The same, for the score.
+    TIMES = "before after during until since while now already yet still currently";
+    /// How many are meant.
+    QUANTIFIERS = "all any some every each only most both either few several none just other another else";
+    /// Whether one can, must or would.
+    MODALS = "can should must need have would will may might could";
+    /// What singles one out.
+    SUPERLATIVES = "first last latest best worst most least next previous recent only main average total top";
+    /// What begins a question that is answered by yes or no.
+    AUXILIARIES = "is are was were do does did can could will would should shall may might must has have had am any";
+    /// Words that bind the next one.
+    BINDING = "from to into before after than by over under behind for against with without between via";
+}
