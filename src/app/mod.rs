@@ -5,6 +5,7 @@
 
 mod banner;
 mod encoder;
+mod learned;
 mod parts;
 mod reembed;
 
@@ -12,13 +13,14 @@ pub use banner::Banner;
 pub use encoder::{LoadedEncoder, load_encoder};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::embed::Embedder;
-use crate::pipeline::{Flights, Outcome, Pipeline};
+use crate::pipeline::{CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers};
 use crate::server::{self, Providers, Server, StatusReport};
-use crate::telemetry::Metrics;
-use crate::upstream::provider;
+use crate::telemetry::{Metrics, SemanticReport};
+use crate::upstream::{Upstream, provider};
 use crate::{cache, intent, store};
+use learned::Learned;
 use parts::{Kept, Lane, LocalModel};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -79,6 +81,7 @@ pub struct App {
     listener: TcpListener,
     server: Arc<Server>,
     kept: Kept,
+    learned: Learned,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
     banner: Banner,
@@ -108,21 +111,35 @@ impl App {
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
         let metrics = Metrics::new(parts::prices(&config.upstreams));
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
+        // What is learned about answers outlives a restart where the answers do.
+        let memory = matches!(config.store, config::Store::Embedded(_)).then_some(config.data_dir);
+        let cache = Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock)));
+        let learned = Learned::open(cache.bound(), memory).await;
+        let upstream: Arc<dyn Upstream> = Arc::new(chain);
+        let learner = Learner::spawn(
+            Arc::clone(&cache),
+            facts.lane.embedder.clone(),
+            Arc::clone(&upstream),
+            check_observer(&metrics),
+        );
         let pipeline = Pipeline {
             limiter: crate::limits::Limiter::new(config.limits),
             rules,
-            cache: Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock))),
+            cache,
             embedder: facts.lane.embedder,
-            upstream: Arc::new(chain),
+            upstream,
             flights: Flights::default(),
+            recent: RecentAnswers::default(),
+            learner,
             clock: Arc::clone(&clock),
             observer: observer(&metrics),
         };
+        let metrics = metrics.with_semantic(semantic_report(&pipeline));
         let models = parts::model_names(&config.upstreams, facts.local.as_ref());
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref());
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        Ok(Self { listener, server: Arc::new(server), kept, renews, banner })
+        Ok(Self { listener, server: Arc::new(server), kept, learned, renews, banner })
     }
 
     /// Where it listens.
@@ -138,6 +155,7 @@ impl App {
     /// Serves until `stop` resolves; then lets running requests finish and writes everything down. A second
     /// signal ends that at once.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let learner = self.server.pipeline.learner.clone();
         let (cache, clock) = (Arc::clone(&self.server.pipeline.cache), Arc::clone(&self.server.clock));
         let (stopping, stopped) = oneshot::channel();
         let stop = async move {
@@ -152,9 +170,12 @@ impl App {
             tokio::select! {
                 () = server::serve(self.listener, self.server, stop) => {}
                 () = self.kept.sweep(clock.as_ref()) => {}
+                () = self.learned.keep() => {}
                 () = self.kept.renew(self.renews.as_ref()) => {}
             }
             let written = async {
+                learner.close().await;
+                self.learned.write().await;
                 cache.drain().await;
                 self.kept.close().await;
             };
@@ -182,6 +203,16 @@ struct Facts {
 fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
     let metrics = metrics.clone();
     Arc::new(move |outcome: &Outcome| metrics.record(outcome))
+}
+
+fn semantic_report(pipeline: &Pipeline) -> SemanticReport {
+    let (bound, learner) = (Arc::clone(pipeline.cache.bound()), pipeline.learner.clone());
+    Arc::new(move || (bound.report(), learner.counts()))
+}
+
+fn check_observer(metrics: &Metrics) -> CheckObserver {
+    let metrics = metrics.clone();
+    Arc::new(move |checked: &Checked| metrics.check(checked))
 }
 
 fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> StatusReport {

@@ -1,8 +1,10 @@
 //! The cache: what was answered before, and whether it may be served again.
 //!
-//! Similarity only nominates; [`judge()`](judge::judge) decides. Whatever is unsure is a [`Miss`], and every miss has a
-//! name. Reading and writing never fail a request: a broken store is a miss, a full write queue drops.
+//! Similarity only nominates; the [`judge`] says how sure it is, and [`bound`] how sure is sure enough. Whatever
+//! is unsure is a [`Miss`], and every miss has a name. Reading and writing never fail a request: a broken store
+//! is a miss, a full write queue drops.
 
+pub mod bound;
 pub mod judge;
 pub mod keeper;
 mod query;
@@ -13,9 +15,11 @@ pub use query::{Asker, Query};
 pub use score::Score;
 pub use writer::NotKept;
 
+use bound::{Bound, GroundId, Trial};
+
 use crate::chat::Reply;
 use crate::clock::Clock;
-use crate::store::{Entry, EntryId, Match, Scope, Store};
+use crate::store::{Entry, EntryId, Match, Store};
 use crate::vector::UnitVector;
 use serde::Serialize;
 use std::sync::Arc;
@@ -37,6 +41,8 @@ pub struct Config {
     pub ttl: Duration,
     /// The most answers that wait to be written; more are dropped, never waited for.
     pub write_queue: usize,
+    /// How much of what is served in other words may be wrong.
+    pub bound: bound::Config,
 }
 
 /// What becomes of questions in other words.
@@ -72,16 +78,13 @@ impl Default for Config {
             coalesce: true,
             ttl: Duration::from_hours(30 * 24),
             write_queue: 1024,
+            bound: bound::Config::default(),
         }
     }
 }
 
 /// How many neighbours are looked at: the nearest may be vetoed where the next is right.
 pub const CANDIDATES: usize = 8;
-
-/// The log-odds from which on an answer is served: with them, at most one request in a hundred was answered
-/// wrongly on every stream that we have.
-const SURE: f32 = 2.3;
 
 /// Why there is no answer from memory. The names are stable: they appear in headers, metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -153,6 +156,8 @@ pub enum Miss {
     OtherSpelling,
     /// The best of what is known is not sure enough.
     Unsure,
+    /// What is known was found to be no answer to this question.
+    Refuted,
     /// It would have been served, but the semantic lane only learns.
     Shadow,
     /// The store failed.
@@ -196,6 +201,7 @@ impl Miss {
             Self::Opposite => "opposite",
             Self::OtherSpelling => "other_spelling",
             Self::Unsure => "unsure",
+            Self::Refuted => "refuted",
             Self::Shadow => "shadow",
             Self::StoreFailed => "store_failed",
         }
@@ -231,13 +237,15 @@ impl Nearest {
     }
 }
 
+/// Names an answer that is kept, or will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(EntryId);
+
 /// The best of what is known, though it may not be good enough.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nominee {
-    /// Where it is kept.
-    pub scope: Scope,
-    /// Its name there.
-    pub id: EntryId,
+    /// What it is kept under.
+    pub key: Key,
     /// How sure it is that its answer is right.
     pub score: Score,
     /// How near its question is.
@@ -246,6 +254,8 @@ pub struct Nominee {
     pub reply: Arc<Reply>,
     /// The upstream that once gave it.
     pub upstream: String,
+    /// What can be learned from it.
+    pub trial: Trial,
 }
 
 /// Looks up and remembers.
@@ -255,13 +265,20 @@ pub struct Cache {
     clock: Arc<dyn Clock>,
     writer: Writer,
     recent: judge::Recent,
+    bound: Arc<Bound>,
 }
 
 impl Cache {
     /// A cache over `store`. Must be called within a tokio runtime: it starts the writer.
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let writer = Writer::spawn(Arc::clone(&store), config.write_queue);
-        Self { config, store, clock, writer, recent: judge::Recent::default() }
+        let bound = Arc::new(Bound::new(config.bound.clone()));
+        Self { config, store, clock, writer, recent: judge::Recent::default(), bound }
+    }
+
+    /// What becomes of questions in other words.
+    pub fn semantic(&self) -> Semantic {
+        self.config.semantic
     }
 
     /// Whether questions in other words are looked up at all.
@@ -277,6 +294,11 @@ impl Cache {
     /// The question, taken apart. Its canonical text is what is embedded.
     pub fn question(&self, query: &Query) -> Arc<judge::Question> {
         self.recent.question(&query.id, &query.text)
+    }
+
+    /// What keeps the share of wrong answers down, and knows how large it is.
+    pub fn bound(&self) -> &Arc<Bound> {
+        &self.bound
     }
 
     /// The answer to the very same question.
@@ -310,26 +332,34 @@ impl Cache {
             Ok(found) => found,
             Err(error) => return Nearest::nothing(failed(&error)),
         };
-        match self.best(query, found) {
-            Ok((hit, nominee)) => {
-                let verdict = self.served(hit, &nominee);
-                if verdict.is_ok() {
-                    self.store.asked(&nominee.scope, &nominee.id, true);
-                }
-                Nearest { verdict, nominee: Some(nominee) }
+        let ground = GroundId::of(&query.about.tenant, &query.about.project);
+        match self.best(query, ground, found) {
+            Ok(best) => self.judged(query, ground, best),
+            Err(miss) => {
+                self.bound.decide(ground, None);
+                Nearest::nothing(miss)
             }
-            Err(miss) => Nearest::nothing(miss),
         }
     }
 
     /// The surest of `found`; where there is none, why not the nearest.
-    fn best(&self, query: &Query, found: Vec<Match>) -> Result<(Hit, Nominee), Miss> {
+    fn best(
+        &self,
+        query: &Query,
+        ground: GroundId,
+        found: Vec<Match>,
+    ) -> Result<(Score, EntryId, Hit), Miss> {
         let asked = self.question(query);
+        let refuted = self.bound.refuted(ground, query.id);
         let mut reason = None;
         let mut able: Vec<(Score, Match)> = Vec::with_capacity(found.len());
         for candidate in found {
             let known = self.recent.question(&candidate.entry.id, &candidate.entry.text);
-            match judge::judge(&asked, &known, candidate.cosine) {
+            let verdict = match refuted.contains(&candidate.entry.id) {
+                true => Err(Miss::Refuted),
+                false => judge::judge(&asked, &known, candidate.cosine),
+            };
+            match verdict {
                 Ok(score) => able.push((score, candidate)),
                 Err(miss) => reason = reason.or(Some(miss)),
             }
@@ -338,30 +368,36 @@ impl Cache {
         able.sort_by(|(a, _), (b, _)| b.log_odds().total_cmp(&a.log_odds()));
         for (score, Match { cosine, entry }) in able {
             match self.hit(&entry, cosine) {
-                Ok(hit) => {
-                    let (reply, upstream) = (Arc::clone(&hit.reply), hit.upstream.clone());
-                    let scope = query.scope;
-                    return Ok((hit, Nominee { scope, id: entry.id, score, cosine, reply, upstream }));
-                }
+                Ok(hit) => return Ok((score, entry.id, hit)),
                 Err(miss) => reason = reason.or(Some(miss)),
             }
         }
         Err(reason.unwrap_or(Miss::Absent))
     }
 
-    /// Whether what was nominated is good enough to serve.
-    fn served(&self, hit: Hit, nominee: &Nominee) -> Result<Hit, Miss> {
-        if nominee.cosine < self.config.min_similarity {
-            return Err(Miss::TooFar);
-        }
-        if nominee.score.log_odds() < SURE {
-            return Err(Miss::Unsure);
-        }
-        match self.config.semantic {
+    /// Whether the best is good enough to serve.
+    fn judged(&self, query: &Query, ground: GroundId, (score, id, hit): (Score, EntryId, Hit)) -> Nearest {
+        let near = hit.similarity >= self.config.min_similarity;
+        let good = self.bound.decide(ground, near.then_some(score));
+        let nominee = Nominee {
+            key: Key(id),
+            score,
+            cosine: hit.similarity,
+            reply: Arc::clone(&hit.reply),
+            upstream: hit.upstream.clone(),
+            trial: self.bound.trial(ground, query.id, id, score, good),
+        };
+        let verdict = match self.config.semantic {
+            _ if !near => Err(Miss::TooFar),
+            _ if !good => Err(Miss::Unsure),
             Semantic::Off => Err(Miss::SemanticOff),
             Semantic::Shadow => Err(Miss::Shadow),
             Semantic::On => Ok(hit),
+        };
+        if verdict.is_ok() {
+            self.store.asked(&query.scope, &nominee.key.0, true);
         }
+        Nearest { verdict, nominee: Some(nominee) }
     }
 
     /// Keeps an answer, soon: the caller never waits for the disk. Until it is written it is already found
@@ -390,6 +426,19 @@ impl Cache {
         self.writer.enqueue(query.scope, entry)
     }
 
+    /// What the answer to `query` is kept under, or will be.
+    pub fn key(query: &Query) -> Key {
+        Key(query.id)
+    }
+
+    /// Forgets an answer that was found to be wrong, and its kin.
+    pub async fn forget(&self, key: Key) {
+        match self.keeper(None).wrong(&key.0.to_hex()).await {
+            Ok(_) | Err(keeper::Fault::Absent) => {}
+            Err(error) => tracing::warn!(%error, "an answer that was found to be wrong could not be removed"),
+        }
+    }
+
     /// Waits until everything remembered up to now is written.
     pub async fn drain(&self) {
         self.writer.drain().await;
@@ -403,6 +452,13 @@ impl Cache {
         }
         let (reply, upstream) = (Arc::new(entry.reply.clone()), entry.upstream.clone());
         Ok(Hit { reply, upstream, age: now.since(entry.created), similarity })
+    }
+}
+
+#[cfg(test)]
+impl Key {
+    pub(crate) fn for_tests() -> Self {
+        Self(EntryId([2; 32]))
     }
 }
 

@@ -7,6 +7,7 @@ use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
 use super::{Config, Encoder, Local, SentenceModel, Source, Store, upstreams};
+use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
 use crate::models::is_model_name;
@@ -28,6 +29,9 @@ const WAIT_MS: RangeInclusive<i64> = 1..=60_000;
 const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
 /// Queues take memory for each that waits.
 const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
+/// More than one in five is no answer any more.
+const MAX_WRONG: RangeInclusive<f64> = 0.0..=0.2;
+const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 /// Below, MiniLM takes questions for the same that are not: an answer from there would often be wrong.
 const SIMILARITY: RangeInclusive<f64> = 0.0..=1.0;
 
@@ -199,6 +203,7 @@ impl Checker<'_> {
 
     fn cache(&mut self, raw: &raw::Cache) -> cache::Config {
         let default = cache::Config::default();
+        let (answer_judge, answer_judge_model) = self.answer_judge(raw);
         let on_off = [("on", true), ("off", false)];
         let semantic = [cache::Semantic::On, cache::Semantic::Shadow, cache::Semantic::Off]
             .map(|mode| (mode.name(), mode));
@@ -211,7 +216,26 @@ impl Checker<'_> {
             coalesce: raw.coalesce.as_ref().map_or(default.coalesce, |typed| typed.value),
             ttl: self.seconds(raw.ttl_seconds.as_ref(), TTL_SECONDS, default.ttl),
             write_queue: self.whole(raw.write_queue.as_ref(), QUEUE, default.write_queue),
+            bound: cache::bound::Config {
+                max_wrong: self.real(raw.max_wrong.as_ref(), MAX_WRONG).unwrap_or(default.bound.max_wrong),
+                check_share: self.real(raw.check_share.as_ref(), SHARE).unwrap_or(default.bound.check_share),
+                answer_judge,
+                answer_judge_model,
+                ..default.bound
+            },
         }
+    }
+
+    /// Who compares answers; a model can only be asked by its name.
+    fn answer_judge(&mut self, raw: &raw::Cache) -> (AnswerJudge, Option<String>) {
+        let judges = [("text", AnswerJudge::Text), ("llm", AnswerJudge::Llm)];
+        let judge = self.choice(raw.answer_judge.as_ref(), &judges).unwrap_or_default();
+        let model = raw.answer_judge_model.as_ref().map(|typed| typed.value.value.trim().to_owned());
+        let model = model.filter(|model| !model.is_empty());
+        if let (AnswerJudge::Llm, None, Some(typed)) = (judge, &model, &raw.answer_judge) {
+            self.findings.problem(&typed.place, "needs cache.answer_judge_model, the model to ask");
+        }
+        (judge, model)
     }
 
     fn embed(&mut self, raw: &raw::Embed) -> (Encoder, embed::Config) {

@@ -152,6 +152,10 @@ section! {
         semantic: Text,
         min_similarity: f64,
         coalesce: bool,
+        max_wrong: f64,
+        check_share: f64,
+        answer_judge: Text,
+        answer_judge_model: Text,
         ttl_seconds: i64,
         write_queue: i64,
     }

@@ -4,6 +4,7 @@
 use super::origin::{Origin, Origins};
 use super::tree::join;
 use super::{Config, Encoder, Local, SentenceModel, Source, Store};
+use crate::cache::bound::AnswerJudge;
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
 use crate::upstream::{local, provider};
@@ -196,12 +197,17 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
 }
 
 fn cache_keys(cache: &cache::Config) -> Keys {
-    let cache::Config { exact, semantic, min_similarity, coalesce, ttl, write_queue } = cache;
+    let cache::Config { exact, semantic, min_similarity, coalesce, ttl, write_queue, bound } = cache;
+    let cache::bound::Config { max_wrong, check_share, answer_judge, answer_judge_model, seed: _ } = bound;
     vec![
         ("exact", on_off(*exact)),
         ("semantic", text(semantic.name())),
         ("min_similarity", real(*min_similarity)),
         ("coalesce", Value::Boolean(*coalesce)),
+        ("max_wrong", Value::Float(*max_wrong)),
+        ("check_share", Value::Float(*check_share)),
+        ("answer_judge", text(if *answer_judge == AnswerJudge::Text { "text" } else { "llm" })),
+        ("answer_judge_model", text(answer_judge_model.as_deref().unwrap_or_default())),
         ("ttl_seconds", seconds(*ttl)),
         ("write_queue", number(*write_queue)),
     ]

@@ -1,5 +1,6 @@
 //! Folds an answer while it comes, and remembers it the moment it is whole.
 
+use super::learn::Lesson;
 use crate::cache::{Cache, NotKept, Query};
 use crate::chat::{Chunk, Event, Folder};
 use crate::vector::UnitVector;
@@ -11,11 +12,17 @@ pub(super) struct Keeper {
     query: Query,
     vector: Option<UnitVector>,
     folder: Folder,
+    lesson: Option<Lesson>,
 }
 
 impl Keeper {
     pub(super) fn new(cache: &Arc<Cache>, query: Query, vector: Option<UnitVector>) -> Self {
-        Self { cache: Arc::clone(cache), query, vector, folder: Folder::default() }
+        Self { cache: Arc::clone(cache), query, vector, folder: Folder::default(), lesson: None }
+    }
+
+    /// The same, and something is learned from the answer.
+    pub(super) fn teaching(self, lesson: Option<Lesson>) -> Self {
+        Self { lesson, ..self }
     }
 
     pub(super) fn see(&mut self, chunk: &Chunk) {
@@ -25,6 +32,9 @@ impl Keeper {
     /// Remembers the answer that `by` has given; `None` where there are no words for all of it.
     pub(super) fn keep(self, by: &str) -> Option<Result<(), NotKept>> {
         let reply = self.folder.finish().ok()?;
+        if let Some(lesson) = self.lesson {
+            lesson.learn(&reply);
+        }
         Some(self.cache.remember(&self.query, self.vector, reply, by))
     }
 }

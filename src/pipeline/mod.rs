@@ -12,14 +12,19 @@
 mod answer;
 mod flight;
 mod keep;
+mod learn;
 mod outcome;
+mod recent;
 mod record;
+mod second;
 
 pub use answer::{Answer, Source};
 pub use flight::Flights;
+pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 
-use crate::cache::{Asker, Cache, Hit, Miss, Query};
+use crate::cache::bound::{GroundId, Label, Trial};
+use crate::cache::{Asker, Cache, Hit, Miss, Nearest, Nominee, Query};
 use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::embed::{self, Embedder};
@@ -30,6 +35,8 @@ use crate::vector::UnitVector;
 use flight::{Flight, Follower, Seat};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use keep::Keeper;
+use learn::Lesson;
+use recent::{Given, Recent, Taken};
 use record::Recorder;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -48,6 +55,10 @@ pub struct Pipeline {
     pub upstream: Arc<dyn Upstream>,
     /// What is being asked right now.
     pub flights: Flights,
+    /// What finds out how good the cache's answers are.
+    pub learner: Learner,
+    /// What was given lately.
+    pub recent: RecentAnswers,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Who is told how it went.
@@ -89,6 +100,21 @@ pub enum Error {
     Upstream(#[from] upstream::Error),
 }
 
+/// The answers that were given lately, and to whom: what feedback can be about.
+#[derive(Default)]
+pub struct RecentAnswers(Recent);
+
+/// What became of someone's word about an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feedback {
+    /// It counts.
+    Taken,
+    /// Something was said about this answer before, and that counts.
+    Known,
+    /// There was no such answer; or it was another tenant's, or long ago.
+    Unknown,
+}
+
 /// Why a text has no vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmbedError {
@@ -104,8 +130,8 @@ pub enum EmbedError {
 
 /// What memory says.
 enum Recall {
-    /// Here is the answer.
-    Ready(Source, Arc<Reply>),
+    /// Here is the answer, and which one it is; a rule's is none that is kept.
+    Ready(Source, Arc<Reply>, Option<Box<Given>>),
     /// Ask someone; this is what to remember it under.
     Forward(Box<Plan>),
 }
@@ -118,6 +144,8 @@ struct Plan {
     vector: Option<UnitVector>,
     origin: Origin,
     company: Company,
+    /// What was nominated and not served: its answer is compared with the fresh one.
+    nominee: Option<(Trial, Arc<Reply>)>,
 }
 
 /// Who else asks the same at the same time.
@@ -130,44 +158,99 @@ enum Company {
     Joined(Follower),
 }
 
+/// What was found in memory.
+struct Found {
+    answer: Result<(Source, Arc<Reply>), Miss>,
+    vector: Option<UnitVector>,
+    /// Which answer it is.
+    given: Option<Given>,
+    nominee: Option<(Trial, Arc<Reply>)>,
+}
+
+impl Found {
+    fn nothing(why: Miss, vector: Option<UnitVector>) -> Self {
+        Self { answer: Err(why), vector, given: None, nominee: None }
+    }
+}
+
 impl Pipeline {
     /// Answers a request.
     pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
         let permit = self.limiter.admit().inspect_err(|refusal| recorder.refused(*refusal))?;
         match self.recall(&caller, &request).await {
-            Recall::Ready(source, reply) => {
+            Recall::Ready(source, reply, given) => {
                 recorder.recalled();
-                Ok(Answer::ready(source, &reply, recorder, permit))
+                let answer = Answer::ready(source, &reply, recorder, permit);
+                if let Some(given) = given {
+                    self.recent.0.remember(&caller.tenant, &caller.request_id, *given);
+                    self.check(*given, request, reply);
+                }
+                Ok(answer)
             }
-            Recall::Forward(plan) => self.forward(request, *plan, recorder, permit).await,
+            Recall::Forward(plan) => {
+                if let Some(query) = &plan.query {
+                    let given = Given { key: Cache::key(query), trial: None };
+                    self.recent.0.remember(&caller.tenant, &caller.request_id, given);
+                }
+                self.forward(request, *plan, recorder, permit).await
+            }
         }
+    }
+
+    /// Asks a hit upstream all the same, if it is its turn.
+    fn check(&self, given: Given, request: Request, reply: Arc<Reply>) {
+        let trial = given.trial.filter(|_| self.upstream.origin(&request) == Origin::Provider);
+        if let Some(trial) = trial.filter(|trial| self.cache.bound().wants_check(trial)) {
+            self.learner.check(trial, request, reply);
+        }
+    }
+
+    /// `tenant` says whether the answer to its request was right. A wrong one is forgotten. Must be called within
+    /// a tokio runtime.
+    pub fn feedback(&self, tenant: &Arc<str>, request_id: &str, correct: bool) -> Feedback {
+        let given = match self.recent.0.take(tenant, request_id) {
+            Taken::Unknown => return Feedback::Unknown,
+            Taken::Spoken => return Feedback::Known,
+            Taken::Fresh(given) => given,
+        };
+        if let Some(trial) = &given.trial {
+            self.cache.bound().learn(trial, if correct { Label::Right } else { Label::Wrong });
+        }
+        if !correct {
+            let cache = Arc::clone(&self.cache);
+            tokio::spawn(async move { cache.forget(given.key).await });
+        }
+        Feedback::Taken
     }
 
     /// Rules, then memory. Cannot fail: a broken part is a miss.
     async fn recall(&self, caller: &Caller, request: &Request) -> Recall {
         if let Some((rule, reply)) = self.rule(caller, request) {
-            return Recall::Ready(Source::Rule { rule }, Arc::new(reply));
+            return Recall::Ready(Source::Rule { rule }, Arc::new(reply), None);
         }
         let origin = self.upstream.origin(request);
         let query = match Self::query(caller, request, origin) {
             Ok(query) => query,
             Err(miss) => {
-                let company = Company::None;
-                return Recall::Forward(Plan { miss, query: None, vector: None, origin, company }.into());
+                let plan =
+                    Plan { miss, query: None, vector: None, origin, company: Company::None, nominee: None };
+                return Recall::Forward(plan.into());
             }
         };
         let mut company = self.company(caller, &query);
-        let (found, vector) = match caller.memory.read {
+        let found = match caller.memory.read {
             true => self.remembered(&query, &mut company).await,
             // Not looked up, but remembered: so that other words find it later.
-            false => (Err(Miss::Bypassed), self.vector(&query, &company).await.ok()),
+            false => Found::nothing(Miss::Bypassed, self.vector(&query, &company).await.ok()),
         };
-        match found {
-            Ok((source, reply)) => Recall::Ready(source, reply),
+        let Found { answer, vector, given, nominee } = found;
+        match answer {
+            Ok((source, reply)) => Recall::Ready(source, reply, given.map(Box::new)),
             Err(miss) => {
                 let query = caller.memory.write.then_some(query);
-                Recall::Forward(Plan { miss, query, vector, origin, company }.into())
+                let nominee = nominee.filter(|_| origin == Origin::Provider);
+                Recall::Forward(Plan { miss, query, vector, origin, company, nominee }.into())
             }
         }
     }
@@ -203,34 +286,42 @@ impl Pipeline {
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
-    async fn remembered(
-        &self,
-        query: &Query,
-        company: &mut Company,
-    ) -> (Result<(Source, Arc<Reply>), Miss>, Option<UnitVector>) {
+    async fn remembered(&self, query: &Query, company: &mut Company) -> Found {
         let miss = match self.cache.exact(query).await {
             Ok(Hit { reply, age, upstream, .. }) => {
-                return (Ok((Source::Exact { age, upstream }, reply)), None);
+                let ground = GroundId::of(&query.about.tenant, &query.about.project);
+                let trial = Some(Trial::of_repeat(ground, query.id));
+                let given = Some(Given { key: Cache::key(query), trial });
+                let answer = Ok((Source::Exact { age, upstream }, reply));
+                return Found { answer, vector: None, given, nominee: None };
             }
             Err(miss) => miss,
         };
         // The very same question is better than one like it, and it is being answered.
         if company.join() {
-            return (Err(miss), None);
+            return Found::nothing(miss, None);
         }
         // What is known to be stale or unreadable is asked afresh, and takes the old one's place.
         if !matches!(miss, Miss::Absent | Miss::Off) {
-            return (Err(miss), self.vector(query, company).await.ok());
+            return Found::nothing(miss, self.vector(query, company).await.ok());
         }
         let vector = match self.vector(query, company).await {
             Ok(vector) => vector,
-            Err(miss) => return (Err(miss), None),
+            Err(miss) => return Found::nothing(miss, None),
         };
-        let found = self.cache.nearest(query, &vector).await.verdict.map(|hit| {
-            let Hit { reply, age, upstream, similarity } = hit;
-            (Source::Semantic { age, similarity, upstream }, reply)
-        });
-        (found, Some(vector))
+        let Nearest { verdict, nominee } = self.cache.nearest(query, &vector).await;
+        let vector = Some(vector);
+        match verdict {
+            Ok(Hit { reply, age, upstream, similarity }) => {
+                let given = nominee.map(|Nominee { key, trial, .. }| Given { key, trial: Some(trial) });
+                let answer = Ok((Source::Semantic { age, similarity, upstream }, reply));
+                Found { answer, vector, given, nominee: None }
+            }
+            Err(miss) => {
+                let nominee = nominee.map(|Nominee { trial, reply, .. }| (trial, reply));
+                Found { answer: Err(miss), vector, given: None, nominee }
+            }
+        }
     }
 
     /// The vectors of `texts`, by the model in this process. Nothing is looked up and nothing is remembered.
@@ -291,10 +382,18 @@ impl Pipeline {
         mut recorder: Recorder,
         permit: Permit,
     ) -> Result<Answer, Error> {
-        let Plan { miss, query, vector, origin, company } = plan;
+        let Plan { miss, query, vector, origin, company, nominee } = plan;
         recorder.missed(miss);
         let request = Arc::new(request);
-        let call = || self.call(&request, query.clone(), vector.clone(), origin);
+        let question = query.as_ref().map_or("", |query| query.text.as_str());
+        let lesson = nominee.map(|nominee| Lesson::new(&self.learner, question, nominee));
+        let call = || {
+            let keeper = query.clone().map(|query| {
+                let keeper = Keeper::new(&self.cache, query, vector.clone());
+                (keeper.teaching(lesson.clone()), origin)
+            });
+            self.call(&request, keeper)
+        };
         let asked = Instant::now();
         let mut follower = match company {
             Company::None => Follower::alone(call()),
@@ -320,16 +419,9 @@ impl Pipeline {
     }
 
     /// A call upstream; it begins when somebody waits for it.
-    fn call(
-        &self,
-        request: &Arc<Request>,
-        query: Option<Query>,
-        vector: Option<UnitVector>,
-        origin: Origin,
-    ) -> Flight {
+    fn call(&self, request: &Arc<Request>, keeper: Option<(Keeper, Origin)>) -> Flight {
         let (upstream, asked) = (Arc::clone(&self.upstream), Arc::clone(request));
         let opening = async move { upstream.open(&asked).await }.boxed();
-        let keeper = query.map(|query| (Keeper::new(&self.cache, query, vector), origin));
         Flight::new(request, opening, keeper)
     }
 }

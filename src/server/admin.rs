@@ -1,7 +1,9 @@
 //! Pages for operators: health, readiness, metrics, status.
 
 use super::error::Error;
-use super::{Server, auth};
+use super::{Server, auth, read};
+use crate::cache::bound::{GroundId, GroundReport, Report};
+use crate::pipeline::LearnCounts;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -93,8 +95,40 @@ pub(super) async fn metrics(
     Ok(([(CONTENT_TYPE, content_type)], server.metrics.encode()).into_response())
 }
 
-/// `GET /status`. Likewise.
+/// `GET /status`. Likewise. What is known of a project is told to its own tenant.
 pub(super) async fn status(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result<Response, Error> {
-    auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
-    Ok(Json((server.status)()).into_response())
+    let tenant = auth::tenant(&server.config.clients, &headers).ok_or(Error::Unauthorized)?;
+    let project = read::project(&headers)?;
+    let bound = server.pipeline.cache.bound();
+    let semantic = Semantic {
+        mode: server.pipeline.cache.semantic().name(),
+        all: bound.report(),
+        project,
+        here: bound.report_of(GroundId::of(&tenant, project)),
+        learned: server.pipeline.learner.counts(),
+    };
+    let status = (server.status)();
+    Ok(Json(Told { status, semantic }).into_response())
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    status: Status,
+    semantic: Semantic<'a>,
+}
+
+/// What the semantic cache knows about its own error.
+#[derive(Serialize)]
+struct Semantic<'a> {
+    /// `on`, `shadow` or `off`.
+    mode: &'static str,
+    /// All projects together.
+    all: Report,
+    /// Whose project is asked about.
+    project: &'a str,
+    /// That project; nothing where it was never asked.
+    here: Option<GroundReport>,
+    /// What was compared.
+    learned: LearnCounts,
 }

@@ -40,6 +40,10 @@ pub(super) enum Error {
     NoSuchModel(String),
     /// An answer that a client wants to go on from is kept by nobody.
     NoSuchResponse,
+    /// Feedback about an answer that nobody remembers.
+    NoSuchAnswer,
+    /// Feedback that cannot be understood.
+    BadFeedback,
     /// A provider would show what it keeps to all tenants.
     Shared,
     /// A page of another site would look at, or change, what is kept.
@@ -204,6 +208,16 @@ impl From<&Error> for Failed {
                     "this response was not made by a provider that keeps it; send the conversation itself",
                 )
             },
+            Error::NoSuchAnswer => Self::invalid(
+                StatusCode::NOT_FOUND,
+                "no_such_answer",
+                "no answer of yours is known under this id; it is the x-request-id of a recent one",
+            ),
+            Error::BadFeedback => Self::invalid(
+                StatusCode::BAD_REQUEST,
+                "invalid_feedback",
+                "feedback is {\"id\": \"the x-request-id of an answer\", \"correct\": true or false}",
+            ),
             Error::Shared => Self::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",

@@ -4,7 +4,7 @@
 
 use super::error::{Error, Failed};
 use super::read::{self, Asker};
-use super::{Server, facts, replay};
+use super::{Server, facts, feedback, replay};
 use crate::chat::{Chunk, Event, Folder, Form, Protocol, Received, Request};
 use crate::pipeline::{Answer, Caller};
 use crate::upstream::Chunks;
@@ -69,6 +69,7 @@ async fn understand(
     deadline: Instant,
 ) -> Result<(Caller, Request), Error> {
     let caller = read::caller(server, asker, headers, deadline)?;
+    feedback::hear(server, &caller.tenant, headers);
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;
     request.received = Received { headers: heard(headers), ..request.received };

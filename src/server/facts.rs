@@ -1,6 +1,7 @@
 //! Where an answer comes from, in headers, for whoever wants to know.
 
 use super::read::set;
+use crate::cache::Miss;
 use crate::pipeline::{Answer, Source};
 use crate::upstream;
 use axum::http::header::AGE;
@@ -19,6 +20,9 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     }
     if answer.shared {
         set(&mut headers, HeaderName::from_static("x-weir-shared"), "true");
+    }
+    if source.miss() == Some(Miss::Shadow) {
+        set(&mut headers, HeaderName::from_static("x-weir-shadow"), "would-hit");
     }
     if let Some(age) = source.age() {
         headers.insert(AGE, HeaderValue::from(age.as_secs()));

@@ -9,6 +9,7 @@ mod error;
 mod face;
 mod faces;
 mod facts;
+mod feedback;
 mod guard;
 mod listen;
 mod pass;
@@ -135,6 +136,7 @@ fn kept() -> Router<Arc<Server>> {
         .route("/weir/cache/{id}/pin", post(cache::pin))
         .route("/weir/cache/{id}/unpin", post(cache::unpin))
         .route("/weir/cache/{id}/wrong", post(cache::wrong))
+        .route("/weir/feedback", post(feedback::feedback))
 }
 
 /// The routes.

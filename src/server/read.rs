@@ -65,13 +65,17 @@ pub(super) fn caller(
     deadline: Instant,
 ) -> Result<Caller, Error> {
     let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
-    let project = match headers.get(PROJECT) {
-        None => DEFAULT_PROJECT,
-        // A project that cannot be read must not fall into the one of everybody else.
-        Some(value) => visible(value).ok_or(Error::BadHeader(PROJECT))?,
-    };
-    let (request_id, project) = (asker.request_id.clone(), project.to_owned());
+    let (request_id, project) = (asker.request_id.clone(), project(headers)?.to_owned());
     Ok(Caller { request_id, tenant, project, memory: memory(headers), deadline })
+}
+
+/// The project that a request is about.
+pub(super) fn project(headers: &HeaderMap) -> Result<&str, Error> {
+    match headers.get(PROJECT) {
+        None => Ok(DEFAULT_PROJECT),
+        // A project that cannot be read must not fall into the one of everybody else.
+        Some(value) => visible(value).ok_or(Error::BadHeader(PROJECT)),
+    }
 }
 
 /// What `Cache-Control` allows: `no-store` is neither answered from memory nor remembered, `no-cache` is

@@ -1,7 +1,9 @@
 //! Metrics in the OpenMetrics text format that Prometheus reads.
 
+use super::semantic::{Semantic, SemanticReport};
+use crate::cache::bound::Equivalence;
 use crate::chat::Usage;
-use crate::pipeline::{Ended, Outcome, Source};
+use crate::pipeline::{Checked, Ended, Outcome, Source};
 use crate::upstream::Kind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -80,6 +82,12 @@ struct CostLabels {
     model_name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    upstream_name: String,
+    said: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted. Cheap to clone.
@@ -103,6 +111,7 @@ struct Families {
     not_kept: Family<MissLabels, Counter>,
     blocked: Family<LimitLabels, Counter>,
     cost: Family<CostLabels, Counter<f64, AtomicU64>>,
+    checks: Family<CheckLabels, Counter>,
 }
 
 fn histogram() -> Histogram {
@@ -128,6 +137,7 @@ impl Families {
             not_kept: Family::default(),
             blocked: Family::default(),
             cost: Family::default(),
+            checks: Family::default(),
         }
     }
 
@@ -181,6 +191,11 @@ impl Families {
             "Tokens times the configured prices, for upstreams that have any",
             self.cost.clone(),
         );
+        registry.register(
+            "semantic_checks",
+            "Hits that were asked upstream all the same, by whether that said the same",
+            self.checks.clone(),
+        );
     }
 }
 
@@ -191,6 +206,16 @@ impl Metrics {
         let mut registry = Registry::with_prefix("weir");
         families.register(&mut registry);
         Self { registry: Arc::new(registry), families: Arc::new(families), prices: Arc::new(prices) }
+    }
+
+    /// The same, and what the semantic cache knows about itself.
+    #[must_use]
+    pub fn with_semantic(self, report: SemanticReport) -> Self {
+        let Self { families, prices, .. } = self;
+        let mut registry = Registry::with_prefix("weir");
+        families.register(&mut registry);
+        registry.register_collector(Box::new(Semantic(report)));
+        Self { registry: Arc::new(registry), families, prices }
     }
 
     /// The text that Prometheus reads.
@@ -269,6 +294,21 @@ impl Metrics {
         }
         if let (Source::Upstream { .. }, Some(usage)) = (source, outcome.usage) {
             self.count_cost(upstream, usage);
+        }
+    }
+
+    pub(super) fn count_check(&self, checked: &Checked) {
+        let Checked { upstream, usage, said } = checked;
+        let said = match said {
+            Equivalence::Same => "same",
+            Equivalence::Different => "different",
+            Equivalence::Unclear => "unclear",
+        };
+        let labels = CheckLabels { upstream_name: upstream.to_string(), said };
+        self.families.checks.get_or_create(&labels).inc();
+        self.count_upstream(upstream, "ok");
+        if let Some(usage) = usage {
+            self.count_cost(upstream, *usage);
         }
     }
 

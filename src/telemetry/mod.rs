@@ -3,17 +3,24 @@
 mod lines;
 mod log;
 mod metrics;
+mod semantic;
 
 pub use log::{Config, Error, Format, Log};
 pub use metrics::{Metrics, Prices};
+pub use semantic::SemanticReport;
 
-use crate::pipeline::Outcome;
+use crate::pipeline::{Checked, Outcome};
 
 impl Metrics {
     /// Tells how a request went: once in the metrics, and once in the log.
     pub fn record(&self, outcome: &Outcome) {
         self.count(outcome);
         log::request(outcome);
+    }
+
+    /// Tells of a hit that was asked upstream all the same.
+    pub fn check(&self, checked: &Checked) {
+        self.count_check(checked);
     }
 
     /// Tells of a request that was turned away before anyone looked at what it asks.

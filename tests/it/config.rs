@@ -859,6 +859,10 @@ kind = 'local'
         semantic = "on"  # default
         min_similarity = 0.98  # WEIR_CACHE_MIN_SIMILARITY
         coalesce = true  # default
+        max_wrong = 0.01  # default
+        check_share = 0.05  # default
+        answer_judge = "text"  # default
+        answer_judge_model = ""  # default
         ttl_seconds = 2592000  # default
         write_queue = 1024  # default
 

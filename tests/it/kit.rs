@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir::cache::{self, Cache};
+use weir::cache::{self, Cache, bound};
 use weir::chat::{Delivery, Folder, Message, Reply, Request, Role};
 use weir::clock::{Clock, Millis};
 use weir::embed::{self, Embedder};
 use weir::intent::RuleSet;
 use weir::limits::{self, Limiter};
-use weir::pipeline::{Answer, Caller, Flights, Memory, Outcome, Pipeline};
+use weir::pipeline::{Answer, Caller, Checked, Flights, Learner, Memory, Outcome, Pipeline, RecentAnswers};
 use weir::sim::{Manual, WordEncoder};
 use weir::store::Store;
 use weir::upstream::Upstream;
@@ -36,17 +36,20 @@ impl Rig {
         limits: limits::Config,
     ) -> Self {
         let clock = Arc::new(Manual::at(Millis(1_000_000)));
-        let cache =
-            Cache::new(cache::Config::default(), Arc::clone(&store), Arc::clone(&clock) as Arc<dyn Clock>);
+        let config = cache::Config { bound: unchecked(), ..cache::Config::default() };
+        let cache = Arc::new(Cache::new(config, Arc::clone(&store), Arc::clone(&clock) as Arc<dyn Clock>));
+        let embedder = Embedder::spawn(WordEncoder, embed::Config::default()).unwrap();
         let told = Told::default();
         let seen = Arc::clone(&told);
         let pipeline = Pipeline {
             limiter: Limiter::new(limits),
             rules,
-            cache: Arc::new(cache),
-            embedder: Some(Embedder::spawn(WordEncoder, embed::Config::default()).unwrap()),
+            learner: learner(&cache, &embedder, &upstream),
+            cache,
+            embedder: Some(embedder),
             upstream,
             flights: Flights::default(),
+            recent: RecentAnswers::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),
         };
@@ -57,6 +60,8 @@ impl Rig {
     pub(crate) fn remembering(mut self, config: cache::Config) -> Self {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         self.pipeline.cache = Arc::new(Cache::new(config, Arc::clone(&self.store), clock));
+        let embedder = self.pipeline.embedder.as_ref().unwrap();
+        self.pipeline.learner = learner(&self.pipeline.cache, embedder, &self.pipeline.upstream);
         self
     }
 
@@ -76,6 +81,16 @@ impl Rig {
     pub(crate) fn last(&self) -> Outcome {
         self.told.lock().unwrap().last().unwrap().clone()
     }
+}
+
+/// A bound for tests that count calls upstream: nothing is asked that nobody asked.
+pub(crate) fn unchecked() -> bound::Config {
+    bound::Config { check_share: 0.0, seed: Some(1), ..bound::Config::default() }
+}
+
+fn learner(cache: &Arc<Cache>, embedder: &Embedder, upstream: &Arc<dyn Upstream>) -> Learner {
+    let nobody = Arc::new(|_: &Checked| {});
+    Learner::spawn(Arc::clone(cache), Some(embedder.clone()), Arc::clone(upstream), nobody)
 }
 
 pub(crate) async fn whole(mut answer: Answer) -> Result<Reply, String> {

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod bench;
+mod bound;
 mod cli;
 mod config;
 mod crash;

@@ -34,6 +34,8 @@ async fn start_with(
     let mut rig = Rig::new(Arc::clone(&upstream) as _, Arc::new(Memory::default()));
     let metrics = Metrics::new(Prices::default());
     let counted = metrics.clone();
+    let (bound, learner) = (Arc::clone(rig.pipeline.cache.bound()), rig.pipeline.learner.clone());
+    let metrics = metrics.with_semantic(Arc::new(move || (bound.report(), learner.counts())));
     rig.pipeline.observer = Arc::new(move |outcome| counted.record(outcome));
     let mut config = server::Config::default();
     change(&mut config);
@@ -393,4 +395,74 @@ async fn a_stop_lets_running_streams_finish_up_to_the_grace() {
     assert!(begun.elapsed() >= Duration::from_millis(300), "the stream had its grace");
     assert_eq!(running.upstream.live(), 0, "and was cut then");
     assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens");
+}
+
+#[tokio::test]
+async fn whoever_got_an_answer_may_say_that_it_was_wrong() {
+    let two = |config: &mut server::Config| {
+        let client = |name: &str| Client {
+            name: name.into(),
+            key: Secret::new(format!("key-{name}")),
+            tenant: name.into(),
+        };
+        config.clients = vec![client("a"), client("b")];
+    };
+    let running = start_with([Step::say("Lyon"), Step::say("Paris")], two).await;
+    let (mine, yours) = (("authorization", "Bearer key-a"), ("authorization", "Bearer key-b"));
+    let said = async |who: (&str, &str), body: &str| {
+        let request = client().post(running.url("/weir/feedback")).header(who.0, who.1);
+        request.body(body.to_owned()).send().await.unwrap()
+    };
+    running.ask_with(&body("capital of France?"), &[mine, ("x-request-id", "first")]).await;
+    let semantic = running.ask_with(&body("Capital of France"), &[mine, ("x-request-id", "second")]).await;
+    assert_eq!(header(&semantic, "x-weir-source"), "semantic");
+    let wrong = r#"{"id": "second", "correct": false, "comment": "it is not"}"#;
+    assert_eq!(error(said(yours, wrong).await).await, (404, "no_such_answer".into()), "another's answer");
+    assert_eq!(json_of(said(mine, wrong).await).await, json!({"id": "second", "taken": true}));
+    assert_eq!(json_of(said(mine, wrong).await).await["taken"], false, "what is said counts once");
+    for bad in ["", "{}", r#"{"id": 5, "correct": true}"#, r#"{"id": "second"}"#] {
+        assert_eq!(error(said(mine, bad).await).await, (400, "invalid_feedback".into()), "{bad}");
+    }
+    assert_eq!(error(said(("x", "y"), wrong).await).await.0, 401);
+    let mut again = running.ask_with(&body("capital of France?"), &[mine]).await;
+    for _ in 0..100 {
+        if header(&again, "x-weir-source") == "upstream" {
+            break;
+        }
+        again = running.ask_with(&body("capital of France?"), &[mine]).await;
+    }
+    assert_eq!(header(&again, "x-weir-source"), "upstream", "the answer is gone");
+    // The same with the next request.
+    running.ask_with(&body("largest town?"), &[mine, ("x-request-id", "third")]).await;
+    running.ask_with(&body("Largest town"), &[mine, ("x-request-id", "fourth")]).await;
+    let told = ("x-weir-feedback", "fourth=right, nobody=wrong, nonsense");
+    running.ask_with(&body("something else"), &[mine, told]).await;
+    let request = client().get(running.url("/status")).header(mine.0, mine.1);
+    let status = json_of(request.send().await.unwrap()).await;
+    assert_eq!(status["semantic"]["all"]["evidence"]["right"], 1);
+    assert_eq!(status["semantic"]["all"]["evidence"]["wrong"], 1);
+}
+
+#[tokio::test]
+async fn the_bound_is_told_to_its_own_project() {
+    let running = start([Step::say("x")]).await;
+    running.ask(&body("capital of France?")).await;
+    running.ask(&body("Capital of France")).await;
+    let status = json_of(running.get("/status").await).await;
+    assert_eq!(status["version"], "0", "what was there before still is");
+    let semantic = &status["semantic"];
+    assert_eq!((&semantic["mode"], &semantic["project"]), (&json!("on"), &json!("default")));
+    assert_eq!(semantic["here"]["requests"], 2.0);
+    assert_eq!(semantic["here"]["served"], 1.0);
+    let most = semantic["here"]["served_wrong"]["most"].as_f64().unwrap();
+    assert!(most > 0.0 && most < 1.0, "{semantic}");
+    let elsewhere = client().get(running.url("/status")).header("x-weir-project", "other");
+    assert_eq!(json_of(elsewhere.send().await.unwrap()).await["semantic"]["here"], Value::Null);
+    let metrics = running.get("/metrics").await.text().await.unwrap();
+    for line in
+        ["weir_semantic_requests_total 2", "weir_semantic_served_total 1", "weir_semantic_max_wrong 0.01"]
+    {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("weir_semantic_labels_total{said=\"same\"} 0"), "{metrics}");
 }

@@ -79,6 +79,11 @@ impl Weights {
     }
 }
 
+/// Which scores these are. What was learned of others says little about them.
+pub fn version() -> &'static str {
+    Weights::shipped().map_or("none", |weights| weights.version.as_str())
+}
+
 /// How sure it is that the answer to `known` is right for what is `asked`, or why it must not be served.
 pub fn judge(asked: &Question, known: &Question, cosine: f32) -> Result<Score, Miss> {
     let features = features_of(asked, known, cosine)?;

@@ -3,7 +3,8 @@
 use super::super::{Outcome, output};
 use super::http::Http;
 use crate::app::load_encoder;
-use crate::cache::{self, CANDIDATES, Score, decide};
+use crate::cache::judge::{Question, judge};
+use crate::cache::{self, CANDIDATES, Score};
 use crate::config::Config;
 use crate::embed::{self, Embedder};
 use crate::lab::cache::answers::Answers;
@@ -82,8 +83,10 @@ struct Setting {
 type Found<T> = Result<T, Box<dyn Error>>;
 
 /// How sure the cache is that the answer to one of `texts` is right for another.
-fn score(texts: &[&str]) -> impl Fn(usize, usize, f32) -> Option<f32> {
-    move |asked, known, cosine| decide(texts[asked], texts[known], cosine).ok().map(Score::log_odds)
+fn score(questions: &[Question]) -> impl Fn(usize, usize, f32) -> Option<f32> {
+    move |asked, known, cosine| {
+        judge(&questions[asked], &questions[known], cosine).ok().map(Score::log_odds)
+    }
 }
 
 impl Bench<'_> {

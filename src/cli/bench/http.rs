@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::clock::SystemClock;
 use crate::lab::cache::answers::NAME;
 use crate::lab::cache::drive::{Given, MODEL, Sidecar, settle};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Learner, Pipeline};
 use crate::server::{self, Component, Providers, Server, Status};
 use crate::telemetry::{Metrics, Prices};
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ pub(super) struct Http {
     client: Client,
     url: String,
     cache: Arc<Cache>,
+    learner: Learner,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -32,7 +33,7 @@ impl Http {
     pub(super) async fn start(pipeline: Pipeline) -> Result<Self, Box<dyn std::error::Error>> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/v1/chat/completions", listener.local_addr()?);
-        let cache = Arc::clone(&pipeline.cache);
+        let (cache, learner) = (Arc::clone(&pipeline.cache), pipeline.learner.clone());
         let server = Server {
             config: server::Config::default(),
             pipeline,
@@ -47,7 +48,7 @@ impl Http {
         // Installing it twice is no fault: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().tcp_nodelay(true).timeout(PATIENCE).build()?;
-        Ok(Self { client, url, cache, stop, served: tokio::spawn(served) })
+        Ok(Self { client, url, cache, learner, stop, served: tokio::spawn(served) })
     }
 
     pub(super) async fn stop(self) {
@@ -96,6 +97,6 @@ impl Sidecar for Http {
     }
 
     async fn settle(&self) {
-        settle(&self.cache).await;
+        settle(&self.cache, &self.learner).await;
     }
 }

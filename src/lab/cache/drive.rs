@@ -4,10 +4,9 @@ use super::answers::NAME;
 use super::data::{Line, Pair};
 use crate::cache::Cache;
 use crate::chat::{Event, Message, Request, Role};
-use crate::pipeline::{Caller, Memory, Pipeline};
+use crate::pipeline::{Caller, Learner, Memory, Pipeline};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The model that is asked for.
@@ -79,12 +78,13 @@ impl Sidecar for InProcess {
     }
 
     async fn settle(&self) {
-        settle(&self.pipeline.cache).await;
+        settle(&self.pipeline.cache, &self.pipeline.learner).await;
     }
 }
 
-/// Waits until all that has been answered is remembered.
-pub async fn settle(cache: &Arc<Cache>) {
+/// Waits until all that has been answered is remembered, and all that it teaches is learned.
+pub async fn settle(cache: &Cache, learner: &Learner) {
+    learner.close().await;
     cache.drain().await;
 }
 

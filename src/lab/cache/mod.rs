@@ -22,8 +22,9 @@ use crate::clock::SystemClock;
 use crate::embed::Embedder;
 use crate::intent::RuleSet;
 use crate::limits::{self, Limiter};
-use crate::pipeline::{Flights, Pipeline};
+use crate::pipeline::{Checked, Flights, Learner, Pipeline, RecentAnswers};
 use crate::store::memory::Memory;
+use crate::upstream::Upstream;
 use answers::{Answers, Labelled, answer};
 use data::{Line, Pair};
 use std::sync::Arc;
@@ -50,13 +51,22 @@ pub fn answers_to_pairs(kind: Answers, pairs: &[Pair]) -> Answered {
 /// runtime.
 pub fn pipeline(config: cache::Config, embedder: &Embedder, answers: Answered) -> Pipeline {
     let clock = Arc::new(SystemClock);
+    // The same hits are checked in each run.
+    let bound = cache::bound::Config { seed: Some(config.bound.seed.unwrap_or(1)), ..config.bound };
+    let config = cache::Config { bound, ..config };
+    let cache = Arc::new(Cache::new(config, Arc::new(Memory::default()), Arc::clone(&clock) as _));
+    let upstream: Arc<dyn Upstream> = Arc::new(Labelled::new(answers));
+    let nobody = Arc::new(|_: &Checked| ());
+    let learner = Learner::spawn(Arc::clone(&cache), Some(embedder.clone()), Arc::clone(&upstream), nobody);
     Pipeline {
         limiter: Limiter::new(limits::Config::default()),
         rules: RuleSet::default(),
-        cache: Arc::new(Cache::new(config, Arc::new(Memory::default()), Arc::clone(&clock) as _)),
+        cache,
         embedder: Some(embedder.clone()),
-        upstream: Arc::new(Labelled::new(answers)),
+        upstream,
         flights: Flights::default(),
+        learner,
+        recent: RecentAnswers::default(),
         clock,
         observer: Arc::new(|_| ()),
     }
