@@ -5,6 +5,7 @@ CARGO ?= cargo
 WEIR_DEV = $(CARGO) run --quiet --locked --
 TOOLS = target/tools
 CLIENTS = target/clients
+OPENCLAW = target/openclaw
 DENY_VERSION = 0.20.2
 FUZZ_VERSION = 0.13.2
 CUDA_KIT = $(CURDIR)/target/cuda-toolkit/nvidia/cu13
@@ -16,7 +17,7 @@ PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini oll
 FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients lint fmt bench bench-embed bench-cache models doc deny fuzz cuda cuda-toolkit ci clean
+.PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-cache train models doc deny fuzz cuda cuda-toolkit ci clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,14 @@ test-clients: build ## Run real SDKs (Python and Node, installed below target) a
 	@cp tests/clients/package.json $(CLIENTS)/
 	@cd $(CLIENTS) && PATH="$$PWD/venv/bin:$$PATH" venv/bin/npm install --silent --no-audit --no-fund
 	$(CLIENTS)/venv/bin/python tests/clients/run.py
+
+test-openclaw: build models ## Run a real agent, OpenClaw from npm (installed below target), against the sidecar (minutes)
+	@mkdir -p $(OPENCLAW)
+	@test -x $(OPENCLAW)/venv/bin/python || python3 -m venv $(OPENCLAW)/venv
+	@$(OPENCLAW)/venv/bin/pip install --quiet --requirement tests/openclaw/requirements.txt
+	@cp tests/openclaw/package.json $(OPENCLAW)/
+	@cd $(OPENCLAW) && PATH="$$PWD/venv/bin:$$PATH" venv/bin/npm install --silent --no-audit --no-fund
+	$(OPENCLAW)/venv/bin/python tests/openclaw/run.py
 
 lint: ## Check the format and the lints; every warning is an error
 	$(CARGO) fmt --check

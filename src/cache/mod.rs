@@ -5,13 +5,13 @@
 //! is a miss, a full write queue drops.
 
 pub mod bound;
+pub mod identity;
 pub mod judge;
 pub mod keeper;
-mod query;
 mod score;
 mod writer;
 
-pub use query::{Asker, Query};
+pub use identity::{Asker, Query};
 pub use score::Score;
 pub use writer::NotKept;
 
@@ -21,6 +21,7 @@ use crate::chat::Reply;
 use crate::clock::Clock;
 use crate::store::{Entry, EntryId, Match, Store};
 use crate::vector::UnitVector;
+use identity::{Project, Projects, Settings};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,10 @@ pub struct Config {
     pub coalesce: bool,
     /// How long an answer may be served.
     pub ttl: Duration,
+    /// What counts, in projects that set nothing themselves.
+    pub settings: Settings,
+    /// The projects that do.
+    pub projects: Vec<Project>,
     /// The most answers that wait to be written; more are dropped, never waited for.
     pub write_queue: usize,
     /// How much of what is served in other words may be wrong.
@@ -77,6 +82,8 @@ impl Default for Config {
             min_similarity: 0.0,
             coalesce: true,
             ttl: Duration::from_hours(30 * 24),
+            settings: Settings::default(),
+            projects: Vec::new(),
             write_queue: 1024,
             bound: bound::Config::default(),
         }
@@ -261,6 +268,7 @@ pub struct Nominee {
 /// Looks up and remembers.
 pub struct Cache {
     config: Config,
+    projects: Projects,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     writer: Writer,
@@ -273,7 +281,13 @@ impl Cache {
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let writer = Writer::spawn(Arc::clone(&store), config.write_queue);
         let bound = Arc::new(Bound::new(config.bound.clone()));
-        Self { config, store, clock, writer, recent: judge::Recent::default(), bound }
+        let projects = Projects::new(config.settings.clone(), &config.projects);
+        Self { config, projects, store, clock, writer, recent: judge::Recent::default(), bound }
+    }
+
+    /// What counts in `project`.
+    pub fn settings(&self, project: &str) -> &Settings {
+        self.projects.of(project)
     }
 
     /// What becomes of questions in other words.

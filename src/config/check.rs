@@ -6,7 +6,7 @@ use super::origin::{Origin, Place};
 use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
-use super::{Config, Encoder, Local, SentenceModel, Source, Store, upstreams};
+use super::{Config, Encoder, Local, SentenceModel, Source, Store, identity, upstreams};
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
@@ -32,6 +32,8 @@ const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
 /// More than one in five is no answer any more.
 const MAX_WRONG: RangeInclusive<f64> = 0.0..=0.2;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
+/// A switch, in words.
+pub(super) const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 /// Below, MiniLM takes questions for the same that are not: an answer from there would often be wrong.
 const SIMILARITY: RangeInclusive<f64> = 0.0..=1.0;
 
@@ -59,7 +61,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         upstreams,
         chain,
         passthrough_upstream,
-        cache: check.cache(&raw.cache),
+        cache: check.cache(&raw.cache, raw.project),
         encoder,
         embed,
         store,
@@ -201,14 +203,13 @@ impl Checker<'_> {
         clients
     }
 
-    fn cache(&mut self, raw: &raw::Cache) -> cache::Config {
+    fn cache(&mut self, raw: &raw::Cache, projects: Vec<Found<raw::Project>>) -> cache::Config {
         let default = cache::Config::default();
         let (answer_judge, answer_judge_model) = self.answer_judge(raw);
-        let on_off = [("on", true), ("off", false)];
         let semantic = [cache::Semantic::On, cache::Semantic::Shadow, cache::Semantic::Off]
             .map(|mode| (mode.name(), mode));
         cache::Config {
-            exact: self.choice(raw.exact.as_ref(), &on_off).unwrap_or(default.exact),
+            exact: self.choice(raw.exact.as_ref(), &ON_OFF).unwrap_or(default.exact),
             semantic: self.choice(raw.semantic.as_ref(), &semantic).unwrap_or(default.semantic),
             min_similarity: self
                 .real(raw.min_similarity.as_ref(), SIMILARITY)
@@ -223,6 +224,8 @@ impl Checker<'_> {
                 answer_judge_model,
                 ..default.bound
             },
+            settings: identity::settings(self, raw),
+            projects: identity::projects(self, projects),
         }
     }
 

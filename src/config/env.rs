@@ -20,7 +20,7 @@ const PREFIX: &str = "WEIR_";
 /// Variables that are ours, but no keys of the configuration: for the file's path, for `weir ask`, and for
 /// scripts around us. Those that end in `_` stand for all that begin so.
 const NOT_KEYS: &[&str] =
-    &[CONFIG_VARIABLE, "WEIR_URL", "WEIR_API_KEY", "WEIR_BIN", "WEIR_LAB_", "WEIR_BENCH_"];
+    &[CONFIG_VARIABLE, "WEIR_URL", "WEIR_API_KEY", "WEIR_BIN", "WEIR_LAB_", "WEIR_BENCH_", "WEIR_MUTATIONS"];
 
 /// What the machine says: variables and folders. Not `Debug`: keys of providers are among the variables.
 #[derive(Default)]
@@ -255,6 +255,10 @@ mod tests {
         ("cache.coalesce", "false", "false"),
         ("cache.ttl_seconds", "7", "7"),
         ("cache.write_queue", "8", "8"),
+        ("cache.context", "last", r#""last""#),
+        ("cache.client", "plain", r#""plain""#),
+        ("cache.tools", "on", r#""on""#),
+        ("cache.mask", "uuids, /a[0-9]+$$/", r#"["uuids", "/a[0-9]+$$/"]"#),
         ("embed.model", "/my/model", r#""/my/model""#),
         ("embed.on_model_change", "ignore", r#""ignore""#),
         ("embed.device", "cpu", r#""cpu""#),
@@ -280,6 +284,10 @@ mod tests {
         ("log.format", "json", r#""json""#),
         ("client.editor.key", "sk-secret", r#""***""#),
         ("client.editor.tenant", "team", r#""team""#),
+        ("project.music.context", "system+last", r#""system+last""#),
+        ("project.music.client", "openclaw", r#""openclaw""#),
+        ("project.music.tools", "on", r#""on""#),
+        ("project.music.mask", "system:paths", r#"["system:paths"]"#),
         ("upstream.spare.kind", "ollama", r#""ollama""#),
         ("upstream.spare.base_url", "http://host/v1", r#""http://host/v1""#),
         ("upstream.spare.api_key", "sk-secret", r#""***""#),
@@ -299,7 +307,11 @@ mod tests {
     /// Every key there is, as a path.
     fn every_key() -> impl Iterator<Item = String> {
         let named = array_keys().filter(|(_, key)| key.name != "name").map(|(array, key)| {
-            let name = if array == "client" { "editor" } else { "spare" };
+            let name = match array {
+                "client" => "editor",
+                "project" => "music",
+                _ => "spare",
+            };
             format!("{array}.{name}.{}", key.name)
         });
         section_keys().map(|(section, key)| join(section, key.name)).chain(named)

@@ -10,6 +10,7 @@ mod check;
 mod env;
 mod error;
 mod expand;
+mod identity;
 mod load;
 mod origin;
 mod presets;

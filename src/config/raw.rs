@@ -71,6 +71,7 @@ document! {
     arrays {
         client: Client,
         upstream: Upstream,
+        project: Project,
     }
 }
 
@@ -158,6 +159,21 @@ section! {
         answer_judge_model: Text,
         ttl_seconds: i64,
         write_queue: i64,
+        context: Text,
+        client: Text,
+        tools: Text,
+        mask: Texts,
+    }
+}
+
+section! {
+    /// `[[project]]`
+    Project {
+        name: Text,
+        context: Text,
+        client: Text,
+        tools: Text,
+        mask: Texts,
     }
 }
 

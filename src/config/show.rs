@@ -5,6 +5,7 @@ use super::origin::{Origin, Origins};
 use super::tree::join;
 use super::{Config, Encoder, Local, SentenceModel, Source, Store};
 use crate::cache::bound::AnswerJudge;
+use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
 use crate::upstream::{local, provider};
@@ -58,6 +59,9 @@ pub(super) fn show(config: &Config) -> String {
     page.section("replay", replay_keys(server.replay));
     page.section("chain", vec![("order", texts(chain))]);
     page.section("cache", cache_keys(cache));
+    for project in &cache.projects {
+        page.element("project", &project.name, project_keys(project));
+    }
     page.section("embed", embed_keys(encoder, *embed));
     page.section("store", store_keys(store, *store_deadline));
     page.section("rules", vec![("files", Value::Array(rules.iter().map(|file| path(file)).collect()))]);
@@ -197,8 +201,19 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
 }
 
 fn cache_keys(cache: &cache::Config) -> Keys {
-    let cache::Config { exact, semantic, min_similarity, coalesce, ttl, write_queue, bound } = cache;
+    let cache::Config {
+        exact,
+        semantic,
+        min_similarity,
+        coalesce,
+        ttl,
+        write_queue,
+        bound,
+        settings,
+        projects: _,
+    } = cache;
     let cache::bound::Config { max_wrong, check_share, answer_judge, answer_judge_model, seed: _ } = bound;
+    let Settings { context, client, tools, mask } = settings;
     vec![
         ("exact", on_off(*exact)),
         ("semantic", text(semantic.name())),
@@ -210,7 +225,27 @@ fn cache_keys(cache: &cache::Config) -> Keys {
         ("answer_judge_model", text(answer_judge_model.as_deref().unwrap_or_default())),
         ("ttl_seconds", seconds(*ttl)),
         ("write_queue", number(*write_queue)),
+        ("context", text(context.name())),
+        ("client", text(client.name())),
+        ("tools", on_off(*tools)),
+        ("mask", masks(mask)),
     ]
+}
+
+/// What is set; the rest is inherited.
+fn project_keys(project: &Project) -> Keys {
+    let Project { name, overrides: Overrides { context, client, tools, mask } } = project;
+    let mut keys = vec![("name", text(name))];
+    keys.extend(context.map(|context| ("context", text(context.name()))));
+    keys.extend(client.map(|client| ("client", text(client.name()))));
+    keys.extend(tools.map(|tools| ("tools", on_off(tools))));
+    keys.extend(mask.as_ref().map(|mask| ("mask", masks(mask))));
+    keys
+}
+
+/// As they were typed, but for the dollars: these are the strings of the file again.
+fn masks(masks: &Masks) -> Value {
+    Value::Array(masks.typed().map(|mask| Value::String(mask.replace('$', "$$"))).collect())
 }
 
 fn embed_keys(encoder: &Encoder, embed: embed::Config) -> Keys {

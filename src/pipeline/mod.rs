@@ -24,6 +24,7 @@ pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 
 use crate::cache::bound::{GroundId, Label, Trial};
+use crate::cache::identity::{Reading, Settings};
 use crate::cache::{Asker, Cache, Hit, Miss, Nearest, Nominee, Query};
 use crate::chat::{Reply, Request};
 use crate::clock::Clock;
@@ -74,6 +75,10 @@ pub struct Caller {
     pub tenant: Arc<str>,
     /// The project context.
     pub project: String,
+    /// The state that the project is in. An answer given in one state is not seen in another.
+    pub state: Option<String>,
+    /// Labels for what is remembered of this request.
+    pub tags: Vec<String>,
     /// What the caller allows the cache to do.
     pub memory: Memory,
     /// When the answer must be over. Whoever holds it drops the answer then; here it only tells the reason.
@@ -226,11 +231,13 @@ impl Pipeline {
 
     /// Rules, then memory. Cannot fail: a broken part is a miss.
     async fn recall(&self, caller: &Caller, request: &Request) -> Recall {
-        if let Some((rule, reply)) = self.rule(caller, request) {
+        let settings = self.cache.settings(&caller.project);
+        let reading = Reading::of(settings.client, request);
+        if let Some((rule, reply)) = self.rule(caller, reading.as_ref()) {
             return Recall::Ready(Source::Rule { rule }, Arc::new(reply), None);
         }
         let origin = self.upstream.origin(request);
-        let query = match Self::query(caller, request, origin) {
+        let query = match Self::query(caller, settings, request, reading, origin) {
             Ok(query) => query,
             Err(miss) => {
                 let plan =
@@ -265,9 +272,8 @@ impl Pipeline {
         }
     }
 
-    fn rule(&self, caller: &Caller, request: &Request) -> Option<(String, Reply)> {
-        let text = request.question()?.plain_text();
-        let verdict = self.rules.classify(&caller.project, &text)?;
+    fn rule(&self, caller: &Caller, reading: Option<&Reading<'_>>) -> Option<(String, Reply)> {
+        let verdict = self.rules.classify(&caller.project, reading?.text())?;
         let Action::Answer(answer) = verdict.action;
         let reply = Reply {
             id: format!("rule-{}", caller.request_id),
@@ -277,12 +283,19 @@ impl Pipeline {
         Some((verdict.rule.to_owned(), reply))
     }
 
-    fn query(caller: &Caller, request: &Request, origin: Origin) -> Result<Query, Miss> {
-        if !caller.memory.read && !caller.memory.write {
+    fn query(
+        caller: &Caller,
+        settings: &Settings,
+        request: &Request,
+        reading: Option<Reading<'_>>,
+        origin: Origin,
+    ) -> Result<Query, Miss> {
+        let Caller { request_id: _, tenant, project, state, tags, memory, deadline: _ } = caller;
+        if !memory.read && !memory.write {
             return Err(Miss::Bypassed);
         }
-        let asker = Asker { tenant: &caller.tenant, project: &caller.project, origin: origin.name() };
-        Query::new(&asker, request)
+        let asker = Asker { tenant, project, state: state.as_deref(), tags, origin: origin.name() };
+        Query::new(&asker, settings, request, reading)
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.

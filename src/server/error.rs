@@ -26,6 +26,8 @@ pub(super) enum Error {
     BodyCut,
     /// A header has a value that cannot be used.
     BadHeader(&'static str),
+    /// `x-weir-tags` cannot be read.
+    BadTags,
     /// The body could not be understood.
     Wire(wire::Error),
     /// There is no answer.
@@ -178,6 +180,12 @@ impl From<&Error> for Failed {
                 StatusCode::BAD_REQUEST,
                 "invalid_header",
                 format!("the header {name} must be 1 to 256 visible ASCII characters"),
+            ),
+            Error::BadTags => Self::invalid(
+                StatusCode::BAD_REQUEST,
+                "invalid_header",
+                "the header x-weir-tags must be at most 16 tags of at most 64 visible ASCII characters, \
+                 comma-separated; those that begin with \"state:\" come from x-weir-state",
             ),
             Error::Wire(error) => Self {
                 param: error.field.clone(),

@@ -2,6 +2,7 @@
 
 use super::error::{Error, Failed};
 use super::{Server, auth};
+use crate::cache::identity::STATE_TAG;
 use crate::chat::Protocol;
 use crate::pipeline::{Caller, Memory};
 use axum::body::Body;
@@ -20,9 +21,14 @@ const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(super) const GOOGLE_KEY: &str = "x-goog-api-key";
 const PROJECT: &str = "x-weir-project";
 const DEFAULT_PROJECT: &str = "default";
+const STATE: &str = "x-weir-state";
+const TAGS: &str = "x-weir-tags";
 
-/// The longest project or request id.
+/// The longest project, state or request id.
 const MAX_NAME: usize = 256;
+/// The most tags of one request, and the longest.
+const MAX_TAGS: usize = 16;
+const MAX_TAG: usize = 64;
 
 /// Who is answered, and in which protocol.
 pub(super) struct Asker {
@@ -65,17 +71,42 @@ pub(super) fn caller(
     deadline: Instant,
 ) -> Result<Caller, Error> {
     let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
-    let (request_id, project) = (asker.request_id.clone(), project(headers)?.to_owned());
-    Ok(Caller { request_id, tenant, project, memory: memory(headers), deadline })
+    // A state that cannot be read must not fall into the one of everybody else.
+    let project = project(headers)?.to_owned();
+    let state = named(headers, STATE)?.map(str::to_owned);
+    let (request_id, tags) = (asker.request_id.clone(), tags(headers)?);
+    Ok(Caller { request_id, tenant, project, state, tags, memory: memory(headers), deadline })
+}
+
+fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
+    let mut lines = headers.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => visible(value).ok_or(Error::BadHeader(name)).map(Some),
+        (Some(_), Some(_)) => Err(Error::BadHeader(name)),
+    }
+}
+
+/// The caller's labels, comma-separated. Those that tell of a state are ours.
+fn tags(headers: &HeaderMap) -> Result<Vec<String>, Error> {
+    let mut tags = Vec::new();
+    for line in headers.get_all(TAGS) {
+        let line = line.to_str().map_err(|_| Error::BadTags)?;
+        for tag in line.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            let fit = tag.len() <= MAX_TAG && tag.bytes().all(|byte| byte.is_ascii_graphic());
+            if !fit || tags.len() == MAX_TAGS || tag.starts_with(STATE_TAG) {
+                return Err(Error::BadTags);
+            }
+            tags.push(tag.to_owned());
+        }
+    }
+    Ok(tags)
 }
 
 /// The project that a request is about.
 pub(super) fn project(headers: &HeaderMap) -> Result<&str, Error> {
-    match headers.get(PROJECT) {
-        None => Ok(DEFAULT_PROJECT),
-        // A project that cannot be read must not fall into the one of everybody else.
-        Some(value) => visible(value).ok_or(Error::BadHeader(PROJECT)),
-    }
+    // A project that cannot be read must not fall into the one of everybody else.
+    Ok(named(headers, PROJECT)?.unwrap_or(DEFAULT_PROJECT))
 }
 
 /// What `Cache-Control` allows: `no-store` is neither answered from memory nor remembered, `no-cache` is

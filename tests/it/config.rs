@@ -202,6 +202,38 @@ kind = 'opneai'
     }
 
     #[test]
+    fn of_what_makes_two_questions_the_same() {
+        let text = "
+[cache]
+context = 'all'
+client = 'opencalw'
+mask = ['uuid', '/(/', '/a*/']
+[[project]]
+tools = 'of'
+[[project]]
+name = 'a*b'
+[[project]]
+name = 'c'
+mask = ['system:paths', 'system:']
+[[project]]
+name = 'c'
+";
+        assert_snapshot!(refusal(text), @r#"
+        10 problems in the configuration
+          weir.toml:3:11: cache.context: "all" is none of strict, system+last, last
+          weir.toml:4:10: cache.client: "opencalw" is none of auto, plain, openclaw; did you mean "openclaw"?
+          weir.toml:5:9: cache.mask[0]: "uuid" is none of timestamps, uuids, paths, hex, sessions, nor a pattern like "/job-[0-9]+/"; each may have "system:" before it
+          weir.toml:5:17: cache.mask[1]: the pattern cannot be used: unclosed group
+          weir.toml:5:24: cache.mask[2]: the pattern matches the empty text, so it would be everywhere
+          weir.toml:6:1: project[0].name: missing; the project it is for, as in x-weir-project
+          weir.toml:7:9: project[0].tools: "of" is none of on, off
+          weir.toml:9:8: project.a*b.name: must be at most 256 visible ASCII characters, with a "*" at the end alone
+          weir.toml:12:25: project.c.mask[1]: "" is none of timestamps, uuids, paths, hex, sessions, nor a pattern like "/job-[0-9]+/"; each may have "system:" before it
+          weir.toml:14:8: project.c.name: is used twice
+        "#);
+    }
+
+    #[test]
     fn of_an_address_that_is_none() {
         assert_snapshot!(refusal("[server]\nlisten = 'localhost:http'\n"), @r#"weir.toml:2:10: server.listen: "localhost:http" is not an address and a port, like 127.0.0.1:4100"#);
         assert_snapshot!(refusal("[server]\nlisten = '127.0.0.1:70000'\n"), @r#"weir.toml:2:10: server.listen: "127.0.0.1:70000" is not an address and a port, like 127.0.0.1:4100"#);
@@ -865,6 +897,10 @@ kind = 'local'
         answer_judge_model = ""  # default
         ttl_seconds = 2592000  # default
         write_queue = 1024  # default
+        context = "strict"  # default
+        client = "auto"  # default
+        tools = "off"  # default
+        mask = []  # default
 
         [embed]
         model = "minilm"  # default
@@ -898,6 +934,19 @@ kind = 'local'
         [log]
         level = "info"  # default
         format = "auto"  # default
+        "#);
+    }
+
+    #[test]
+    fn of_a_project_it_tells_what_that_sets() {
+        let text = "[[project]]\nname = 'notes*'\ntools = 'on'\nmask = ['uuids', '/a$$/']\n";
+        let page = Bench::with_file(text).config().show();
+        let told = page.split("\n\n").find(|part| part.starts_with("[[project]]"));
+        assert_snapshot!(told.unwrap(), @r#"
+        [[project]]
+        name = "notes*"  # weir.toml:2:8
+        tools = "on"  # weir.toml:3:9
+        mask = ["uuids", "/a$$/"]  # weir.toml:4:8
         "#);
     }
 

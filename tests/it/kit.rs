@@ -108,6 +108,8 @@ pub(crate) fn caller() -> Caller {
         request_id: "req_1".into(),
         tenant: "t".into(),
         project: "p".into(),
+        state: None,
+        tags: Vec::new(),
         memory: Memory { read: true, write: true },
         deadline: Instant::now() + Duration::from_mins(10),
     }

@@ -16,6 +16,8 @@ mod config;
 mod crash;
 mod faces;
 mod flight;
+mod identity;
+mod identity_laws;
 mod keeping;
 mod kit;
 mod local;

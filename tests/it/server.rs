@@ -155,9 +155,13 @@ async fn an_answer_says_where_it_comes_from() {
         ("semantic", "primary")
     );
     assert_eq!(header(&semantic, "x-weir-similarity"), "1.0000");
+    let tagged = running.ask_with(&body("capital of France?"), &[("x-weir-tags", "a, b")]).await;
+    assert_eq!(tagged.headers()["x-weir-source"], "exact", "tags are no part of what is asked");
+    let later = running.ask_with(&body("capital of France?"), &[("x-weir-state", "v2")]).await;
+    assert_eq!(later.headers()["x-weir-source"], "upstream");
     let other = running.ask_with(&body("capital of France?"), &[("x-weir-project", "other")]).await;
     assert_eq!(header(&other, "x-weir-source"), "upstream");
-    assert_eq!(running.upstream.calls(), 2);
+    assert_eq!(running.upstream.calls(), 3);
 }
 
 #[tokio::test]
@@ -216,6 +220,9 @@ async fn faults_have_the_openai_shape_and_a_stable_code() {
         (running.ask(&json!({ "messages": [] })).await, (400, "invalid_request")),
         (running.ask(&body(&"x".repeat(2000))).await, (413, "body_too_large")),
         (running.ask_with(&body("q"), &[("x-weir-project", "a b")]).await, (400, "invalid_header")),
+        (running.ask_with(&body("q"), &[("x-weir-state", "")]).await, (400, "invalid_header")),
+        (running.ask_with(&body("q"), &[("x-weir-tags", "a, b c")]).await, (400, "invalid_header")),
+        (running.ask_with(&body("q"), &[("x-weir-tags", "state:x")]).await, (400, "invalid_header")),
         (running.ask(&body("q")).await, (429, "upstream_rate_limit")),
         (running.get("/v1/nothing").await, (404, "no_such_path")),
         (running.get("/v1/chat/completions").await, (405, "method_not_allowed")),

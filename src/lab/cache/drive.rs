@@ -56,6 +56,8 @@ impl Sidecar for InProcess {
             request_id: id.to_owned(),
             tenant: "bench".into(),
             project: project.to_owned(),
+            state: None,
+            tags: Vec::new(),
             memory: Memory { read: true, write: true },
             deadline: tokio::time::Instant::now() + PATIENCE,
         };

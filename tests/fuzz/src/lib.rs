@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use weir::cache::{Asker, Query};
+use weir::cache::identity::{Asker, Client, Query, Reading, Settings};
 use weir::chat::{Folder, Protocol, Request, unfold};
 use weir::wire::frames::Frames;
 use weir::wire::{Decoder, Dropped, Encoder, Failure, Target, decode_request, encode_request, error_body};
@@ -18,8 +18,11 @@ fn target(protocol: Protocol) -> Target {
 /// what is written in its own is read again and then stays the same.
 pub fn request(protocol: Protocol, body: &[u8]) {
     let Ok(request) = decode_request(protocol, &Bytes::copy_from_slice(body), &target(protocol)) else { return };
-    let asker = Asker { tenant: "t", project: "p", origin: "provider" };
-    let _ = Query::new(&asker, &request);
+    let asker = Asker { tenant: "t", project: "p", origin: "provider", ..Asker::default() };
+    for client in Client::ALL.map(|(_, client)| client) {
+        let settings = Settings { client, tools: true, ..Settings::default() };
+        let _ = Query::new(&asker, &settings, &request, Reading::of(client, &request));
+    }
     for other in Protocol::ALL {
         let _ = encode_request(other, &request, &mut Dropped::new());
     }
