@@ -82,7 +82,8 @@ fn in_process_and_over_http_the_same_is_served() {
         }
         assert_eq!(row(pairs, &here)["counts"], row(pairs, &there)["counts"], "{name}");
     }
-    let ours = row(stream, "weir, in process");
+    let ours = row(stream, "weir at 1 %, in process");
+    assert_eq!(ours["within"], 2, "{ours}");
     assert_eq!((&ours["leaks"], &ours["wrong"]), (&0.into(), &0.0.into()), "{ours}");
     assert_eq!(ours["seeds"][0]["requests"], 48);
     // Each text is asked three times in each context: that is two exact hits of three.

@@ -4,7 +4,7 @@ use super::super::{Outcome, output};
 use super::http::Http;
 use crate::app::load_encoder;
 use crate::cache::judge::{Question, judge};
-use crate::cache::{self, CANDIDATES, Score};
+use crate::cache::{self, CANDIDATES, Score, bound};
 use crate::config::Config;
 use crate::embed::{self, Embedder};
 use crate::lab::cache::answers::Answers;
@@ -76,8 +76,16 @@ struct Bench<'a> {
 /// One way to run the cache.
 struct Setting {
     name: String,
-    max_wrong: Option<f64>,
+    max_wrong: f64,
     cache: cache::Config,
+}
+
+impl Setting {
+    /// The same, with hits picked for a check as `seed` says.
+    fn config(&self, seed: u64) -> cache::Config {
+        let bound = bound::Config { seed: Some(seed + 1), ..self.cache.bound.clone() };
+        cache::Config { bound, ..self.cache.clone() }
+    }
 }
 
 type Found<T> = Result<T, Box<dyn Error>>;
@@ -108,14 +116,21 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// As configured, but for the bound.
     fn settings(&self) -> Vec<Setting> {
-        vec![Setting { name: "weir".to_owned(), max_wrong: None, cache: self.cache.clone() }]
+        let at = |max_wrong: &f64| {
+            let bound = bound::Config { max_wrong: *max_wrong, ..self.cache.bound.clone() };
+            let cache = cache::Config { bound, ..self.cache.clone() };
+            Setting { name: format!("weir at {} %", 100.0 * max_wrong), max_wrong: *max_wrong, cache }
+        };
+        self.args.max_wrong.iter().map(at).collect()
     }
 
     async fn stream(&self, name: String, lines: &[Line]) -> Found<StreamReport> {
-        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        let questions: Vec<Question> = lines.iter().map(|line| Question::new(&line.text)).collect();
+        let texts: Vec<&str> = questions.iter().map(Question::canonical).collect();
         let vectors = vectors(&self.embedder, &texts).await?;
-        let ours = Ours { vectors: &vectors, score: &score(&texts), candidates: CANDIDATES };
+        let ours = Ours { vectors: &vectors, score: &score(&questions), candidates: CANDIDATES };
         let mut policies = references(lines, &vectors, &ours, self.args.seeds, &self.args.max_wrong);
         for setting in self.settings() {
             policies.push(self.row(&setting, lines, false).await?);
@@ -130,14 +145,14 @@ impl Bench<'_> {
     async fn row(&self, setting: &Setting, lines: &[Line], http: bool) -> Found<Row> {
         let mut runs = Vec::new();
         for seed in 0..self.args.seeds {
-            runs.push(self.run(setting, lines, &order(lines.len(), seed), http).await?);
+            runs.push(self.run(setting.config(seed), lines, &order(lines.len(), seed), http).await?);
         }
-        Ok(Row::of_runs(named(&setting.name, http), setting.max_wrong, runs))
+        Ok(Row::of_runs(named(&setting.name, http), Some(setting.max_wrong), runs))
     }
 
-    async fn run(&self, setting: &Setting, lines: &[Line], order: &[usize], http: bool) -> Found<Run> {
+    async fn run(&self, cache: cache::Config, lines: &[Line], order: &[usize], http: bool) -> Found<Run> {
         let answers = answers_to_stream(self.args.answers, lines);
-        let pipeline = pipeline(setting.cache.clone(), &self.embedder, answers);
+        let pipeline = pipeline(cache, &self.embedder, answers);
         let given = if http {
             let sidecar = Http::start(pipeline).await?;
             let given = drive::stream(&sidecar, lines, order).await;
@@ -150,9 +165,11 @@ impl Bench<'_> {
     }
 
     async fn pairs(&self, name: String, pairs: &[Pair]) -> Found<PairsReport> {
-        let texts: Vec<&str> = pairs.iter().flat_map(|pair| [pair.a.as_str(), pair.b.as_str()]).collect();
+        let questions: Vec<Question> =
+            pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).map(|text| Question::new(text)).collect();
+        let texts: Vec<&str> = questions.iter().map(Question::canonical).collect();
         let vectors = vectors(&self.embedder, &texts).await?;
-        let ours = Ours { vectors: &vectors, score: &score(&texts), candidates: CANDIDATES };
+        let ours = Ours { vectors: &vectors, score: &score(&questions), candidates: CANDIDATES };
         let mut policies = pair_references(pairs, &vectors, &ours);
         for setting in self.settings() {
             for http in [false, true].into_iter().filter(|http| !http || self.args.http) {
@@ -165,7 +182,7 @@ impl Bench<'_> {
 
     async fn served(&self, setting: &Setting, pairs: &[Pair], http: bool) -> Found<Vec<bool>> {
         let answers = answers_to_pairs(self.args.answers, pairs);
-        let pipeline = pipeline(setting.cache.clone(), &self.embedder, answers);
+        let pipeline = pipeline(setting.config(0), &self.embedder, answers);
         if http {
             let sidecar = Http::start(pipeline).await?;
             let served = drive::pairs(&sidecar, pairs).await;
