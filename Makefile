@@ -69,6 +69,9 @@ bench-embed: build models ## Measure the encoder next to ONNX Runtime and senten
 bench-cache: build models ## Score the cache on labelled questions next to fixed thresholds and vCache (BENCH="--seeds 20 --http")
 	./target/release/weir --models-dir models bench cache --data fixtures/decisions $(BENCH)
 
+train: build models ## Make the judge's weights anew from fixtures/decisions
+	./target/release/weir --models-dir models train
+
 models: ## Fetch and verify the model files
 	$(WEIR_DEV) --models-dir models models fetch
 

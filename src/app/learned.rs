@@ -1,7 +1,7 @@
 //! What the bound has learned, in a file: read at the start, and written every minute and at the end.
 
-use crate::cache::judge;
 use crate::cache::bound::{Bound, Report, Snapshot};
+use crate::cache::judge;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::{self, Read as _, Write as _};

@@ -19,7 +19,8 @@ pub(super) const STRAY: f64 = 0.5;
 pub(super) const SLOPES: [(f64, f64); 4] = [(0.3, 0.002), (0.6, 0.008), (0.8, 0.14), (1.0, 0.85)];
 
 /// How many more answers than that may be wrong in a ground, in log-odds.
-pub(super) const OFFSETS: [(f64, f64); 6] = [(-1.0, 0.30), (-0.3, 0.40), (0.3, 0.26), (1.0, 0.03), (2.5, 0.008), (5.0, 0.002)];
+pub(super) const OFFSETS: [(f64, f64); 6] =
+    [(-1.0, 0.30), (-0.3, 0.40), (0.3, 0.26), (1.0, 0.03), (2.5, 0.008), (5.0, 0.002)];
 
 /// How many answers may be wrong whatever the score says, since it is blind to something: as a share.
 pub(super) const FLOORS: [(f64, f64); 3] = [(0.0, 0.99), (0.02, 0.008), (0.06, 0.002)];
@@ -30,7 +31,8 @@ pub(super) const SAME_QUESTION: f64 = -7.0;
 
 /// What share of requests is nominated in each bin, before any has been seen. Rather too much at the top, so
 /// that a cold start is careful.
-pub(super) const EXPECTED_SHARES: [f64; BINS] = [0.10, 0.06, 0.05, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.06, 0.06, 0.06];
+pub(super) const EXPECTED_SHARES: [f64; BINS] =
+    [0.10, 0.06, 0.05, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04, 0.06, 0.06, 0.06];
 
 /// How many requests that is worth.
 pub(super) const EXPECTED_FOR: f64 = 20.0;

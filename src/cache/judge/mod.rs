@@ -46,9 +46,6 @@ pub struct Weights {
     pub base: f32,
     /// From what they say, and the cosine, to log-odds.
     pub calibration: Calibration,
-    /// How often the surest nominee was wrong, by its score, on streams that the trees had not seen: the least
-    /// score, the share, and by how many it was measured. From the lowest score on.
-    pub prior: Vec<(f32, f32, f32)>,
 }
 
 /// From what the trees say, and the cosine, to log-odds.

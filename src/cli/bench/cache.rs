@@ -92,9 +92,7 @@ type Found<T> = Result<T, Box<dyn Error>>;
 
 /// How sure the cache is that the answer to one of `texts` is right for another.
 fn score(questions: &[Question]) -> impl Fn(usize, usize, f32) -> Option<f32> {
-    move |asked, known, cosine| {
-        judge(&questions[asked], &questions[known], cosine).ok().map(Score::log_odds)
-    }
+    move |asked, known, cosine| judge(&questions[asked], &questions[known], cosine).ok().map(Score::log_odds)
 }
 
 impl Bench<'_> {

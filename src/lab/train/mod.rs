@@ -169,21 +169,24 @@ pub fn train(
         }
         say(format!("fold {} of {FOLDS} done", fold + 1));
     }
-    let (slope, offset) = calibrate(&seen);
+    // Log-odds of what? Of the surest nominee of a request: that is what is served, or not.
+    let surest: Vec<(f32, bool, f64)> = data
+        .streams
+        .iter()
+        .zip(&nominations)
+        .zip(&sources)
+        .flat_map(|((stream, nominations), range)| {
+            let surest = online::surest(stream, &scored(nominations, &seen[range.clone()], |score| score));
+            let weight = 1.0 / surest.len().max(1) as f64;
+            surest.into_iter().map(move |(score, right)| (score, right, weight))
+        })
+        .collect();
+    let (slope, offset) = calibrate(&surest);
     let calibrated = |score: f32| slope * score + offset;
     let mut report = Report { streams: Vec::new(), pairs: Vec::new(), role_swaps: Vec::new() };
-    let mut surest = Vec::new();
     for ((stream, nominations), range) in data.streams.iter().zip(&nominations).zip(sources) {
-        let mut scores = seen[range].iter().map(|seen| calibrated(seen.score));
-        let scored: Vec<(Nomination, f32)> = nominations
-            .iter()
-            .map(|nomination| {
-                let score = nomination.features.and_then(|_| scores.next());
-                (nomination.clone(), score.unwrap_or(f32::NEG_INFINITY))
-            })
-            .collect();
+        let scored = scored(nominations, &seen[range], calibrated);
         report.streams.push((stream.name.clone(), online::thresholds(stream, &scored)));
-        surest.push(online::surest(stream, &scored));
     }
     for ((name, pairs), places) in data.pairs.iter().zip(&pair_scores) {
         let score = |place: Option<usize>| place.map_or(f32::NEG_INFINITY, |at| calibrated(seen[at].score));
@@ -197,12 +200,11 @@ pub fn train(
     }
     let scored = data.unseen.iter().zip(&unseen_scores).map(|(pair, score)| (pair.right, calibrated(*score)));
     report.pairs.push(("pairs_fow".to_owned(), online::points(&scored.collect::<Vec<_>>())));
-    let prior = online::prior(&surest);
     let (base, trees) = grow(&rows(&seen, |_| true), &growth());
     let calibration =
         Calibration { trees: slope * TREES, cosine: slope * COSINE, bias: offset - slope * COSINE * 0.85 };
     let version = online::version(&trees, calibration);
-    Ok(Trained { weights: Weights { version, trees, base, calibration, prior }, report })
+    Ok(Trained { weights: Weights { version, trees, base, calibration }, report })
 }
 
 fn see(data: &Data, pair: &Pair) -> Option<[f32; features::COUNT]> {
@@ -236,23 +238,36 @@ fn fold_of(group: &str) -> usize {
     (sum >> 32) as usize % FOLDS
 }
 
-/// Log-odds from scores: a logistic fit over scores that the trees had not learned from.
-fn calibrate(seen: &[Seen]) -> (f32, f32) {
+/// The nominations of a stream, each with its score. What a guard forbids has none.
+fn scored(
+    nominations: &[Nomination],
+    seen: &[Seen],
+    calibrated: impl Fn(f32) -> f32,
+) -> Vec<(Nomination, f32)> {
+    let mut scores = seen.iter().map(|seen| calibrated(seen.score));
+    let score = |nomination: &Nomination| nomination.features.and_then(|_| scores.next());
+    nominations
+        .iter()
+        .map(score)
+        .zip(nominations)
+        .map(|(score, nomination)| (nomination.clone(), score.unwrap_or(f32::NEG_INFINITY)))
+        .collect()
+}
+
+/// Log-odds from scores that the trees had not learned from: a logistic fit over scores, whether they were right,
+/// and what each counts.
+fn calibrate(seen: &[(f32, bool, f64)]) -> (f32, f32) {
     let (mut slope, mut offset) = (1.0f64, 0.0f64);
     for _ in 0..50 {
         // Newton's method, in two dimensions.
         let (mut g, mut h) = ([0.0; 2], [1e-6, 0.0, 1e-6]);
-        for seen in seen.iter().filter(|seen| seen.weight > 0.0) {
-            let x = f64::from(seen.score);
+        for (score, right, weight) in seen {
+            let x = f64::from(*score);
             let probability = 1.0 / (1.0 + (-(slope * x + offset)).exp());
-            let error = probability - f64::from(u8::from(seen.right));
-            let spread = probability * (1.0 - probability);
-            g = [g[0] + seen.weight * error * x, g[1] + seen.weight * error];
-            h = [
-                h[0] + seen.weight * spread * x * x,
-                h[1] + seen.weight * spread * x,
-                h[2] + seen.weight * spread,
-            ];
+            let error = weight * (probability - f64::from(u8::from(*right)));
+            let spread = weight * probability * (1.0 - probability);
+            g = [g[0] + error * x, g[1] + error];
+            h = [h[0] + spread * x * x, h[1] + spread * x, h[2] + spread];
         }
         let determinant = h[0] * h[2] - h[1] * h[1];
         slope -= (h[2] * g[0] - h[1] * g[1]) / determinant;

@@ -7,7 +7,6 @@ use crate::cache::judge::trees::Trees;
 use crate::cache::judge::{Calibration, features_of};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// How many of the nearest are kept for each line: those that are stored are not known before.
@@ -119,9 +118,9 @@ pub(super) fn thresholds(stream: &Stream, scored: &[(Nomination, f32)]) -> Vec<T
         .collect()
 }
 
-/// For each line its surest nominee where little is served: what a cold cache sees.
+/// For each line its surest nominee, where what is about as likely right as not is stored.
 pub(super) fn surest(stream: &Stream, scored: &[(Nomination, f32)]) -> Vec<(f32, bool)> {
-    play(stream, scored, 3.0).into_iter().filter(|(score, _)| score.is_finite()).collect()
+    play(stream, scored, 2.0).into_iter().filter(|(score, _)| score.is_finite()).collect()
 }
 
 /// What is served of pairs at several thresholds.
@@ -134,34 +133,6 @@ pub(super) fn points(scored: &[(bool, f32)]) -> Vec<Point> {
         .map(|step| {
             let threshold = f32::from(step) / 2.0;
             Point { threshold, served: share(true, threshold), traps: share(false, threshold) }
-        })
-        .collect()
-}
-
-/// How often the surest nominee is wrong, by its score. The streams differ; for each score the worst of them
-/// tells, so that a cold start is safe on all.
-pub(super) fn prior(streams: &[Vec<(f32, bool)>]) -> Vec<(f32, f32, f32)> {
-    const FROM: i8 = -4;
-    const TO: i8 = 12;
-    let bin = |score: f32| ((score * 2.0).floor().clamp(f32::from(FROM), f32::from(TO))) as i8;
-    (FROM..=TO)
-        .map(|at| {
-            let worst = streams
-                .iter()
-                .filter_map(|outcome| {
-                    let here: Vec<bool> = outcome
-                        .iter()
-                        .filter(|(score, _)| bin(*score) == at)
-                        .map(|(_, right)| *right)
-                        .collect();
-                    let wrong = here.iter().filter(|right| !**right).count() as f32;
-                    // Too few tell nothing.
-                    (here.len() >= 20)
-                        .then_some(((wrong + 0.5) / (here.len() as f32 + 1.0), here.len() as f32))
-                })
-                .max_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
-            let (share, count) = worst.unwrap_or((0.5, 1.0));
-            (f32::from(at) / 2.0, share, count)
         })
         .collect()
 }
