@@ -3,27 +3,29 @@
 
 use super::bins::{BINS, MIDDLES};
 
-/// How sure the controller wants to be, one-sided: 1.645 standard deviations are 95 %.
-pub(super) const CONFIDENCE: f64 = 1.645;
+/// How sure the controller wants to be of what is left to chance, in standard deviations, one-sided: two are
+/// nearly 98 %. Chance and the line are not at their worst together.
+pub(super) const CONFIDENCE: f64 = 2.0;
 
-/// The same, as the probability of being wrong about it.
+/// How unlikely a line must be, together with all that are worse, to be left out: the rest is 95 % sure.
 pub(super) const UNLIKELY: f64 = 0.05;
 
-/// How far the truth in one bin may stray from the line through all of them, in log-odds: a factor of two
+/// How far the truth in one bin may stray from the line through all of them, in log-odds: a factor of 1.8
 /// in the rate of wrong answers either way.
-pub(super) const STRAY: f64 = 0.5;
+pub(super) const STRAY: f64 = 0.6;
 
 /// How much of the score's own odds may be true: each slope with what is believed of it before any label.
 /// One is a score that means what it says; zero one that says nothing. Never more than one: a score is
 /// never trusted beyond its word.
-pub(super) const SLOPES: [(f64, f64); 4] = [(0.3, 0.002), (0.6, 0.008), (0.8, 0.14), (1.0, 0.85)];
+pub(super) const SLOPES: [(f64, f64); 5] =
+    [(0.0, 0.005), (0.3, 0.010), (0.6, 0.075), (0.8, 0.27), (1.0, 0.64)];
 
 /// How many more answers than that may be wrong in a ground, in log-odds.
 pub(super) const OFFSETS: [(f64, f64); 6] =
-    [(-1.0, 0.30), (-0.3, 0.40), (0.3, 0.26), (1.0, 0.03), (2.5, 0.008), (5.0, 0.002)];
+    [(-0.7, 0.25), (0.0, 0.52), (0.5, 0.19), (1.0, 0.025), (2.5, 0.008), (5.0, 0.007)];
 
 /// How many answers may be wrong whatever the score says, since it is blind to something: as a share.
-pub(super) const FLOORS: [(f64, f64); 3] = [(0.0, 0.99), (0.02, 0.008), (0.06, 0.002)];
+pub(super) const FLOORS: [(f64, f64); 3] = [(0.0, 0.965), (0.02, 0.015), (0.06, 0.020)];
 
 /// The last bin is for questions that are the same but for their dress. What goes wrong there has nothing to
 /// do with the line through the others: one in eleven hundred.
@@ -64,8 +66,8 @@ pub(super) const POOLED_REPEATS: f32 = 6.0;
 pub(super) const FALSE_SAME: f64 = 0.02;
 
 /// Wrong answers that may be served on top of the share, since no share of the first hundred requests has
-/// room for a single one.
-pub(super) const START: f64 = 2.0;
+/// room for a single one: half a one is room for what is all but sure.
+pub(super) const START: f64 = 0.5;
 
 /// How hard the rule pulls as the ledger fills: it begins at three quarters, and at the end nothing is served.
 pub(super) const PULL: f64 = 4.0;
