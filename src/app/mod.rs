@@ -15,7 +15,9 @@ pub use encoder::{LoadedEncoder, load_encoder};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::embed::Embedder;
-use crate::pipeline::{CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers};
+use crate::pipeline::{
+    CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher,
+};
 use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::{Metrics, SemanticReport};
 use crate::upstream::{Upstream, provider};
@@ -131,6 +133,7 @@ impl App {
             flights: Flights::default(),
             recent: RecentAnswers::default(),
             learner,
+            refresher: Refresher::default(),
             clock: Arc::clone(&clock),
             observer: observer(&metrics),
         };

@@ -8,20 +8,22 @@ pub mod bound;
 pub mod identity;
 pub mod judge;
 pub mod keeper;
+pub mod policy;
 mod score;
 mod writer;
 
 pub use identity::{Asker, Query};
+pub use policy::{Late, NotKept, Terms, Wishes};
 pub use score::Score;
-pub use writer::NotKept;
 
 use bound::{Bound, GroundId, Trial};
 
-use crate::chat::Reply;
+use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::store::{Entry, EntryId, Match, Store};
 use crate::vector::UnitVector;
 use identity::{Project, Projects, Settings};
+use policy::{Policy, worth_keeping};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +40,8 @@ pub struct Config {
     pub min_similarity: f32,
     /// Whether the same question in flight is asked once.
     pub coalesce: bool,
-    /// How long an answer may be served.
-    pub ttl: Duration,
+    /// What is kept, and for how long.
+    pub policy: policy::Config,
     /// What counts, in projects that set nothing themselves.
     pub settings: Settings,
     /// The projects that do.
@@ -81,7 +83,7 @@ impl Default for Config {
             semantic: Semantic::On,
             min_similarity: 0.0,
             coalesce: true,
-            ttl: Duration::from_hours(30 * 24),
+            policy: policy::Config::default(),
             settings: Settings::default(),
             projects: Vec::new(),
             write_queue: 1024,
@@ -111,6 +113,16 @@ pub enum Miss {
     Absent,
     /// It was known, and its time is over.
     Expired,
+    /// What is known is older than the caller takes, or not good for long enough.
+    TooOld,
+    /// A rule keeps it out of the cache.
+    Rule,
+    /// It is to be another answer each time.
+    Chance,
+    /// It changes sooner than anything is kept.
+    Volatile,
+    /// The answer is drawn too freely to be the answer.
+    Temperature,
     /// The semantic lane is off.
     SemanticOff,
     /// Too many texts wait to be embedded.
@@ -182,6 +194,11 @@ impl Miss {
             Self::Stateful => "stateful",
             Self::Absent => "absent",
             Self::Expired => "expired",
+            Self::TooOld => "too_old",
+            Self::Rule => "rule",
+            Self::Chance => "chance",
+            Self::Volatile => "volatile",
+            Self::Temperature => "temperature",
             Self::SemanticOff => "semantic_off",
             Self::EmbedBusy => "embed_busy",
             Self::EmbedFailed => "embed_failed",
@@ -218,6 +235,8 @@ impl Miss {
 /// An answer that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
+    /// The first digits of the entry's id, to find it by.
+    pub id: String,
     /// The answer.
     pub reply: Arc<Reply>,
     /// The upstream that once gave it.
@@ -226,6 +245,27 @@ pub struct Hit {
     pub age: Duration,
     /// The cosine to the question it was given to; one for the very same text.
     pub similarity: f32,
+    /// How much of its time is left.
+    pub freshness: Freshness,
+}
+
+/// How much of an answer's time is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freshness {
+    /// It stays until someone removes it.
+    Pinned,
+    /// So much.
+    Left(Duration),
+    /// None: it has been over for so long.
+    Over(Duration),
+}
+
+impl Freshness {
+    /// Whether its time is over.
+    pub fn is_stale(self) -> bool {
+        matches!(self, Self::Over(_))
+    }
 }
 
 /// What there is to a question in other words.
@@ -269,6 +309,7 @@ pub struct Nominee {
 pub struct Cache {
     config: Config,
     projects: Projects,
+    policy: Policy,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     writer: Writer,
@@ -282,7 +323,8 @@ impl Cache {
         let writer = Writer::spawn(Arc::clone(&store), config.write_queue);
         let bound = Arc::new(Bound::new(config.bound.clone()));
         let projects = Projects::new(config.settings.clone(), &config.projects);
-        Self { config, projects, store, clock, writer, recent: judge::Recent::default(), bound }
+        let policy = Policy::new(config.policy.clone());
+        Self { config, projects, policy, store, clock, writer, recent: judge::Recent::default(), bound }
     }
 
     /// What counts in `project`.
@@ -315,31 +357,55 @@ impl Cache {
         &self.bound
     }
 
+    /// What holds for `request`, the question in which is `query`.
+    pub fn terms(&self, wishes: &Wishes, project: &str, request: &Request, query: &Query) -> Terms {
+        self.policy.terms(wishes, project, request, &query.text)
+    }
+
     /// The answer to the very same question.
-    pub async fn exact(&self, query: &Query) -> Result<Hit, Miss> {
+    pub async fn exact(&self, query: &Query, terms: &Terms) -> Result<Hit, Miss> {
         if !self.config.exact {
             return Err(Miss::Off);
         }
-        let found = self.look_up(query).await;
+        let found = self.known(query).await.and_then(|entry| self.hit(&entry, 1.0, terms));
         self.store.asked(&query.scope, &query.id, found.is_ok());
         found
     }
 
-    async fn look_up(&self, query: &Query) -> Result<Hit, Miss> {
+    /// The answer to the very same question, even if its time is over: for as long as `terms` allow.
+    pub async fn late(&self, query: &Query, terms: &Terms, late: Late) -> Option<Hit> {
+        let most = terms.lateness(late);
+        if !self.config.exact || most.is_zero() {
+            return None;
+        }
+        let entry = self.known(query).await.ok()?;
+        let hit = self.measured(&entry, 1.0, terms);
+        match hit.freshness {
+            Freshness::Over(by) if by >= most => None,
+            Freshness::Over(_) if entry.useless_from().is_some_and(|end| end <= self.clock.now()) => None,
+            _ => {
+                self.store.asked(&query.scope, &query.id, true);
+                Some(hit)
+            }
+        }
+    }
+
+    /// The entry of the very same question, whatever its age.
+    async fn known(&self, query: &Query) -> Result<Arc<Entry>, Miss> {
         if let Some(entry) = self.writer.pending(query) {
-            return self.hit(&entry, 1.0);
+            return Ok(entry);
         }
         match self.store.load(&query.scope, &query.id).await {
             // The text is compared too: a digest that happens to be equal must not answer.
-            Ok(Some(entry)) if entry.text == query.text => self.hit(&entry, 1.0),
+            Ok(Some(entry)) if entry.text == query.text => Ok(Arc::new(entry)),
             Ok(_) => Err(Miss::Absent),
             Err(error) => Err(failed(&error)),
         }
     }
 
     /// An answer to a question that means the same.
-    pub async fn nearest(&self, query: &Query, vector: &UnitVector) -> Nearest {
-        if !self.is_semantic() {
+    pub async fn nearest(&self, query: &Query, terms: &Terms, vector: &UnitVector) -> Nearest {
+        if !self.is_semantic() || !terms.semantic {
             return Nearest::nothing(Miss::SemanticOff);
         }
         let found = match self.store.nearest(&query.scope, vector, CANDIDATES).await {
@@ -347,8 +413,8 @@ impl Cache {
             Err(error) => return Nearest::nothing(failed(&error)),
         };
         let ground = GroundId::of(&query.about.tenant, &query.about.project);
-        match self.best(query, ground, found) {
-            Ok(best) => self.judged(query, ground, best),
+        match self.best(query, terms, ground, found) {
+            Ok(best) => self.judged(query, terms, ground, best),
             Err(miss) => {
                 self.bound.decide(ground, None);
                 Nearest::nothing(miss)
@@ -360,6 +426,7 @@ impl Cache {
     fn best(
         &self,
         query: &Query,
+        terms: &Terms,
         ground: GroundId,
         found: Vec<Match>,
     ) -> Result<(Score, EntryId, Hit), Miss> {
@@ -381,7 +448,7 @@ impl Cache {
         // Stable: of two that are as sure, the nearer comes first.
         able.sort_by(|(a, _), (b, _)| b.log_odds().total_cmp(&a.log_odds()));
         for (score, Match { cosine, entry }) in able {
-            match self.hit(&entry, cosine) {
+            match self.hit(&entry, cosine, terms) {
                 Ok(hit) => return Ok((score, entry.id, hit)),
                 Err(miss) => reason = reason.or(Some(miss)),
             }
@@ -390,8 +457,15 @@ impl Cache {
     }
 
     /// Whether the best is good enough to serve.
-    fn judged(&self, query: &Query, ground: GroundId, (score, id, hit): (Score, EntryId, Hit)) -> Nearest {
-        let near = hit.similarity >= self.config.min_similarity;
+    fn judged(
+        &self,
+        query: &Query,
+        terms: &Terms,
+        ground: GroundId,
+        (score, id, hit): (Score, EntryId, Hit),
+    ) -> Nearest {
+        let least = terms.min_similarity.unwrap_or(-1.0).max(self.config.min_similarity);
+        let near = hit.similarity >= least;
         let good = self.bound.decide(ground, near.then_some(score));
         let nominee = Nominee {
             key: Key(id),
@@ -419,12 +493,16 @@ impl Cache {
     pub fn remember(
         &self,
         query: &Query,
+        terms: &Terms,
         vector: Option<UnitVector>,
         reply: Reply,
         upstream: &str,
     ) -> Result<(), NotKept> {
-        writer::worth_keeping(&reply, query.answers)?;
+        terms.write?;
+        worth_keeping(&reply, query.answers, &query.text, self.policy.config())?;
         let created = self.clock.now();
+        let (ttl, stale) = terms.kept_for();
+        let expires = created.plus(ttl);
         let entry = Entry {
             id: query.id,
             text: query.text.clone(),
@@ -432,8 +510,8 @@ impl Cache {
             reply,
             upstream: upstream.to_owned(),
             created,
-            expires: Some(created.plus(self.config.ttl)),
-            stale_until: None,
+            expires: Some(expires),
+            stale_until: (!stale.is_zero()).then(|| expires.plus(stale)),
             about: query.about.clone(),
             pinned: false,
         };
@@ -459,13 +537,35 @@ impl Cache {
     }
 
     /// The one place where it is decided whether an answer's time is over.
-    fn hit(&self, entry: &Entry, similarity: f32) -> Result<Hit, Miss> {
+    fn hit(&self, entry: &Entry, similarity: f32, terms: &Terms) -> Result<Hit, Miss> {
+        let hit = self.measured(entry, similarity, terms);
+        let left = match hit.freshness {
+            Freshness::Pinned => None,
+            Freshness::Left(left) => Some(left),
+            Freshness::Over(_) => return Err(Miss::Expired),
+        };
+        if terms.takes(hit.age, left) { Ok(hit) } else { Err(Miss::TooOld) }
+    }
+
+    fn measured(&self, entry: &Entry, similarity: f32, terms: &Terms) -> Hit {
         let now = self.clock.now();
-        if !entry.pinned && entry.expires.is_some_and(|expires| expires <= now) {
-            return Err(Miss::Expired);
-        }
+        // What is configured now holds for what was kept under another configuration, too.
+        let end = entry.created.plus(terms.life());
+        let end = entry.expires.map_or(end, |expires| expires.min(end));
+        let freshness = match end > now {
+            _ if entry.pinned => Freshness::Pinned,
+            true => Freshness::Left(end.since(now)),
+            false => Freshness::Over(now.since(end)),
+        };
         let (reply, upstream) = (Arc::new(entry.reply.clone()), entry.upstream.clone());
-        Ok(Hit { reply, upstream, age: now.since(entry.created), similarity })
+        Hit {
+            id: entry.id.to_string(),
+            reply,
+            upstream,
+            age: now.since(entry.created),
+            similarity,
+            freshness,
+        }
     }
 }
 

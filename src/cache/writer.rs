@@ -1,10 +1,8 @@
 //! Writing behind: a bounded queue in front of the store, so that the last byte to the client never waits
 //! for the disk.
 
-use super::Query;
-use crate::chat::{Block, Choice, Finish, Reply};
+use super::{NotKept, Query};
 use crate::store::{Entry, EntryId, Error, Scope, Store};
-use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,57 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 /// longer than the breaker in front of it stays open.
 const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// Why an answer is not remembered. The names are stable: they appear in logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NotKept {
-    /// It says nothing.
-    Empty,
-    /// It ends for another reason than that it is complete.
-    Unfinished,
-    /// It calls tools.
-    CallsTools,
-    /// It is a refusal.
-    Refused,
-    /// Too many answers wait to be written.
-    QueueFull,
-}
-
-impl NotKept {
-    /// Its stable name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Unfinished => "unfinished",
-            Self::CallsTools => "calls_tools",
-            Self::Refused => "refused",
-            Self::QueueFull => "queue_full",
-        }
-    }
-}
-
-/// Whether an answer is one to give again.
-pub(super) fn worth_keeping(reply: &Reply, wanted: u32) -> Result<(), NotKept> {
-    match reply.choices.len() {
-        0 => return Err(NotKept::Empty),
-        given if given != wanted as usize => return Err(NotKept::Unfinished),
-        _ => {}
-    }
-    reply.choices.iter().try_for_each(|choice| {
-        let Choice { blocks, logprobs: _, finish } = choice;
-        match finish {
-            _ if blocks.iter().any(|block| matches!(block, Block::ToolCall(_))) => Err(NotKept::CallsTools),
-            _ if blocks.iter().any(|block| matches!(block, Block::Refusal(_))) => Err(NotKept::Refused),
-            Some(Finish::Refusal) => Err(NotKept::Refused),
-            Some(Finish::Stop | Finish::StopSequence(_)) if choice.said().trim().is_empty() => {
-                Err(NotKept::Empty)
-            }
-            Some(Finish::Stop | Finish::StopSequence(_)) => Ok(()),
-            _ => Err(NotKept::Unfinished),
-        }
-    })
-}
 
 type Pending = Arc<Mutex<HashMap<(Scope, EntryId), Arc<Entry>>>>;
 
@@ -152,38 +99,4 @@ fn forget(pending: &Pending, scope: Scope, written: &Arc<Entry>) {
 /// A map has no invariant that a panic could have broken half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::ToolCall;
-
-    fn reply(change: impl FnOnce(&mut Choice)) -> Reply {
-        let mut reply = Reply::text("m", "fine");
-        change(&mut reply.choices[0]);
-        reply
-    }
-
-    #[test]
-    fn only_complete_plain_answers_are_worth_keeping() {
-        let cases = [
-            (reply(|_| {}), Ok(())),
-            (Reply::default(), Err(NotKept::Empty)),
-            (reply(|choice| choice.blocks = vec![Block::text(" \n")]), Err(NotKept::Empty)),
-            (reply(|choice| choice.finish = None), Err(NotKept::Unfinished)),
-            (reply(|choice| choice.finish = Some(Finish::Length)), Err(NotKept::Unfinished)),
-            (reply(|choice| choice.finish = Some(Finish::ContentFilter)), Err(NotKept::Unfinished)),
-            (reply(|choice| choice.blocks.push(Block::Refusal("no".into()))), Err(NotKept::Refused)),
-            (reply(|choice| choice.finish = Some(Finish::Refusal)), Err(NotKept::Refused)),
-            (
-                reply(|choice| choice.blocks.push(Block::ToolCall(ToolCall::default()))),
-                Err(NotKept::CallsTools),
-            ),
-        ];
-        for (reply, verdict) in cases {
-            assert_eq!(worth_keeping(&reply, 1), verdict, "{reply:?}");
-        }
-        assert_eq!(worth_keeping(&reply(|_| {}), 2), Err(NotKept::Unfinished), "one of two");
-    }
 }

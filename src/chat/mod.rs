@@ -5,10 +5,12 @@
 //! keeps the fields no codec knows, and a [`Chunk`] carries a frame's verbatim bytes beside its meaning.
 
 mod event;
+mod pattern;
 mod reply;
 mod request;
 
 pub use event::{Chunk, Event, Finish, Form, Raw, Usage};
+pub use pattern::matches;
 pub use reply::{Block, Choice, Folder, Incomplete, Reply, fold, unfold};
 pub use request::{
     Delivery, Media, MediaSource, Message, Part, Received, Request, ResponseFormat, Role, Sampling, Thinking,

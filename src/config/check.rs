@@ -26,7 +26,7 @@ pub(super) const WAIT_SECONDS: RangeInclusive<i64> = 1..=86_400;
 /// Waits within a request.
 const WAIT_MS: RangeInclusive<i64> = 1..=60_000;
 /// Ten years, the longest an answer can be worth keeping.
-const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
+pub(super) const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
 /// Queues take memory for each that waits.
 const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
 /// More than one in five is no answer any more.
@@ -46,6 +46,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     let limits = check.limits(raw.server.concurrent_requests.as_ref());
     let mut server = check.server(&raw.server, raw.client);
     server.replay = check.replay(&raw.replay);
+    server.compat_headers = raw.cache.compat_headers.as_ref().is_none_or(|typed| typed.value);
     let mut local = check.local(&raw.local);
     let (upstreams, chain) =
         upstreams::check(&mut check, raw.upstream, &raw.chain, &mut local, server.listen);
@@ -61,7 +62,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         upstreams,
         chain,
         passthrough_upstream,
-        cache: check.cache(&raw.cache, raw.project),
+        cache: check.cache(&raw.cache, raw.project, raw.cache_rule),
         encoder,
         embed,
         store,
@@ -140,6 +141,7 @@ impl Checker<'_> {
             ),
             passthrough: raw.passthrough.as_ref().map_or(default.passthrough, |typed| typed.value),
             replay: default.replay,
+            compat_headers: default.compat_headers,
         }
     }
 
@@ -203,7 +205,12 @@ impl Checker<'_> {
         clients
     }
 
-    fn cache(&mut self, raw: &raw::Cache, projects: Vec<Found<raw::Project>>) -> cache::Config {
+    fn cache(
+        &mut self,
+        raw: &raw::Cache,
+        projects: Vec<Found<raw::Project>>,
+        rules: Vec<Found<raw::CacheRule>>,
+    ) -> cache::Config {
         let default = cache::Config::default();
         let (answer_judge, answer_judge_model) = self.answer_judge(raw);
         let semantic = [cache::Semantic::On, cache::Semantic::Shadow, cache::Semantic::Off]
@@ -215,7 +222,7 @@ impl Checker<'_> {
                 .real(raw.min_similarity.as_ref(), SIMILARITY)
                 .map_or(default.min_similarity, |similarity| similarity as f32),
             coalesce: raw.coalesce.as_ref().map_or(default.coalesce, |typed| typed.value),
-            ttl: self.seconds(raw.ttl_seconds.as_ref(), TTL_SECONDS, default.ttl),
+            policy: self.policy(raw, rules),
             write_queue: self.whole(raw.write_queue.as_ref(), QUEUE, default.write_queue),
             bound: cache::bound::Config {
                 max_wrong: self.real(raw.max_wrong.as_ref(), MAX_WRONG).unwrap_or(default.bound.max_wrong),
@@ -437,7 +444,7 @@ impl Checker<'_> {
         chosen.map(|(_, value)| *value)
     }
 
-    fn whole<T: TryFrom<i64>>(
+    pub(super) fn whole<T: TryFrom<i64>>(
         &mut self,
         typed: Option<&Found<i64>>,
         range: RangeInclusive<i64>,
@@ -466,7 +473,7 @@ impl Checker<'_> {
         self.seconds(typed, WAIT_SECONDS, default)
     }
 
-    fn seconds(
+    pub(super) fn seconds(
         &mut self,
         typed: Option<&Found<i64>>,
         range: RangeInclusive<i64>,

@@ -254,6 +254,17 @@ mod tests {
         ("cache.answer_judge_model", "small", r#""small""#),
         ("cache.coalesce", "false", "false"),
         ("cache.ttl_seconds", "7", "7"),
+        ("cache.volatile_ttl_seconds", "0", "0"),
+        ("cache.stale_if_error_seconds", "1", "1"),
+        ("cache.stale_while_revalidate_seconds", "2", "2"),
+        ("cache.max_stale_seconds", "3", "3"),
+        ("cache.max_temperature", "0", "0.0"),
+        ("cache.max_answer_kb", "4", "4"),
+        ("cache.store_refusals", "true", "true"),
+        ("cache.store_tool_calls", "true", "true"),
+        ("cache.volatile_words", "today,this week", r#"["today", "this week"]"#),
+        ("cache.chance_words", "dice", r#"["dice"]"#),
+        ("cache.compat_headers", "false", "false"),
         ("cache.write_queue", "8", "8"),
         ("cache.context", "last", r#""last""#),
         ("cache.client", "plain", r#""plain""#),
@@ -302,6 +313,16 @@ mod tests {
         ("upstream.spare.reply_timeout_seconds", "22", "22"),
         ("upstream.spare.cost_per_million_input_tokens", "0.5", "0.5"),
         ("upstream.spare.cost_per_million_output_tokens", "1.5", "1.5"),
+        ("cache_rule.spare.protocols", "gemini", r#"["gemini"]"#),
+        ("cache_rule.spare.models", "gpt-*", r#"["gpt-*"]"#),
+        ("cache_rule.spare.projects", "docs", r#"["docs"]"#),
+        ("cache_rule.spare.words", "price list", r#"["price list"]"#),
+        ("cache_rule.spare.json_body", "temperature=0,x=y", r#"{ temperature = 0, x = "y" }"#),
+        ("cache_rule.spare.store", "true", "true"),
+        ("cache_rule.spare.semantic", "false", "false"),
+        ("cache_rule.spare.ttl_seconds", "23", "23"),
+        ("cache_rule.spare.stale_if_error_seconds", "0", "0"),
+        ("cache_rule.spare.volatile", "true", "true"),
     ];
 
     /// Every key there is, as a path.
@@ -325,6 +346,10 @@ mod tests {
             ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_INPUT_TOKENS", "1"),
             ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_OUTPUT_TOKENS", "1"),
         ]);
+        // A rule must say what then holds.
+        if path.starts_with("cache_rule") {
+            environment.variables.insert("WEIR_CACHE_RULE_SPARE_STORE".to_owned(), "true".into());
+        }
         environment.variables.insert(format!("{PREFIX}{}", screaming(path)), value.into());
         Config::load(&Overrides::default(), &environment).expect(path).show()
     }

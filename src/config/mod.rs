@@ -13,6 +13,7 @@ mod expand;
 mod identity;
 mod load;
 mod origin;
+mod policy;
 mod presets;
 mod raw;
 mod read;
@@ -244,6 +245,8 @@ mod tests {
         "rules.files",
         "chain.order",
         "server.passthrough_upstream",
+        "cache.volatile_words",
+        "cache.chance_words",
     ];
 
     /// The template with everything switched on.

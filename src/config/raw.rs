@@ -2,7 +2,7 @@
 //! template and "did you mean") comes from the same declaration, so a new key cannot be forgotten in one of
 //! them. What the values mean is decided in [`super::check`].
 
-use super::read::{Context, Found, Headers, Reader, Section, Text, Texts, Typed};
+use super::read::{Context, Found, Headers, JsonFields, Reader, Section, Text, Texts, Typed};
 use super::schema::Key;
 use super::tree::Table;
 use crate::secret::Secret;
@@ -72,6 +72,7 @@ document! {
         client: Client,
         upstream: Upstream,
         project: Project,
+        cache_rule: CacheRule,
     }
 }
 
@@ -158,6 +159,17 @@ section! {
         answer_judge: Text,
         answer_judge_model: Text,
         ttl_seconds: i64,
+        volatile_ttl_seconds: i64,
+        stale_if_error_seconds: i64,
+        stale_while_revalidate_seconds: i64,
+        max_stale_seconds: i64,
+        max_temperature: f64,
+        max_answer_kb: i64,
+        store_refusals: bool,
+        store_tool_calls: bool,
+        volatile_words: Texts,
+        chance_words: Texts,
+        compat_headers: bool,
         write_queue: i64,
         context: Text,
         client: Text,
@@ -174,6 +186,23 @@ section! {
         client: Text,
         tools: Text,
         mask: Texts,
+    }
+}
+
+section! {
+    /// `[[cache_rule]]`
+    CacheRule {
+        name: Text,
+        protocols: Texts,
+        models: Texts,
+        projects: Texts,
+        words: Texts,
+        json_body: JsonFields,
+        store: bool,
+        semantic: bool,
+        ttl_seconds: i64,
+        stale_if_error_seconds: i64,
+        volatile: bool,
     }
 }
 

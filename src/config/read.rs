@@ -28,6 +28,9 @@ pub(super) type Texts = Vec<Found<Text>>;
 /// Headers: names, and values that may be secrets.
 pub(super) type Headers = Vec<(String, Found<Secret>)>;
 
+/// Fields of JSON by their paths, and what they hold.
+pub(super) type JsonFields = Vec<(String, serde_json::Value)>;
+
 /// A section of the file.
 pub(super) trait Section: Sized {
     /// Its keys.
@@ -241,5 +244,40 @@ impl Typed for Headers {
             let path = join(&place.key, &name);
             context.read(entry.node, path).map(|secret| (name, secret))
         }))
+    }
+}
+
+impl Typed for JsonFields {
+    const KIND: Kind = Kind::Values;
+
+    fn read(value: Value, place: &Place, context: &mut Context<'_>) -> Result<Self, Refused> {
+        let Value::Table(table) = value else { return Err(Refused::Type(value.name())) };
+        let fields = table.into_iter().map(|(name, entry)| {
+            let Node { value, origin } = entry.node;
+            let place = Place { key: join(&place.key, &name), origin };
+            // A table within is a field within.
+            let fields = match value {
+                Value::Table(_) => Self::read(value, &place, context).ok()?,
+                other => vec![(String::new(), json(other, &place, context)?)],
+            };
+            let path = |inner: String| if inner.is_empty() { name.clone() } else { join(&name, &inner) };
+            Some(fields.into_iter().map(|(inner, value)| (path(inner), value)).collect::<Self>())
+        });
+        all(fields).map(|fields| fields.into_iter().flatten().collect())
+    }
+}
+
+/// A value that stands alone, as JSON has it.
+fn json(value: Value, place: &Place, context: &mut Context<'_>) -> Option<serde_json::Value> {
+    match value {
+        Value::Text(_) => Text::read(value, place, context).ok().map(|text| text.value.into()),
+        Value::Whole(number) => Some(number.into()),
+        Value::Real(number) => Some(number.into()),
+        Value::Switch(switch) => Some(switch.into()),
+        Value::Date | Value::List(_) | Value::Table(_) => {
+            let reason = format!("expected a string, a number or a switch, found {}", value.name());
+            context.findings.problem(place, reason);
+            None
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Switch,
     Texts,
     Headers,
+    Values,
 }
 
 impl Kind {
@@ -32,6 +33,7 @@ impl Kind {
             Self::Switch => "true or false",
             Self::Texts => "a list of strings",
             Self::Headers => "a table of strings",
+            Self::Values => "a table of values",
         }
     }
 
@@ -43,15 +45,25 @@ impl Kind {
             Self::Real => text.parse().map(Value::Real).map_err(|_| "expected a number"),
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| "expected true or false"),
             Self::Texts => Ok(Value::List(items(text).map(|item| text_node(item, origin)).collect())),
-            Self::Headers => items(text)
-                .map(|item| {
-                    let (name, value) = item.split_once('=').ok_or("expected name=value, comma-separated")?;
-                    Ok((name.trim().to_owned(), entry(Value::Text(value.trim().to_owned()), origin)))
-                })
-                .collect::<Result<Table, _>>()
-                .map(Value::Table),
+            Self::Headers => table(text, origin, |value| Value::Text(value.to_owned())),
+            Self::Values => table(text, origin, value),
         }
     }
+}
+
+fn table(text: &str, origin: &Origin, value: impl Fn(&str) -> Value) -> Result<Value, &'static str> {
+    let entries = items(text).map(|item| {
+        let (name, text) = item.split_once('=').ok_or("expected name=value, comma-separated")?;
+        Ok((name.trim().to_owned(), entry(value(text.trim()), origin)))
+    });
+    entries.collect::<Result<Table, _>>().map(Value::Table)
+}
+
+/// What a file would hold here: whatever looks like a number or a switch is one.
+fn value(text: &str) -> Value {
+    let switch = text.parse().map(Value::Switch);
+    let number = || text.parse().map(Value::Whole).ok().or_else(|| text.parse().map(Value::Real).ok());
+    switch.ok().or_else(number).unwrap_or_else(|| Value::Text(text.to_owned()))
 }
 
 fn items(text: &str) -> impl Iterator<Item = &str> {

@@ -6,6 +6,7 @@ use super::tree::join;
 use super::{Config, Encoder, Local, SentenceModel, Source, Store};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
+use crate::cache::policy::{self, Rule, Then, When, WordLists};
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
 use crate::upstream::{local, provider};
@@ -58,9 +59,12 @@ pub(super) fn show(config: &Config) -> String {
     }
     page.section("replay", replay_keys(server.replay));
     page.section("chain", vec![("order", texts(chain))]);
-    page.section("cache", cache_keys(cache));
+    page.section("cache", cache_keys(cache, server.compat_headers));
     for project in &cache.projects {
         page.element("project", &project.name, project_keys(project));
+    }
+    for rule in &cache.policy.rules {
+        page.element("cache_rule", &rule.name, rule_keys(rule));
     }
     page.section("embed", embed_keys(encoder, *embed));
     page.section("store", store_keys(store, *store_deadline));
@@ -118,7 +122,8 @@ fn server_keys(server: &server::Config, limits: limits::Config, passthrough_upst
         request_timeout,
         shutdown_grace,
         passthrough,
-        replay: _, // a section of its own
+        replay: _,         // a section of its own
+        compat_headers: _, // in [cache]
     } = server;
     let limits::Config { concurrent_requests } = limits;
     let mut keys = vec![
@@ -200,13 +205,13 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
     keys
 }
 
-fn cache_keys(cache: &cache::Config) -> Keys {
+fn cache_keys(cache: &cache::Config, compat_headers: bool) -> Keys {
     let cache::Config {
         exact,
         semantic,
         min_similarity,
         coalesce,
-        ttl,
+        policy,
         write_queue,
         bound,
         settings,
@@ -214,7 +219,7 @@ fn cache_keys(cache: &cache::Config) -> Keys {
     } = cache;
     let cache::bound::Config { max_wrong, check_share, answer_judge, answer_judge_model, seed: _ } = bound;
     let Settings { context, client, tools, mask } = settings;
-    vec![
+    let mut keys = vec![
         ("exact", on_off(*exact)),
         ("semantic", text(semantic.name())),
         ("min_similarity", real(*min_similarity)),
@@ -223,13 +228,17 @@ fn cache_keys(cache: &cache::Config) -> Keys {
         ("check_share", Value::Float(*check_share)),
         ("answer_judge", text(if *answer_judge == AnswerJudge::Text { "text" } else { "llm" })),
         ("answer_judge_model", text(answer_judge_model.as_deref().unwrap_or_default())),
-        ("ttl_seconds", seconds(*ttl)),
+    ];
+    keys.extend(policy_keys(policy));
+    keys.extend([
+        ("compat_headers", Value::Boolean(compat_headers)),
         ("write_queue", number(*write_queue)),
         ("context", text(context.name())),
         ("client", text(client.name())),
         ("tools", on_off(*tools)),
         ("mask", masks(mask)),
-    ]
+    ]);
+    keys
 }
 
 /// What is set; the rest is inherited.
@@ -246,6 +255,60 @@ fn project_keys(project: &Project) -> Keys {
 /// As they were typed, but for the dollars: these are the strings of the file again.
 fn masks(masks: &Masks) -> Value {
     Value::Array(masks.typed().map(|mask| Value::String(mask.replace('$', "$$"))).collect())
+}
+
+fn policy_keys(policy: &policy::Config) -> Keys {
+    let policy::Config {
+        ttl,
+        volatile_ttl,
+        stale_if_error,
+        stale_while_revalidate,
+        max_stale,
+        max_temperature,
+        max_answer_bytes,
+        store_refusals,
+        store_tool_calls,
+        words: WordLists { volatile, chance },
+        rules: _, // sections of their own
+    } = policy;
+    vec![
+        ("ttl_seconds", seconds(*ttl)),
+        ("volatile_ttl_seconds", seconds(*volatile_ttl)),
+        ("stale_if_error_seconds", seconds(*stale_if_error)),
+        ("stale_while_revalidate_seconds", seconds(*stale_while_revalidate)),
+        ("max_stale_seconds", seconds(*max_stale)),
+        ("max_temperature", Value::Float(*max_temperature)),
+        ("max_answer_kb", number(max_answer_bytes >> 10)),
+        ("store_refusals", Value::Boolean(*store_refusals)),
+        ("store_tool_calls", Value::Boolean(*store_tool_calls)),
+        ("volatile_words", texts(volatile)),
+        ("chance_words", texts(chance)),
+    ]
+}
+
+/// Only what is set: what is not, means something else than any value of it.
+fn rule_keys(rule: &Rule) -> Keys {
+    let Rule { name, when, then } = rule;
+    let When { protocols, models, projects, words, body } = when;
+    let Then { store, semantic, ttl, stale_if_error, volatile } = then;
+    let mut keys = vec![("name", text(name))];
+    let protocols: Vec<String> = protocols.iter().map(|protocol| protocol.name().to_owned()).collect();
+    for (key, list) in
+        [("protocols", &protocols), ("models", models), ("projects", projects), ("words", words)]
+    {
+        keys.extend((!list.is_empty()).then(|| (key, texts(list))));
+    }
+    if !body.is_empty() {
+        let fields =
+            body.iter().filter_map(|(path, value)| Some((path.clone(), Value::try_from(value).ok()?)));
+        keys.push(("json_body", Value::Table(fields.collect())));
+    }
+    keys.extend(store.map(|store| ("store", Value::Boolean(store))));
+    keys.extend(semantic.map(|semantic| ("semantic", Value::Boolean(semantic))));
+    keys.extend(ttl.map(|ttl| ("ttl_seconds", seconds(ttl))));
+    keys.extend(stale_if_error.map(|stale| ("stale_if_error_seconds", seconds(stale))));
+    keys.extend(volatile.map(|volatile| ("volatile", Value::Boolean(volatile))));
+    keys
 }
 
 fn embed_keys(encoder: &Encoder, embed: embed::Config) -> Keys {

@@ -2,13 +2,14 @@
 
 use super::flight::{Begun, Follower};
 use super::record::{Recorded, Recorder};
-use crate::cache::Miss;
+use crate::cache::{Freshness, Hit, Miss, NotKept};
 use crate::chat::{Reply, unfold};
 use crate::limits::Permit;
 use crate::upstream::{self, Chunks, Origin};
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Where an answer comes from.
@@ -22,15 +23,23 @@ pub enum Source {
     },
     /// Memory: the very same question.
     Exact {
+        /// The name of the entry.
+        id: String,
         /// How old the answer is.
         age: Duration,
+        /// How much of its time is left.
+        freshness: Freshness,
         /// Who once gave it.
         upstream: String,
     },
     /// Memory: a question that means the same.
     Semantic {
+        /// The name of the entry.
+        id: String,
         /// How old the answer is.
         age: Duration,
+        /// How much of its time is left.
+        freshness: Freshness,
         /// The cosine to the question it was given to.
         similarity: f32,
         /// Who once gave it.
@@ -53,6 +62,18 @@ pub enum Source {
 }
 
 impl Source {
+    /// Memory, by the very same question.
+    pub(super) fn exact(hit: Hit) -> (Self, Arc<Reply>) {
+        let Hit { id, reply, upstream, age, similarity: _, freshness } = hit;
+        (Self::Exact { id, age, freshness, upstream }, reply)
+    }
+
+    /// Memory, by a question that means the same.
+    pub(super) fn semantic(hit: Hit) -> (Self, Arc<Reply>) {
+        let Hit { id, reply, upstream, age, similarity, freshness } = hit;
+        (Self::Semantic { id, age, freshness, similarity, upstream }, reply)
+    }
+
     /// Its stable name, as in `x-weir-source`.
     pub fn name(&self) -> &'static str {
         match self {
@@ -83,6 +104,27 @@ impl Source {
         }
     }
 
+    /// How much of the answer's time is left, where it comes from memory.
+    pub fn freshness(&self) -> Option<Freshness> {
+        match self {
+            Self::Exact { freshness, .. } | Self::Semantic { freshness, .. } => Some(*freshness),
+            Self::Rule { .. } | Self::Upstream { .. } | Self::Local { .. } => None,
+        }
+    }
+
+    /// Whether it comes from memory, and its time is over.
+    pub fn is_stale(&self) -> bool {
+        self.freshness().is_some_and(Freshness::is_stale)
+    }
+
+    /// The name of the entry, where it comes from memory.
+    pub fn entry(&self) -> Option<&str> {
+        match self {
+            Self::Exact { id, .. } | Self::Semantic { id, .. } => Some(id),
+            Self::Rule { .. } | Self::Upstream { .. } | Self::Local { .. } => None,
+        }
+    }
+
     /// Whether somebody answers it now.
     pub fn is_upstream(&self) -> bool {
         matches!(self, Self::Upstream { .. } | Self::Local { .. })
@@ -97,6 +139,9 @@ impl Source {
     }
 }
 
+/// Whether an answer was remembered: empty until it has been given whole, and for good where it was not to be.
+pub type Kept = Arc<OnceLock<Result<(), NotKept>>>;
+
 /// An answer that has begun. Dropping it cancels the work behind it.
 pub struct Answer {
     /// Where it comes from.
@@ -107,6 +152,8 @@ pub struct Answer {
     pub failed: Vec<upstream::Error>,
     /// What of the request its upstream could not be told, by field names.
     pub dropped: Vec<String>,
+    /// Whether it was remembered, once it has been given whole.
+    pub kept: Kept,
     /// Headers of its upstream's that say something to the client.
     pub headers: Vec<(String, String)>,
     /// What it says.
@@ -128,6 +175,7 @@ impl Answer {
             shared: false,
             failed: Vec::new(),
             dropped: Vec::new(),
+            kept: Kept::default(),
             headers: Vec::new(),
             chunks: recorder.record(source, chunks, permit),
         }
@@ -153,6 +201,7 @@ impl Answer {
             shared: follower.is_joined(),
             failed: failed.clone(),
             dropped: dropped.clone(),
+            kept: recorder.kept(),
             headers,
             chunks: recorder.record(source, follower.boxed(), permit),
         }

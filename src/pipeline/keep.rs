@@ -1,23 +1,30 @@
 //! Folds an answer while it comes, and remembers it the moment it is whole.
 
 use super::learn::Lesson;
-use crate::cache::{Cache, NotKept, Query};
+use crate::cache::{Cache, NotKept, Query, Terms};
 use crate::chat::{Chunk, Event, Folder};
 use crate::vector::UnitVector;
 use std::sync::Arc;
 
+/// A question, and the terms it is asked on.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) query: Query,
+    pub(super) terms: Terms,
+}
+
 /// Remembers one answer.
 pub(super) struct Keeper {
     cache: Arc<Cache>,
-    query: Query,
+    asked: Asked,
     vector: Option<UnitVector>,
     folder: Folder,
     lesson: Option<Lesson>,
 }
 
 impl Keeper {
-    pub(super) fn new(cache: &Arc<Cache>, query: Query, vector: Option<UnitVector>) -> Self {
-        Self { cache: Arc::clone(cache), query, vector, folder: Folder::default(), lesson: None }
+    pub(super) fn new(cache: &Arc<Cache>, asked: Asked, vector: Option<UnitVector>) -> Self {
+        Self { cache: Arc::clone(cache), asked, vector, folder: Folder::default(), lesson: None }
     }
 
     /// The same, and something is learned from the answer.
@@ -35,7 +42,8 @@ impl Keeper {
         if let Some(lesson) = self.lesson {
             lesson.learn(&reply);
         }
-        Some(self.cache.remember(&self.query, self.vector, reply, by))
+        let Asked { query, terms } = self.asked;
+        Some(self.cache.remember(&query, &terms, self.vector, reply, by))
     }
 }
 

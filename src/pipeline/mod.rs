@@ -12,20 +12,23 @@
 mod answer;
 mod flight;
 mod keep;
+mod late;
 mod learn;
 mod outcome;
 mod recent;
 mod record;
+mod refresh;
 mod second;
 
-pub use answer::{Answer, Source};
+pub use answer::{Answer, Kept, Source};
 pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
 pub use outcome::{Ended, Observer, Outcome, Timings};
+pub use refresh::Refresher;
 
 use crate::cache::bound::{GroundId, Label, Trial};
 use crate::cache::identity::{Reading, Settings};
-use crate::cache::{Asker, Cache, Hit, Miss, Nearest, Nominee, Query};
+use crate::cache::{Asker, Cache, Miss, Nearest, Nominee, Query, Wishes};
 use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::embed::{self, Embedder};
@@ -35,7 +38,7 @@ use crate::upstream::{self, Origin, Upstream};
 use crate::vector::UnitVector;
 use flight::{Flight, Follower, Seat};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use keep::Keeper;
+use keep::{Asked, Keeper};
 use learn::Lesson;
 use recent::{Given, Recent, Taken};
 use record::Recorder;
@@ -56,6 +59,8 @@ pub struct Pipeline {
     pub upstream: Arc<dyn Upstream>,
     /// What is being asked right now.
     pub flights: Flights,
+    /// Asks afresh what is given late.
+    pub refresher: Refresher,
     /// What finds out how good the cache's answers are.
     pub learner: Learner,
     /// What was given lately.
@@ -67,7 +72,7 @@ pub struct Pipeline {
 }
 
 /// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     /// Names this request in logs and headers.
     pub request_id: String,
@@ -79,19 +84,10 @@ pub struct Caller {
     pub state: Option<String>,
     /// Labels for what is remembered of this request.
     pub tags: Vec<String>,
-    /// What the caller allows the cache to do.
-    pub memory: Memory,
+    /// What the caller wants of the cache. Callers can only make it stricter.
+    pub memory: Wishes,
     /// When the answer must be over. Whoever holds it drops the answer then; here it only tells the reason.
     pub deadline: Instant,
-}
-
-/// What a caller allows the cache to do. Callers can only make it stricter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Answer from memory.
-    pub read: bool,
-    /// Remember the answer.
-    pub write: bool,
 }
 
 /// Why there is no answer.
@@ -103,6 +99,9 @@ pub enum Error {
     /// Nobody could answer.
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
+    /// Memory has no answer, and nobody else was to be asked.
+    #[error("there is no answer in the cache ({}), and only-if-cached forbids to ask anyone else", .0.name())]
+    NotCached(Miss),
 }
 
 /// The answers that were given lately, and to whom: what feedback can be about.
@@ -144,8 +143,8 @@ enum Recall {
 /// What is known about a question that goes upstream.
 struct Plan {
     miss: Miss,
-    /// Where to remember the answer; `None` where it must not be.
-    query: Option<Query>,
+    /// The question, and on which terms its answer is remembered; `None` where it cannot be.
+    asked: Option<Asked>,
     vector: Option<UnitVector>,
     origin: Origin,
     company: Company,
@@ -193,9 +192,14 @@ impl Pipeline {
                 }
                 Ok(answer)
             }
+            Recall::Forward(plan) if caller.memory.only_if_cached => {
+                recorder.missed(plan.miss);
+                recorder.not_cached();
+                Err(Error::NotCached(plan.miss))
+            }
             Recall::Forward(plan) => {
-                if let Some(query) = &plan.query {
-                    let given = Given { key: Cache::key(query), trial: None };
+                if let Some(asked) = plan.asked.as_ref().filter(|asked| asked.terms.write.is_ok()) {
+                    let given = Given { key: Cache::key(&asked.query), trial: None };
                     self.recent.0.remember(&caller.tenant, &caller.request_id, given);
                 }
                 self.forward(request, *plan, recorder, permit).await
@@ -241,34 +245,44 @@ impl Pipeline {
             Ok(query) => query,
             Err(miss) => {
                 let plan =
-                    Plan { miss, query: None, vector: None, origin, company: Company::None, nominee: None };
+                    Plan { miss, asked: None, vector: None, origin, company: Company::None, nominee: None };
                 return Recall::Forward(plan.into());
             }
         };
-        let mut company = self.company(caller, &query);
-        let found = match caller.memory.read {
-            true => self.remembered(&query, &mut company).await,
+        let terms = self.cache.terms(&caller.memory, &caller.project, request, &query);
+        let asked = Asked { query, terms };
+        let mut company = self.company(caller, &asked);
+        let found = match asked.terms.read {
+            Ok(()) => match self.remembered(&asked, &mut company).await {
+                Found { answer: Err(Miss::Expired), vector: None, .. } => {
+                    self.expired(caller, request, &asked, origin, &mut company).await
+                }
+                found => found,
+            },
             // Not looked up, but remembered: so that other words find it later.
-            false => Found::nothing(Miss::Bypassed, self.vector(&query, &company).await.ok()),
+            Err(miss) if asked.terms.write.is_ok() => {
+                Found::nothing(miss, self.vector(&asked, &company).await.ok())
+            }
+            Err(miss) => Found::nothing(miss, None),
         };
         let Found { answer, vector, given, nominee } = found;
         match answer {
             Ok((source, reply)) => Recall::Ready(source, reply, given.map(Box::new)),
             Err(miss) => {
-                let query = caller.memory.write.then_some(query);
                 let nominee = nominee.filter(|_| origin == Origin::Provider);
-                Recall::Forward(Plan { miss, query, vector, origin, company, nominee }.into())
+                let asked = Some(asked);
+                Recall::Forward(Plan { miss, asked, vector, origin, company, nominee }.into())
             }
         }
     }
 
     /// Whoever wants an answer of its own, or one that nobody else sees, gets it.
-    fn company(&self, caller: &Caller, query: &Query) -> Company {
-        match caller.memory {
-            Memory { read: true, write: true } if self.cache.is_coalescing() => {
-                Company::Seat(self.flights.seat(query.id.0))
-            }
-            _ => Company::None,
+    fn company(&self, caller: &Caller, asked: &Asked) -> Company {
+        let Asked { query, terms } = asked;
+        let shares = terms.read.is_ok() && terms.write.is_ok() && !caller.memory.only_if_cached;
+        match shares && self.cache.is_coalescing() {
+            true => Company::Seat(self.flights.seat(query.id.0)),
+            false => Company::None,
         }
     }
 
@@ -294,41 +308,49 @@ impl Pipeline {
         if !memory.read && !memory.write {
             return Err(Miss::Bypassed);
         }
-        let asker = Asker { tenant, project, state: state.as_deref(), tags, origin: origin.name() };
+        let asker = Asker {
+            tenant,
+            project,
+            state: state.as_deref(),
+            tags,
+            origin: origin.name(),
+            partitions: memory.partitions.as_slice(),
+        };
         Query::new(&asker, settings, request, reading)
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
-    async fn remembered(&self, query: &Query, company: &mut Company) -> Found {
-        let miss = match self.cache.exact(query).await {
-            Ok(Hit { reply, age, upstream, .. }) => {
+    async fn remembered(&self, asked: &Asked, company: &mut Company) -> Found {
+        let Asked { query, terms } = asked;
+        let miss = match self.cache.exact(query, terms).await {
+            Ok(hit) => {
                 let ground = GroundId::of(&query.about.tenant, &query.about.project);
                 let trial = Some(Trial::of_repeat(ground, query.id));
                 let given = Some(Given { key: Cache::key(query), trial });
-                let answer = Ok((Source::Exact { age, upstream }, reply));
-                return Found { answer, vector: None, given, nominee: None };
+                return Found { answer: Ok(Source::exact(hit)), vector: None, given, nominee: None };
             }
+            // It may still be given late, and that needs no vector.
+            Err(Miss::Expired) => return Found::nothing(Miss::Expired, None),
             Err(miss) => miss,
         };
         // The very same question is better than one like it, and it is being answered.
         if company.join() {
             return Found::nothing(miss, None);
         }
-        // What is known to be stale or unreadable is asked afresh, and takes the old one's place.
+        // What is unreadable or too old is asked afresh, and takes the old one's place.
         if !matches!(miss, Miss::Absent | Miss::Off) {
-            return Found::nothing(miss, self.vector(query, company).await.ok());
+            return Found::nothing(miss, self.vector(asked, company).await.ok());
         }
-        let vector = match self.vector(query, company).await {
+        let vector = match self.vector(asked, company).await {
             Ok(vector) => vector,
             Err(miss) => return Found::nothing(miss, None),
         };
-        let Nearest { verdict, nominee } = self.cache.nearest(query, &vector).await;
+        let Nearest { verdict, nominee } = self.cache.nearest(query, terms, &vector).await;
         let vector = Some(vector);
         match verdict {
-            Ok(Hit { reply, age, upstream, similarity }) => {
+            Ok(hit) => {
                 let given = nominee.map(|Nominee { key, trial, .. }| Given { key, trial: Some(trial) });
-                let answer = Ok((Source::Semantic { age, similarity, upstream }, reply));
-                Found { answer, vector, given, nominee: None }
+                Found { answer: Ok(Source::semantic(hit)), vector, given, nominee: None }
             }
             Err(miss) => {
                 let nominee = nominee.map(|Nominee { trial, reply, .. }| (trial, reply));
@@ -360,31 +382,12 @@ impl Pipeline {
     }
 
     /// Who asks the same at the same time shares it.
-    async fn vector(&self, query: &Query, company: &Company) -> Result<UnitVector, Miss> {
+    async fn vector(&self, asked: &Asked, company: &Company) -> Result<UnitVector, Miss> {
+        let embedded = || embedded(&self.cache, self.embedder.as_ref(), asked);
         match company {
-            Company::Seat(seat) => seat.vector().get_or_init(|| self.embedded(query)).await.clone(),
-            Company::None | Company::Joined(_) => self.embedded(query).await,
-        }
-    }
-
-    async fn embedded(&self, query: &Query) -> Result<UnitVector, Miss> {
-        if !self.cache.is_semantic() {
-            return Err(Miss::SemanticOff);
-        }
-        if !query.rewordable {
-            return Err(Miss::Continuation);
-        }
-        let embedder = self.embedder.as_ref().ok_or(Miss::SemanticOff)?;
-        match embedder.embed(self.cache.question(query).canonical()).await {
-            // Such a vector speaks only for a part of the text.
-            Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
-            Ok(embedding) => Ok(embedding.vector),
-            Err(embed::Error::TooLong) => Err(Miss::PartlyRead),
-            Err(embed::Error::Busy | embed::Error::Deadline(_)) => Err(Miss::EmbedBusy),
-            Err(error) => {
-                tracing::warn!(%error, "a text could not be embedded; the request goes on as a miss");
-                Err(Miss::EmbedFailed)
-            }
+            // A vector that this one has no use for is another's to make.
+            Company::Seat(seat) if asked.terms.semantic => seat.vector().get_or_init(embedded).await.clone(),
+            Company::None | Company::Seat(_) | Company::Joined(_) => embedded().await,
         }
     }
 
@@ -395,19 +398,19 @@ impl Pipeline {
         mut recorder: Recorder,
         permit: Permit,
     ) -> Result<Answer, Error> {
-        let Plan { miss, query, vector, origin, company, nominee } = plan;
+        let Plan { miss, asked, vector, origin, company, nominee } = plan;
         recorder.missed(miss);
         let request = Arc::new(request);
-        let question = query.as_ref().map_or("", |query| query.text.as_str());
+        let question = asked.as_ref().map_or("", |asked| asked.query.text.as_str());
         let lesson = nominee.map(|nominee| Lesson::new(&self.learner, question, nominee));
         let call = || {
-            let keeper = query.clone().map(|query| {
-                let keeper = Keeper::new(&self.cache, query, vector.clone());
+            let keeper = asked.clone().map(|asked| {
+                let keeper = Keeper::new(&self.cache, asked, vector.clone());
                 (keeper.teaching(lesson.clone()), origin)
             });
-            self.call(&request, keeper)
+            call(&self.upstream, &request, keeper)
         };
-        let asked = Instant::now();
+        let began = Instant::now();
         let mut follower = match company {
             Company::None => Follower::alone(call()),
             Company::Seat(seat) => seat.join_or_begin(call),
@@ -418,9 +421,15 @@ impl Pipeline {
             follower = Follower::alone(call());
             begun = recorder.follow(&mut follower, &request).await;
         }
+        if let Some(failed) = late::unanswered(&begun, origin)
+            && let Some((source, reply)) = self.late_on_error(asked.as_ref(), &failed).await
+        {
+            recorder.answered_late(&failed);
+            return Ok(Answer { failed, ..Answer::ready(source, &reply, recorder, permit) });
+        }
         match begun {
             Ok(begun) => {
-                recorder.opened(&begun, asked.elapsed());
+                recorder.opened(&begun, began.elapsed());
                 let headers = follower.headers_for(&request, &begun);
                 Ok(Answer::begun(&begun, headers, follower, miss, recorder, permit))
             }
@@ -430,12 +439,34 @@ impl Pipeline {
             }
         }
     }
+}
 
-    /// A call upstream; it begins when somebody waits for it.
-    fn call(&self, request: &Arc<Request>, keeper: Option<(Keeper, Origin)>) -> Flight {
-        let (upstream, asked) = (Arc::clone(&self.upstream), Arc::clone(request));
-        let opening = async move { upstream.open(&asked).await }.boxed();
-        Flight::new(request, opening, keeper)
+/// A call upstream; it begins when somebody waits for it.
+fn call(upstream: &Arc<dyn Upstream>, request: &Arc<Request>, keeper: Option<(Keeper, Origin)>) -> Flight {
+    let (upstream, asked) = (Arc::clone(upstream), Arc::clone(request));
+    let opening = async move { upstream.open(&asked).await }.boxed();
+    Flight::new(request, opening, keeper)
+}
+
+async fn embedded(cache: &Cache, embedder: Option<&Embedder>, asked: &Asked) -> Result<UnitVector, Miss> {
+    let Asked { query, terms } = asked;
+    if !cache.is_semantic() || !terms.semantic {
+        return Err(Miss::SemanticOff);
+    }
+    if !query.rewordable {
+        return Err(Miss::Continuation);
+    }
+    let embedder = embedder.ok_or(Miss::SemanticOff)?;
+    match embedder.embed(cache.question(query).canonical()).await {
+        // Such a vector speaks only for a part of the text.
+        Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
+        Ok(embedding) => Ok(embedding.vector),
+        Err(embed::Error::TooLong) => Err(Miss::PartlyRead),
+        Err(embed::Error::Busy | embed::Error::Deadline(_)) => Err(Miss::EmbedBusy),
+        Err(error) => {
+            tracing::warn!(%error, "a text could not be embedded; the request goes on as a miss");
+            Err(Miss::EmbedFailed)
+        }
     }
 }
 

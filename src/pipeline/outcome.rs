@@ -12,6 +12,7 @@ pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
 
 /// How one request went.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Outcome {
     /// Names the request.
     pub request_id: String,
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub usage: Option<Usage>,
     /// Whether the answer was remembered; `None` where it was not to be. Told like what it cost.
     pub kept: Option<Result<(), NotKept>>,
+    /// It was no client's request: what was given late is asked afresh.
+    pub refresh: bool,
     /// How it ended.
     pub ended: Ended,
     /// How long it took.
@@ -58,6 +61,8 @@ pub enum Ended {
     Failed(Kind),
     /// It was not let in.
     Refused(&'static str),
+    /// Memory had no answer, and nobody else was to be asked.
+    NotCached,
 }
 
 impl Ended {
@@ -70,6 +75,7 @@ impl Ended {
             Self::Deadline => "deadline",
             Self::Failed(kind) => kind.name(),
             Self::Refused(limit) => limit,
+            Self::NotCached => "only_if_cached",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Follows an answer to its end, and tells the observer once.
 
+use super::answer::Kept;
 use super::flight::{Begun, Flight, Follower};
 use super::keep::is_last;
 use super::{Caller, Ended, Observer, Outcome, Pipeline, Source, Timings};
@@ -22,6 +23,7 @@ pub(super) struct Recorder {
     usage: Option<Usage>,
     /// The call upstream that it follows.
     flight: Option<Arc<Flight>>,
+    kept: Kept,
     /// Taken when it has been told.
     outcome: Option<Box<Outcome>>,
 }
@@ -41,6 +43,7 @@ impl Recorder {
             failed: Vec::new(),
             usage: None,
             kept: None,
+            refresh: false,
             ended: Ended::ClientGone,
             timings: Timings::default(),
         };
@@ -50,6 +53,7 @@ impl Recorder {
             deadline: caller.deadline,
             usage: None,
             flight: None,
+            kept: Kept::default(),
             outcome: Some(Box::new(outcome)),
         }
     }
@@ -88,13 +92,30 @@ impl Recorder {
     }
 
     pub(super) fn failed(&mut self, error: &upstream::Error) {
-        self.note(|outcome| {
-            outcome.failed = match error.attempts.as_slice() {
-                attempts if error.kind == Kind::Exhausted => attempts.iter().map(blame).collect(),
-                attempts => attempts.iter().chain([error]).map(blame).collect(),
-            };
-        });
+        self.note(|outcome| outcome.failed = failures(error).iter().map(blame).collect());
         self.tell(Ended::Failed(error.kind));
+    }
+
+    /// Memory answers after all, late, since others have failed: the reason to ask them is no miss.
+    pub(super) fn answered_late(&mut self, failed: &[upstream::Error]) {
+        self.note(|outcome| {
+            outcome.miss = None;
+            outcome.failed = failed.iter().map(blame).collect();
+        });
+    }
+
+    /// It is asked for memory's own sake.
+    pub(super) fn refreshes(&mut self) {
+        self.note(|outcome| outcome.refresh = true);
+    }
+
+    pub(super) fn not_cached(&mut self) {
+        self.tell(Ended::NotCached);
+    }
+
+    /// Where it will be told whether the answer was remembered.
+    pub(super) fn kept(&self) -> Kept {
+        Kept::clone(&self.kept)
     }
 
     pub(super) fn answered_by(mut self, source: Source) -> Self {
@@ -126,6 +147,10 @@ impl Recorder {
             outcome.ended = ended;
             outcome.timings.total = self.arrived.elapsed();
             self.account(&mut outcome);
+            if let Some(kept) = outcome.kept {
+                // It is told once.
+                let _ = self.kept.set(kept);
+            }
             (self.observer)(&outcome);
         }
     }
@@ -147,6 +172,15 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         let late = Instant::now() >= self.deadline;
         self.tell(if late { Ended::Deadline } else { Ended::ClientGone });
+    }
+}
+
+/// Everyone who failed.
+pub(super) fn failures(error: &upstream::Error) -> Vec<upstream::Error> {
+    let attempts = error.attempts.iter().cloned();
+    match error.kind {
+        Kind::Exhausted => attempts.collect(),
+        _ => attempts.chain([error.clone()]).collect(),
     }
 }
 

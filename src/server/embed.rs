@@ -1,5 +1,6 @@
 //! Vectors: those of the model in this process, or a provider's.
 
+use super::controls;
 use super::error::{Error, Failed};
 use super::read::{self, Asker};
 use super::{Server, auth, pass};
@@ -83,7 +84,8 @@ async fn asked_of_ollama(
     body: Bytes,
 ) -> Result<Response, Error> {
     let provider = server.providers.ollama(model).ok_or_else(|| Error::NoSuchModel(shortened(model)))?;
-    let passed = provider.ask(path, body).await.map_err(|error| Error::Pipeline(error.into()))?;
+    let passed =
+        provider.ask(path, controls::strip(body)).await.map_err(|error| Error::Pipeline(error.into()))?;
     Ok(pass::response(passed))
 }
 
@@ -101,7 +103,8 @@ async fn ollama_embed(server: &Server, headers: &HeaderMap, body: Body) -> Resul
 async fn forwarded(server: &Server, model: &str, body: Bytes) -> Result<Response, Error> {
     let mut providers = server.providers.embedding(model);
     let provider = providers.next().ok_or_else(|| Error::NoSuchModel(shortened(model)))?;
-    let passed = provider.embed(body).await.map_err(|error| Error::Pipeline(error.into()))?;
+    let passed =
+        provider.embed(controls::strip(body)).await.map_err(|error| Error::Pipeline(error.into()))?;
     Ok(pass::response(passed))
 }
 

@@ -76,7 +76,7 @@ impl Error {
 /// An error as clients see it.
 pub(super) struct Failed {
     status: StatusCode,
-    /// The coarse kind, from OpenAI's list.
+    /// The coarse kind, from OpenAI's list; or our own, where it has none.
     kind: &'static str,
     /// The stable name that a program can act on.
     code: &'static str,
@@ -191,8 +191,7 @@ impl From<&Error> for Failed {
                 param: error.field.clone(),
                 ..Self::invalid(StatusCode::BAD_REQUEST, "invalid_request", &error.message)
             },
-            Error::Pipeline(pipeline::Error::Refused(refusal)) => refused(*refusal),
-            Error::Pipeline(pipeline::Error::Upstream(error)) => upstream(error),
+            Error::Pipeline(error) => unanswered(error),
             Error::Incomplete(message) => {
                 Self::new(StatusCode::BAD_GATEWAY, "api_error", "upstream_cut", message)
             }
@@ -272,6 +271,20 @@ fn keeper(fault: &Fault) -> Failed {
         }
     };
     Failed::invalid(status, code, fault.to_string())
+}
+
+fn unanswered(error: &pipeline::Error) -> Failed {
+    match error {
+        pipeline::Error::Refused(refusal) => refused(*refusal),
+        pipeline::Error::Upstream(error) => upstream(error),
+        pipeline::Error::NotCached(_) => not_cached(error),
+    }
+}
+
+/// Nothing changes by asking again at once.
+fn not_cached(error: &pipeline::Error) -> Failed {
+    let failed = Failed::new(StatusCode::GATEWAY_TIMEOUT, "cache_error", "only_if_cached", error.to_string());
+    Failed { tried_enough: true, ..failed }
 }
 
 fn refused(refusal: Refusal) -> Failed {

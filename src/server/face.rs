@@ -2,6 +2,7 @@
 //!
 //! Every protocol goes through the same function; what differs is in its codec.
 
+use super::controls::{self, Controls, Rival};
 use super::error::{Error, Failed};
 use super::read::{self, Asker};
 use super::{Server, facts, feedback, replay};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Headers of a client that are nothing to a provider, whatever it speaks: they name an account that is not
 /// ours, say where the client is and what it runs in, or what its own cache is to do.
-const UNHEARD: [&str; 9] = [
+const UNHEARD: [&str; 10] = [
     "openai-organization",
     "openai-project",
     "x-goog-user-project",
@@ -33,6 +34,7 @@ const UNHEARD: [&str; 9] = [
     "origin",
     "referer",
     "cache-control",
+    "pragma",
 ];
 
 /// Beginnings of such names; and those of headers about a body that may change on the way.
@@ -49,7 +51,7 @@ pub(super) async fn answer(
     let asker = Asker::new(protocol, &headers);
     let deadline = Instant::now() + server.config.request_timeout;
     let answered = match understand(&server, &asker, &target, &headers, body, deadline).await {
-        Ok((caller, request)) => give(&server, caller, request, &target, deadline).await,
+        Ok(asked) => give(&server, asked, &target, deadline).await,
         Err(error) => {
             // It never reaches the path, so the path cannot tell of it.
             server.metrics.reject(&asker.request_id, error.code());
@@ -59,7 +61,13 @@ pub(super) async fn answer(
     asker.respond(answered)
 }
 
-/// Who asks, and what.
+/// Who asks, and what; and those whose words for the cache it uses.
+struct Asked {
+    caller: Caller,
+    request: Request,
+    rivals: Vec<Rival>,
+}
+
 async fn understand(
     server: &Server,
     asker: &Asker,
@@ -67,30 +75,36 @@ async fn understand(
     headers: &HeaderMap,
     body: Body,
     deadline: Instant,
-) -> Result<(Caller, Request), Error> {
-    let caller = read::caller(server, asker, headers, deadline)?;
+) -> Result<Asked, Error> {
+    let compat = server.config.compat_headers;
+    let mut caller = read::caller(server, asker, headers, deadline)?;
     feedback::hear(server, &caller.tenant, headers);
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;
-    request.received = Received { headers: heard(headers), ..request.received };
+    request.received = Received { headers: heard(headers, compat), ..request.received };
     replay::go_on_from_first(&mut request)?;
-    Ok((caller, request))
+    let mut controls = Controls::of(headers, compat);
+    controls.take_from(&mut request).map_err(Error::Wire)?;
+    let Controls { wishes, rivals } = controls;
+    caller.memory = wishes;
+    Ok(Asked { caller, request, rivals })
 }
 
-/// The headers of a client that may mean something to a provider of its own protocol.
-pub(super) fn heard(headers: &HeaderMap) -> Vec<(String, String)> {
+/// The headers of a client that may mean something to a provider of its own protocol. Those by which other
+/// gateways are told what to do are for us with `compat`.
+pub(super) fn heard(headers: &HeaderMap, compat: bool) -> Vec<(String, String)> {
     let unheard = |name: &str| {
         UNHEARD.contains(&name) || UNHEARD_KINDS.iter().any(|beginning| name.starts_with(beginning))
     };
-    let forwarded = forwarded(headers);
+    let mut forwarded = forwarded(headers);
+    controls::strip_headers(&mut forwarded, compat);
     let lines = forwarded.iter().filter(|(name, _)| !unheard(name.as_str()));
     lines.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }
 
 async fn give(
     server: &Server,
-    caller: Caller,
-    request: Request,
+    Asked { caller, request, rivals }: Asked,
     target: &Target,
     deadline: Instant,
 ) -> Result<Response, Error> {
@@ -109,7 +123,7 @@ async fn give(
         Err(_) => return Err(Error::Deadline(server.config.request_timeout)),
     };
     let facts = facts::headers(&answer);
-    let Answer { source, chunks, .. } = answer;
+    let Answer { source, shared, kept, chunks, .. } = answer;
     let (chunks, replayed) = match source.is_upstream() {
         true => (chunks, HeaderMap::new()),
         false => replay::anew(chunks, giving.protocol, stream, server).await,
@@ -119,6 +133,9 @@ async fn give(
         false => giving.whole(chunks).await?,
     };
     response.headers_mut().extend(facts);
+    // Whether it was remembered is known where it was given whole, and not where it only begins.
+    let kept = kept.get().copied();
+    response.headers_mut().extend(facts::of_cache(&source, shared, kept, &rivals));
     response.headers_mut().extend(replayed);
     Ok(response)
 }
@@ -265,9 +282,14 @@ mod tests {
             "x-weir-project",
             "connection",
             "host",
+            "cache-control",
+            "pragma",
+            "x-portkey-cache",
+            "helicone-cache-seed",
+            "cf-aig-cache-key",
         ];
         let headers = names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")));
-        let heard = heard(&HeaderMap::from_iter(headers));
+        let heard = heard(&HeaderMap::from_iter(headers), true);
         let heard: std::collections::BTreeSet<_> = heard.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(heard, names[..4].iter().copied().collect());
     }

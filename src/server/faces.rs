@@ -1,5 +1,6 @@
 //! The routes of the faces: which path speaks which protocol.
 
+use super::controls::{self, Controls};
 use super::error::Error;
 use super::read::{self, Asker};
 use super::{Server, auth, face, pass};
@@ -46,7 +47,8 @@ pub(super) async fn count_tokens(State(server): Shared, headers: HeaderMap, body
         let body = read::body(&server, body).await?;
         let mut request =
             decode_request(Protocol::Anthropic, &body, &Target::default()).map_err(Error::Wire)?;
-        request.received.headers = face::heard(&headers);
+        request.received.headers = face::heard(&headers, server.config.compat_headers);
+        Controls::default().take_from(&mut request).map_err(Error::Wire)?;
         let tokens = count(&server, &request).await?;
         Ok(Json(anthropic::count_tokens_body(tokens)).into_response())
     };
@@ -142,7 +144,7 @@ async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap
 async fn load(server: &Server, protocol: Protocol, request: &Request, body: Bytes) -> Response {
     let path = if protocol == Protocol::OllamaGenerate { "/api/generate" } else { "/api/chat" };
     if let Some(provider) = server.providers.loading(&request.model) {
-        match provider.ask(path, body).await {
+        match provider.ask(path, controls::strip(body)).await {
             Ok(passed) => return pass::response(passed),
             // The question that follows may still be answered by another one.
             Err(error) => tracing::info!(kind = error.kind.name(), "no Ollama has loaded the model"),

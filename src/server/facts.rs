@@ -1,7 +1,8 @@
 //! Where an answer comes from, in headers, for whoever wants to know.
 
+use super::controls::Rival;
 use super::read::set;
-use crate::cache::Miss;
+use crate::cache::{Freshness, Miss, NotKept};
 use crate::pipeline::{Answer, Source};
 use crate::upstream;
 use axum::http::header::AGE;
@@ -14,7 +15,6 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let source = &answer.source;
     set(&mut headers, HeaderName::from_static("x-weir-source"), source.name());
-    set(&mut headers, CACHE_STATUS, &cache_status(source, answer.shared));
     if let Some(upstream) = source.upstream() {
         set(&mut headers, HeaderName::from_static("x-weir-upstream"), upstream);
     }
@@ -48,15 +48,73 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     headers
 }
 
+/// The facts about what the cache did, in our words and in those of the gateways whose headers were used.
+pub(super) fn of_cache(
+    source: &Source,
+    shared: bool,
+    kept: Option<Result<(), NotKept>>,
+    rivals: &[Rival],
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    set(&mut headers, CACHE_STATUS, &cache_status(source, shared, kept));
+    if let Some(entry) = source.entry() {
+        set(&mut headers, HeaderName::from_static("x-weir-cache-id"), entry);
+    }
+    if source.is_stale() {
+        set(&mut headers, HeaderName::from_static("x-weir-stale"), "true");
+    }
+    for rival in rivals {
+        if let Some((name, value)) = in_words_of(*rival, source) {
+            set(&mut headers, HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
 /// RFC 9211.
-fn cache_status(source: &Source, shared: bool) -> String {
+fn cache_status(source: &Source, shared: bool, kept: Option<Result<(), NotKept>>) -> String {
     let collapsed = if shared { "; collapsed" } else { "" };
+    let stored = if kept == Some(Ok(())) { "; stored" } else { "" };
     match source {
         Source::Rule { .. } => "weir; detail=rule".to_owned(),
-        Source::Exact { .. } | Source::Semantic { .. } => format!("weir; hit; detail={}", source.name()),
-        Source::Upstream { miss, .. } | Source::Local { miss, .. } => {
-            format!("weir; fwd=miss{collapsed}; detail={}", miss.name())
+        Source::Exact { freshness, .. } | Source::Semantic { freshness, .. } => {
+            let (stale, ttl) = match freshness {
+                Freshness::Pinned => ("", String::new()),
+                Freshness::Left(left) => ("", format!("; ttl={}", left.as_secs())),
+                Freshness::Over(by) => ("; stale", format!("; ttl=-{}", by.as_secs())),
+            };
+            format!("weir; hit{stale}; detail={}{ttl}", source.name())
         }
+        Source::Upstream { miss, .. } | Source::Local { miss, .. } => {
+            let forwarded = if *miss == Miss::Expired { "stale" } else { "miss" };
+            format!("weir; fwd={forwarded}{collapsed}; detail={}{stored}", miss.name())
+        }
+    }
+}
+
+/// What another gateway's clients look for. Bifrost's look in the body.
+fn in_words_of(rival: Rival, source: &Source) -> Option<(&'static str, &'static str)> {
+    let hit = matches!(source, Source::Exact { .. } | Source::Semantic { .. });
+    let hit_or_miss = if hit { "HIT" } else { "MISS" };
+    match rival {
+        Rival::Portkey => Some(("x-portkey-cache-status", portkey_status(source))),
+        Rival::Helicone => Some(("helicone-cache", hit_or_miss)),
+        Rival::Cloudflare => Some(("cf-aig-cache-status", hit_or_miss)),
+        Rival::Bifrost => None,
+        Rival::VllmSr => Some(("x-vsr-cache-hit", if hit { "true" } else { "false" })),
+    }
+}
+
+fn portkey_status(source: &Source) -> &'static str {
+    match source {
+        Source::Exact { .. } => "HIT",
+        Source::Semantic { .. } => "SEMANTIC HIT",
+        Source::Rule { .. } => "DISABLED",
+        Source::Upstream { miss, .. } | Source::Local { miss, .. } => match miss {
+            Miss::Bypassed => "REFRESH",
+            Miss::Off => "DISABLED",
+            _ => "MISS",
+        },
     }
 }
 

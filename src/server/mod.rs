@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod cache;
 mod catalog;
+mod controls;
 mod embed;
 mod error;
 mod face;
@@ -57,6 +58,8 @@ pub struct Config {
     pub passthrough: bool,
     /// How an answer from memory is given again.
     pub replay: Replay,
+    /// Whether the headers are obeyed by which other gateways let a request steer their caches.
+    pub compat_headers: bool,
 }
 
 /// How an answer from memory is given again.
@@ -91,6 +94,7 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(30),
             passthrough: true,
             replay: Replay::default(),
+            compat_headers: true,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Paths that we do not know go to a provider untouched: audio, images, files, batches.
 
+use super::controls;
 use super::error::Error;
 use super::read::{self, Asker};
 use super::{Client, Server, auth, replay};
@@ -80,6 +81,8 @@ pub(super) async fn to_api_of(
             protocol => server.providers.of_protocol(protocol),
         };
         let provider = provider.filter(|_| server.config.passthrough).ok_or(Error::NoSuchPath)?;
+        let mut headers = headers;
+        controls::strip_headers(&mut headers, server.config.compat_headers);
         through(provider, method, &uri, &headers, body).await
     };
     let passed = passed.await;

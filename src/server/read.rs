@@ -2,11 +2,11 @@
 
 use super::error::{Error, Failed};
 use super::{Server, auth};
+use crate::cache::Wishes;
 use crate::cache::identity::STATE_TAG;
 use crate::chat::Protocol;
-use crate::pipeline::{Caller, Memory};
+use crate::pipeline::Caller;
 use axum::body::Body;
-use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::Response;
 use bytes::Bytes;
@@ -75,7 +75,7 @@ pub(super) fn caller(
     let project = project(headers)?.to_owned();
     let state = named(headers, STATE)?.map(str::to_owned);
     let (request_id, tags) = (asker.request_id.clone(), tags(headers)?);
-    Ok(Caller { request_id, tenant, project, state, tags, memory: memory(headers), deadline })
+    Ok(Caller { request_id, tenant, project, state, tags, memory: Wishes::default(), deadline })
 }
 
 fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
@@ -107,17 +107,6 @@ fn tags(headers: &HeaderMap) -> Result<Vec<String>, Error> {
 pub(super) fn project(headers: &HeaderMap) -> Result<&str, Error> {
     // A project that cannot be read must not fall into the one of everybody else.
     Ok(named(headers, PROJECT)?.unwrap_or(DEFAULT_PROJECT))
-}
-
-/// What `Cache-Control` allows: `no-store` is neither answered from memory nor remembered, `no-cache` is
-/// asked afresh and remembered.
-fn memory(headers: &HeaderMap) -> Memory {
-    let said = |wanted: &str| {
-        let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(wanted))
-    };
-    let no_store = said("no-store");
-    Memory { read: !no_store && !said("no-cache"), write: !no_store }
 }
 
 fn visible(value: &HeaderValue) -> Option<&str> {

@@ -105,6 +105,7 @@ pub(super) fn request(outcome: &Outcome) {
         failed,
         usage,
         kept,
+        refresh,
         ended,
         timings,
     } = outcome;
@@ -117,6 +118,7 @@ pub(super) fn request(outcome: &Outcome) {
         stream,
         source = source.as_ref().map_or("none", Source::name),
         upstream = source.as_ref().and_then(Source::upstream),
+        stale = source.as_ref().is_some_and(Source::is_stale).then_some(true),
         miss = miss.map(Miss::name),
         shared,
         failed = (!failed.is_empty()).then(|| failed.join(",")),
@@ -128,7 +130,7 @@ pub(super) fn request(outcome: &Outcome) {
         total_ms = millis(timings.total),
         ended = ended.name(),
         "{}",
-        headline(ended)
+        if *refresh { "asked afresh" } else { headline(ended) }
     );
 }
 
@@ -145,6 +147,7 @@ fn headline(ended: &Ended) -> &'static str {
         Ended::Deadline => "not answered in time",
         Ended::Failed(_) => "not answered",
         Ended::Refused(_) => "refused",
+        Ended::NotCached => "not in memory",
     }
 }
 

@@ -50,6 +50,11 @@ struct MissLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefreshLabels {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
     route_id: &'static str,
     upstream_name: String,
@@ -109,6 +114,7 @@ struct Families {
     coalesced: Family<RouteLabels, Counter>,
     rules: Family<RuleLabels, Counter>,
     not_kept: Family<MissLabels, Counter>,
+    refreshes: Family<RefreshLabels, Counter>,
     blocked: Family<LimitLabels, Counter>,
     cost: Family<CostLabels, Counter<f64, AtomicU64>>,
     checks: Family<CheckLabels, Counter>,
@@ -135,6 +141,7 @@ impl Families {
             coalesced: Family::default(),
             rules: Family::default(),
             not_kept: Family::default(),
+            refreshes: Family::default(),
             blocked: Family::default(),
             cost: Family::default(),
             checks: Family::default(),
@@ -180,6 +187,11 @@ impl Families {
             "cache_not_kept",
             "Answers that were not remembered, by reason",
             self.not_kept.clone(),
+        );
+        registry.register(
+            "cache_refreshes",
+            "Answers that were given late and asked afresh in the background, by how that ended",
+            self.refreshes.clone(),
         );
         registry.register(
             "rate_limit_blocked",
@@ -236,6 +248,12 @@ impl Metrics {
     pub(super) fn count(&self, outcome: &Outcome) {
         let families = &self.families;
         let status = outcome.ended.name();
+        if outcome.refresh {
+            // It costs what a request costs, and is none.
+            families.refreshes.get_or_create(&RefreshLabels { status }).inc();
+            self.count_not_kept(outcome);
+            return self.count_upstreams(outcome);
+        }
         families.requests.get_or_create(&RequestLabels { route_id: ROUTE, status, method: "POST" }).inc();
         self.count_memory(outcome);
         self.count_upstreams(outcome);
@@ -258,7 +276,8 @@ impl Metrics {
                 families.rules.get_or_create(&RuleLabels { rule: rule.clone() }).inc();
             }
             Some(hit @ (Source::Exact { .. } | Source::Semantic { .. })) => {
-                families.hits.get_or_create(&HitLabels { route_id: ROUTE, tier: hit.name() }).inc();
+                let tier = if hit.is_stale() { "stale" } else { hit.name() };
+                families.hits.get_or_create(&HitLabels { route_id: ROUTE, tier }).inc();
             }
             Some(Source::Upstream { .. } | Source::Local { .. }) | None => {}
         }
@@ -268,8 +287,13 @@ impl Metrics {
         if outcome.shared {
             families.coalesced.get_or_create(&RouteLabels { route_id: ROUTE }).inc();
         }
+        self.count_not_kept(outcome);
+    }
+
+    fn count_not_kept(&self, outcome: &Outcome) {
         if let Some(Err(why)) = outcome.kept {
-            families.not_kept.get_or_create(&MissLabels { route_id: ROUTE, reason: why.name() }).inc();
+            let labels = MissLabels { route_id: ROUTE, reason: why.name() };
+            self.families.not_kept.get_or_create(&labels).inc();
         }
     }
 

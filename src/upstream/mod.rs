@@ -185,6 +185,28 @@ impl Kind {
         }
     }
 
+    /// Whether it says nothing about the request: the same one was answered once, and will be again.
+    pub fn is_outage(self) -> bool {
+        match self {
+            Self::Auth
+            | Self::Billing
+            | Self::RateLimit
+            | Self::Overloaded
+            | Self::Timeout
+            | Self::Server
+            | Self::Connection
+            | Self::BadResponse
+            | Self::Cut
+            | Self::Busy => true,
+            Self::BadRequest
+            | Self::ContextOverflow
+            | Self::Unsupported
+            | Self::ModelNotFound
+            | Self::NoRoute
+            | Self::Exhausted => false,
+        }
+    }
+
     /// Whether another upstream may do better. A request that is itself at fault is not carried around.
     pub fn worth_failing_over(self) -> bool {
         !matches!(self, Self::BadRequest | Self::ContextOverflow | Self::Cut)

@@ -91,6 +91,42 @@ mod refusals {
     }
 
     #[test]
+    fn of_rules_that_say_nothing_or_too_much() {
+        let text = "
+[[cache_rule]]
+name = 'idle'
+[[cache_rule]]
+name = 'out'
+store = false
+ttl_seconds = 60
+volatile = true
+[[cache_rule]]
+name = 'odd'
+protocols = ['openai_chat', 'gemni']
+json_body = { messages = [], since = 2026-01-01, temperature = 0 }
+words = ['']
+ttl_seconds = 0
+[[cache_rule]]
+name = 'out'
+sotre = true
+semantic = false
+";
+        assert_snapshot!(refusal(text), @r#"
+        10 problems in the configuration
+          weir.toml:2:1: cache_rule.idle: says nothing that holds; add store, semantic, ttl_seconds, stale_if_error_seconds or volatile
+          weir.toml:7:15: cache_rule.out.ttl_seconds: means nothing where store is false
+          weir.toml:8:12: cache_rule.out.volatile: means nothing where store is false
+          weir.toml:11:29: cache_rule.odd.protocols[1]: "gemni" is none of openai_chat, openai_completions, openai_responses, anthropic, gemini, ollama_chat, ollama_generate; did you mean "gemini"?
+          weir.toml:12:26: cache_rule.odd.json_body.messages: expected a string, a number or a switch, found a list
+          weir.toml:12:38: cache_rule.odd.json_body.since: expected a string, a number or a switch, found a date
+          weir.toml:13:10: cache_rule.odd.words[0]: must not be empty
+          weir.toml:14:15: cache_rule.odd.ttl_seconds: must be from 1 to 315360000
+          weir.toml:16:8: cache_rule.out.name: is used twice
+          weir.toml:17:1: cache_rule.out.sotre: unknown key; did you mean "store"?
+        "#);
+    }
+
+    #[test]
     fn of_wrong_types() {
         let text = "
 [server]
@@ -826,6 +862,16 @@ cost_per_million_output_tokens = 10
 [[upstream]]
 name = 'small'
 kind = 'local'
+[cache]
+volatile_words = ['today']
+chance_words = ['dice', '!dice game']
+[[cache_rule]]
+name = 'repeatable'
+protocols = ['openai_chat']
+models = ['gpt-*']
+json_body = { temperature = 0.0, metadata = { team = 'docs' } }
+ttl_seconds = 60
+volatile = false
 ";
 
     fn full() -> Bench {
@@ -833,6 +879,7 @@ kind = 'local'
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one for each key")]
     fn tells_values_and_where_they_came_from() {
         let bench = full();
         assert_snapshot!(bench.config().show().replace(bench.path().to_str().unwrap(), "FOLDER"), @r#"
@@ -896,11 +943,30 @@ kind = 'local'
         answer_judge = "text"  # default
         answer_judge_model = ""  # default
         ttl_seconds = 2592000  # default
+        volatile_ttl_seconds = 300  # default
+        stale_if_error_seconds = 86400  # default
+        stale_while_revalidate_seconds = 0  # default
+        max_stale_seconds = 0  # default
+        max_temperature = 1.0  # default
+        max_answer_kb = 256  # default
+        store_refusals = false  # default
+        store_tool_calls = false  # default
+        volatile_words = ["today"]  # weir.toml:20:18
+        chance_words = ["dice", "!dice game"]  # weir.toml:21:16
+        compat_headers = true  # default
         write_queue = 1024  # default
         context = "strict"  # default
         client = "auto"  # default
         tools = "off"  # default
         mask = []  # default
+
+        [[cache_rule]]
+        name = "repeatable"  # weir.toml:23:8
+        protocols = ["openai_chat"]  # weir.toml:24:13
+        models = ["gpt-*"]  # weir.toml:25:10
+        json_body = { "metadata.team" = "docs", temperature = 0.0 }  # weir.toml:26:13
+        ttl_seconds = 60  # weir.toml:27:15
+        volatile = false  # weir.toml:28:12
 
         [embed]
         model = "minilm"  # default

@@ -16,7 +16,7 @@ use weir::upstream::Upstream;
 use weir::upstream::provider::{self, Provider, ProviderKind};
 
 /// Every path that takes a question, with one that it understands.
-const FACES: [(&str, &str); 7] = [
+pub(crate) const FACES: [(&str, &str); 7] = [
     ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"user","content":"QUESTION"}]}"#),
     ("/v1/completions", r#"{"model":"m","prompt":"QUESTION"}"#),
     ("/v1/responses", r#"{"model":"m","input":"QUESTION"}"#),
@@ -86,7 +86,7 @@ async fn json_of(response: reqwest::Response) -> Value {
 }
 
 /// Whether an error has the shape that the clients of this path understand.
-fn has_shape(path: &str, body: &Value) -> bool {
+pub(crate) fn has_shape(path: &str, body: &Value) -> bool {
     match path {
         "/v1/messages" => body["type"] == "error" && body["error"]["type"].is_string(),
         path if path.starts_with("/v1beta") => body["error"]["status"].is_string(),

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use weir::cache::Wishes;
 use weir::chat::{Chunk, Delivery, Event, Finish, Form, Protocol, Raw, Received, Request, Usage};
-use weir::pipeline::{Answer, Caller, Ended, Error, Memory, Outcome, Source};
+use weir::pipeline::{Answer, Caller, Ended, Error, Outcome, Source};
 use weir::server::{self, Server};
 use weir::sim::Faulty;
 use weir::sim::store::Fault;
@@ -303,7 +304,7 @@ async fn who_is_too_far_behind_is_let_go_and_nobody_joins_what_is_too_long() {
 async fn others_and_those_who_want_their_own_never_share() {
     let upstream = Prompted::new(Origin::Provider);
     let rig = rig(&upstream);
-    let with = |read, write| Caller { memory: Memory { read, write }, ..caller() };
+    let with = |read, write| Caller { memory: Wishes { read, write, ..Wishes::default() }, ..caller() };
     let callers = [
         caller(),
         Caller { tenant: "t2".into(), ..caller() },

@@ -368,7 +368,14 @@ async fn another_state_of_the_project_retires_its_answers() {
 #[test]
 fn an_entry_tells_its_state_and_its_tags() {
     let tags = ["demo".to_owned(), "team:a".to_owned()];
-    let asker = Asker { tenant: "t", project: "p", state: Some("s1"), tags: &tags, origin: "provider" };
+    let asker = Asker {
+        tenant: "t",
+        project: "p",
+        state: Some("s1"),
+        tags: &tags,
+        origin: "provider",
+        partitions: &[],
+    };
     let request = question("q");
     let ask = |asker: &Asker<'_>| {
         Query::new(asker, &Settings::default(), &request, Reading::of(Client::Auto, &request)).unwrap()

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir::cache::{self, Cache, bound};
+use weir::cache::{self, Cache, Wishes, bound};
 use weir::chat::{Delivery, Folder, Message, Reply, Request, Role};
 use weir::clock::{Clock, Millis};
 use weir::embed::{self, Embedder};
 use weir::intent::RuleSet;
 use weir::limits::{self, Limiter};
-use weir::pipeline::{Answer, Caller, Checked, Flights, Learner, Memory, Outcome, Pipeline, RecentAnswers};
+use weir::pipeline::{
+    Answer, Caller, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher,
+};
 use weir::sim::{Manual, WordEncoder};
 use weir::store::Store;
 use weir::upstream::Upstream;
@@ -50,6 +52,7 @@ impl Rig {
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
+            refresher: Refresher::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),
         };
@@ -110,7 +113,7 @@ pub(crate) fn caller() -> Caller {
         project: "p".into(),
         state: None,
         tags: Vec::new(),
-        memory: Memory { read: true, write: true },
+        memory: Wishes::default(),
         deadline: Instant::now() + Duration::from_mins(10),
     }
 }

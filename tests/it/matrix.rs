@@ -4,7 +4,7 @@
 //! were asked. What the client is told must mean the same as what the provider said, and what the provider is
 //! asked the same as what the client asked.
 
-use crate::kit::Rig;
+use crate::kit::{Rig, unchecked};
 use crate::wire::{Case, events_in, target};
 use axum::body::Body;
 use axum::extract::State;
@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use weir::cache;
+use weir::cache::policy::{self, WordLists};
 use weir::chat::{
     Block, Choice, Finish, Folder, MediaSource, Part, Protocol, Reply, Request, ResponseFormat, Role, Tool,
 };
@@ -103,7 +105,11 @@ impl Sidecar {
         };
         let provider = Arc::new(Provider::new(config(kind, protocol, base)).unwrap());
         let link = Link::new(Arc::clone(&provider) as _, vec!["*".to_owned()]);
-        let rig = Rig::new(Arc::new(Chain::new("chain", vec![link])), Arc::new(Memory::default()));
+        // Everything is kept that can be, whatever is asked.
+        let words = WordLists { volatile: Vec::new(), chance: Vec::new() };
+        let policy = policy::Config { words, max_temperature: 2.0, ..policy::Config::default() };
+        let rig = Rig::new(Arc::new(Chain::new("chain", vec![link])), Arc::new(Memory::default()))
+            .remembering(cache::Config { policy, bound: unchecked(), ..cache::Config::default() });
         let server = Server {
             config: server::Config::default(),
             clock: Arc::clone(&rig.pipeline.clock),
@@ -212,7 +218,9 @@ fn meaning(choice: &Choice) -> Meaning {
 /// Whether an answer is one to give again.
 fn is_complete_and_plain(choice: &Choice) -> bool {
     let plain = |block: &Block| !matches!(block, Block::ToolCall(_) | Block::Refusal(_));
-    choice.finish == Some(Finish::Stop) && choice.blocks.iter().all(plain)
+    // A refusal in plain words is one, too.
+    let refused = choice.said().starts_with("I'm sorry, I can't");
+    choice.finish == Some(Finish::Stop) && choice.blocks.iter().all(plain) && !refused
 }
 
 fn meanings(reply: &Reply) -> Vec<Meaning> {

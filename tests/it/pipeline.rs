@@ -3,10 +3,10 @@
 use crate::kit::{Rig, caller, eventually, question, streamed, whole};
 use std::sync::Arc;
 use std::time::Duration;
-use weir::cache::{self, Miss, NotKept, Semantic};
+use weir::cache::{self, Miss, NotKept, Semantic, Wishes};
 use weir::chat::{Block, Choice, Event, Finish, Protocol, Reply, Request, ToolCall};
 use weir::limits;
-use weir::pipeline::{Caller, Ended, Memory, Source};
+use weir::pipeline::{Caller, Ended, Source};
 use weir::sim::store::Fault;
 use weir::sim::{Faulty, Scripted, Step};
 use weir::store::guarded::{self, Guarded};
@@ -195,7 +195,7 @@ async fn an_answer_is_served_until_its_time_is_over() {
 async fn callers_can_make_memory_stricter() {
     let upstream = scripted([Step::say("one"), Step::say("two"), Step::say("three")]);
     let rig = rig(&upstream);
-    let with = |read, write| Caller { memory: Memory { read, write }, ..caller() };
+    let with = |read, write| Caller { memory: Wishes { read, write, ..Wishes::default() }, ..caller() };
     assert_eq!(rig.ask_as(with(false, false), question("q")).await.1, "one");
     assert_eq!(rig.ask_as(with(false, true), question("q")).await.1, "two");
     assert_eq!(rig.ask(question("q")).await, ("exact".into(), "two".into()));

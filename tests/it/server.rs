@@ -138,7 +138,7 @@ async fn an_answer_says_where_it_comes_from() {
     assert_eq!(first.status(), 200);
     assert_eq!(header(&first, "x-weir-source"), "upstream");
     assert_eq!(header(&first, "x-weir-upstream"), "primary");
-    assert_eq!(header(&first, "cache-status"), "weir; fwd=miss; detail=absent");
+    assert_eq!(header(&first, "cache-status"), "weir; fwd=miss; detail=absent; stored");
     assert_eq!((header(&first, "x-request-id"), header(&first, "age")), ("mine-1", ""));
     let answer = json_of(first).await;
     assert_eq!(answer["choices"][0]["message"]["content"], "Paris");
@@ -146,7 +146,8 @@ async fn an_answer_says_where_it_comes_from() {
 
     let exact = running.ask(&body("capital of France?")).await;
     assert_eq!((header(&exact, "x-weir-source"), header(&exact, "age")), ("exact", "0"));
-    assert_eq!(header(&exact, "cache-status"), "weir; hit; detail=exact");
+    assert_eq!(header(&exact, "cache-status"), "weir; hit; detail=exact; ttl=2592000");
+    assert_eq!(header(&exact, "x-weir-cache-id").len(), 16);
     assert!(header(&exact, "x-request-id").starts_with("req_"));
 
     let semantic = running.ask(&body("Capital of France")).await;

@@ -7,6 +7,7 @@ use super::settings::{Context, Settings};
 use super::turns::Turns;
 use super::{ASIDE, IGNORED_FIELDS};
 use crate::cache::Miss;
+use crate::cache::policy::Partition;
 use crate::chat::{Delivery, Message, Protocol, Received, Request, ResponseFormat, Role, Sampling};
 use crate::chat::{Thinking, Tool, ToolChoice};
 use crate::store::{About, EntryId, Scope};
@@ -25,6 +26,8 @@ pub struct Asker<'a> {
     pub tags: &'a [String],
     /// The kind of voice that would answer: `provider` or `local`.
     pub origin: &'a str,
+    /// What the caller keeps apart from, beside all that.
+    pub partitions: &'a [Partition],
 }
 
 /// A question, as the cache sees it.
@@ -111,11 +114,16 @@ fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Re
         extra,
         received: Received { protocol, body: _, headers },
     } = request;
-    let Asker { tenant, project, state, tags: _, origin } = asker;
+    let Asker { tenant, project, state, tags: _, origin, partitions } = asker;
     let Reading { text: _, earlier, message, parts, wrapping, rewordable: _, needs_context } = reading;
     let mut f = Fingerprint::default();
     [tenant, project, origin, &model.as_str()].into_iter().for_each(|text| f.text(text));
     f.option(*state, Fingerprint::text);
+    f.list(partitions.len());
+    for (way, name) in *partitions {
+        f.text(way);
+        f.text(name);
+    }
     let context = if *needs_context { Context::Strict } else { settings.context };
     f.text(context.name());
     let mut turns = Turns::new(settings, reading);
@@ -249,7 +257,8 @@ mod tests {
     use crate::wire::openai_chat::decode_request;
     use serde_json::json;
 
-    const ASKER: Asker<'_> = Asker { tenant: "t", project: "p", state: None, tags: &[], origin: "provider" };
+    const ASKER: Asker<'_> =
+        Asker { tenant: "t", project: "p", state: None, tags: &[], origin: "provider", partitions: &[] };
 
     fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
         of(asker, &Settings::default(), &decode_request(body.to_string().as_bytes()).unwrap())
@@ -387,6 +396,8 @@ mod tests {
             Asker { origin: "local", ..ASKER },
             // The same letters, split elsewhere.
             Asker { tenant: "tp", project: "", ..ASKER },
+            Asker { partitions: &[("seed", "p".to_owned())], ..ASKER },
+            Asker { partitions: &[("namespace", "p".to_owned())], ..ASKER },
         ];
         let scopes: std::collections::BTreeSet<_> =
             askers.iter().map(|asker| query(asker, &base()).unwrap().scope).collect();

@@ -2,9 +2,9 @@
 
 use super::answers::NAME;
 use super::data::{Line, Pair};
-use crate::cache::Cache;
+use crate::cache::{Cache, Wishes};
 use crate::chat::{Event, Message, Request, Role};
-use crate::pipeline::{Caller, Learner, Memory, Pipeline};
+use crate::pipeline::{Caller, Learner, Pipeline};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ impl Sidecar for InProcess {
             project: project.to_owned(),
             state: None,
             tags: Vec::new(),
-            memory: Memory { read: true, write: true },
+            memory: Wishes::default(),
             deadline: tokio::time::Instant::now() + PATIENCE,
         };
         let mut answer =

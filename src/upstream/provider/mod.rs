@@ -14,9 +14,8 @@ mod redact;
 pub use config::{Config, Price, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
 
-use super::chain::matches;
 use super::{Chunks, Error, Kind, Opened, Origin, Upstream};
-use crate::chat::{Chunk, Form, Protocol, Raw, Request};
+use crate::chat::{Chunk, Form, Protocol, Raw, Request, matches};
 use crate::secret::Secret;
 use crate::wire::Decoder;
 use async_trait::async_trait;

@@ -164,6 +164,7 @@ fn no_two_askers_share_a_scope() {
             state,
             tags: &[],
             origin: draw.name(&["provider", "local"]),
+            partitions: &[],
         };
         let scope = query_as(&asker, &request).unwrap().scope.0;
         let told = format!("{asker:?}");
