@@ -33,10 +33,10 @@ def sidecar(folder, base_url):
 models_dir = "{ROOT / 'models'}"
 [server]
 listen = "127.0.0.1:{port}"
+[embed]
+deadline_ms = 10000  # agents and builds may keep the machine busy
 [local]
 enabled = false
-[log]
-format = "json"
 [[project]]
 name = "allowed"
 tools = "on"
@@ -88,7 +88,7 @@ def counted(url):
 
 
 def main():
-    base_url, asked = upstream.start()
+    base_url = upstream.start()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -96,15 +96,15 @@ def main():
         given = {}
         try:
             for number, (project, question, expected) in enumerate(questions.TURNS):
-                before, calls = counted(url), len(asked)
+                before = counted(url)
                 said = agent(folder / f"work{number}", url, project, question)
                 after = counted(url)
                 told = [name for name in after if after[name] > before.get(name, 0)]
-                fresh = len(asked) > calls
+                # The provider never says the same twice; it may be asked behind a hit, to check the answer.
                 hit = expected in ("exact", "semantic")
-                right = fresh != hit and (told == [expected] or expected == "miss")
-                # An answer from memory is one that was given before, in the same project, to the same question.
-                right &= fresh or said in given.get(project, [])
+                known = {answer for answers in given.values() for answer in answers}
+                right = said in given.get(project, []) if hit else said not in known
+                right &= told == [expected] or (expected == "miss" and not {"exact", "semantic"} & set(told))
                 given.setdefault(project, []).append(said)
                 failed += not right
                 print(f"{'PASS' if right else 'FAIL'} {project}: {question} -> {' '.join(told)}, expected {expected}: {said}", flush=True)

@@ -1,4 +1,5 @@
 """A provider that gives another answer to each request, in OpenAI's chat protocol."""
+import itertools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ def chunk(delta, finish=None, usage=None):
     return f"data: {json.dumps({**body, **({'usage': usage} if usage else {})})}\n\n"
 
 
-def handler(asked):
+def handler(answers):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -21,9 +22,9 @@ def handler(asked):
             self.send("application/json", b'{"object": "list", "data": [{"id": "some-model"}]}')
 
         def do_POST(self):
-            asked.append(json.loads(self.rfile.read(int(self.headers.get("content-length", 0)))))
+            self.rfile.read(int(self.headers.get("content-length", 0)))
             usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-            said = chunk({"role": "assistant", "content": f"Answer {len(asked)}."})
+            said = chunk({"role": "assistant", "content": f"Answer {next(answers)}."})
             body = said + chunk({}, "stop") + chunk({}, usage=usage) + "data: [DONE]\n\n"
             self.send("text/event-stream", body.encode())
 
@@ -38,8 +39,7 @@ def handler(asked):
 
 
 def start():
-    """Answers on a free port: its address, and everything it was asked."""
-    asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(asked))
+    """Answers on a free port: its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(itertools.count(1)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}", asked
+    return f"http://127.0.0.1:{server.server_port}"
