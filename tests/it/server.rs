@@ -424,6 +424,12 @@ async fn whoever_got_an_answer_may_say_that_it_was_wrong() {
     running.ask_with(&body("capital of France?"), &[mine, ("x-request-id", "first")]).await;
     let semantic = running.ask_with(&body("Capital of France"), &[mine, ("x-request-id", "second")]).await;
     assert_eq!(header(&semantic, "x-weir-source"), "semantic");
+    // With the next request.
+    running.ask_with(&body("largest town?"), &[mine, ("x-request-id", "third")]).await;
+    running.ask_with(&body("Largest town"), &[mine, ("x-request-id", "fourth")]).await;
+    let told = ("x-weir-feedback", "fourth=right, nobody=wrong, nonsense");
+    running.ask_with(&body("something else"), &[mine, told]).await;
+    // By itself.
     let wrong = r#"{"id": "second", "correct": false, "comment": "it is not"}"#;
     assert_eq!(error(said(yours, wrong).await).await, (404, "no_such_answer".into()), "another's answer");
     assert_eq!(json_of(said(mine, wrong).await).await, json!({"id": "second", "taken": true}));
@@ -440,11 +446,6 @@ async fn whoever_got_an_answer_may_say_that_it_was_wrong() {
         again = running.ask_with(&body("capital of France?"), &[mine]).await;
     }
     assert_eq!(header(&again, "x-weir-source"), "upstream", "the answer is gone");
-    // The same with the next request.
-    running.ask_with(&body("largest town?"), &[mine, ("x-request-id", "third")]).await;
-    running.ask_with(&body("Largest town"), &[mine, ("x-request-id", "fourth")]).await;
-    let told = ("x-weir-feedback", "fourth=right, nobody=wrong, nonsense");
-    running.ask_with(&body("something else"), &[mine, told]).await;
     let request = client().get(running.url("/status")).header(mine.0, mine.1);
     let status = json_of(request.send().await.unwrap()).await;
     assert_eq!(status["semantic"]["all"]["evidence"]["right"], 1);

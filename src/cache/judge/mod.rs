@@ -33,6 +33,9 @@ use trees::Trees;
 /// Changes whenever the canonical text does: vectors of another version's texts are not compared.
 pub const CANONICAL_VERSION: u32 = 1;
 
+/// The log-odds of a question that is the same but for its dress.
+const SAME: f32 = 9.0;
+
 static WEIGHTS: LazyLock<Option<Weights>> = LazyLock::new(|| Weights::read(include_str!("weights.json")));
 
 /// What was learned.
@@ -85,7 +88,10 @@ pub fn version() -> &'static str {
 pub fn judge(asked: &Question, known: &Question, cosine: f32) -> Result<Score, Miss> {
     let features = features_of(asked, known, cosine)?;
     let weights = Weights::shipped().ok_or(Miss::Unsure)?;
-    Score::new(weights.log_odds(&features)).ok_or(Miss::Unsure)
+    let log_odds = weights.log_odds(&features);
+    // The same question but for its dress: there is nothing left to weigh.
+    let same = asked.canonical() == known.canonical();
+    Score::new(if same { log_odds.max(SAME) } else { log_odds.min(SAME - 1.0) }).ok_or(Miss::Unsure)
 }
 
 /// What the learned score looks at, or why it does not matter.

@@ -42,6 +42,14 @@ fn serves_the_same_in_another_dress() {
 }
 
 #[test]
+fn only_what_is_the_same_but_for_its_dress_is_all_but_sure() {
+    let sure = |asked: &str, known: &str| verdict(asked, known).unwrap().log_odds() >= 8.0;
+    assert!(sure("Hi, what's the capital of France? Thanks!", "what is the capital of France"));
+    assert!(sure("turn on the light please", "enable the light"));
+    assert!(!sure("which city is the capital of France", "what is the capital of France"));
+}
+
+#[test]
 fn other_numbers_are_other_questions() {
     refused(
         Miss::OtherNumbers,
