@@ -1,5 +1,5 @@
 //! The policy of vCache, to compare with: Schroeder et al., "vCache: Verified Semantic Prompt Caching"
-//! (arXiv 2502.03771, 2025). Written from the paper.
+//! (arXiv 2502.03771, 2025). Written from the description of the algorithm.
 //!
 //! Every stored answer learns a logistic model of its own, P(right | similarity) = σ(γ (s − t)), from what became
 //! of questions near it. It is served with a probability that keeps the expected share of errors below δ, at the
