@@ -79,7 +79,8 @@ pub enum Error {
     Empty(PathBuf),
 }
 
-/// All sets in `paths`: files, and the `.jsonl` files of folders, by name.
+/// All sets in `paths`: files, and the `.jsonl` files of folders, by name. Groups in a folder are to learn from, and
+/// left out.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Set>, Error> {
     let mut sets = Vec::new();
     for path in paths {
@@ -99,7 +100,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     for entry in std::fs::read_dir(path).map_err(fault)? {
         files.push(entry.map_err(fault)?.path());
     }
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl"));
+    let is_group = |file: &Path| {
+        file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("groups_"))
+    };
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl") && !is_group(file));
     files.sort();
     if files.is_empty() { Err(Error::Empty(path.to_owned())) } else { Ok(files) }
 }
@@ -135,6 +139,7 @@ mod tests {
         write("b.jsonl", r#"{"id":"1","a":"x","b":"y","same_answer":true,"diff":"none"}"#);
         write("a.jsonl", "\n{\"id\":\"1\",\"context\":\"c\",\"text\":\"t\",\"answer_class\":\"k\"}\n");
         write("README.md", "no");
+        write("groups_x.jsonl", r#"{"id":"1","same":["x","y"],"other":[]}"#);
         let sets = read(&[folder.path().to_owned()]).unwrap();
         assert!(matches!(&sets[0].questions, Questions::Stream(lines) if lines.len() == 1));
         assert!(matches!(&sets[1].questions, Questions::Pairs(pairs) if pairs[0].same_answer));
