@@ -4,7 +4,7 @@ use super::Error;
 use super::encoder::load_encoder;
 use super::reembed::reembed;
 use crate::cache;
-use crate::cache::judge::CANONICAL_VERSION;
+use crate::cache::judge;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
@@ -59,8 +59,7 @@ impl Kept {
     /// Compares by the vectors of `embedder` from now on.
     pub(super) fn speak(&self, embedder: &Embedder) {
         if let Some(embedded) = &self.embedded {
-            let space = format!("{} of canonical text {CANONICAL_VERSION}", embedder.id());
-            embedded.inner().set_space(Space::of(&space));
+            embedded.inner().set_space(Space::of(&judge::space(embedder.id())));
         }
     }
 

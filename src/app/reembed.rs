@@ -38,8 +38,10 @@ pub(super) async fn reembed(store: &Embedded, embedder: &Embedder) {
 }
 
 async fn renew(store: &Embedded, embedder: &Embedder, scope: &Scope, entry: Entry) -> bool {
+    let question = Question::new(&entry.text);
     let vector = loop {
-        match embedder.embed(Question::new(&entry.text).canonical()).await {
+        let Some(text) = question.to_embed() else { break None };
+        match embedder.embed(text).await {
             Ok(embedding) => break (!embedding.partial).then_some(embedding.vector),
             Err(embed::Error::Busy | embed::Error::Deadline(_)) => tokio::time::sleep(PAUSE).await,
             Err(embed::Error::TooLong) => break None,

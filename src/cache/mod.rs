@@ -320,6 +320,9 @@ pub struct Cache {
 impl Cache {
     /// A cache over `store`. Must be called within a tokio runtime: it starts the writer.
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        if config.semantic != Semantic::Off {
+            judge::prepare();
+        }
         let writer = Writer::spawn(Arc::clone(&store), config.write_queue);
         let bound = Arc::new(Bound::new(config.bound.clone()));
         let projects = Projects::new(config.settings.clone(), &config.projects);

@@ -457,7 +457,8 @@ async fn embedded(cache: &Cache, embedder: Option<&Embedder>, asked: &Asked) -> 
         return Err(Miss::Continuation);
     }
     let embedder = embedder.ok_or(Miss::SemanticOff)?;
-    match embedder.embed(cache.question(query).canonical()).await {
+    let question = cache.question(query);
+    match embedder.embed(question.to_embed().ok_or(Miss::TooLong)?).await {
         // Such a vector speaks only for a part of the text.
         Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
         Ok(embedding) => Ok(embedding.vector),

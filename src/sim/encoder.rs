@@ -10,7 +10,7 @@ pub struct WordEncoder;
 const DIMENSIONS: usize = 256;
 
 /// A text of more words is cut, as a real model would.
-const MAX_WORDS: usize = 200;
+const MAX_WORDS: usize = 60;
 
 impl Encoder for WordEncoder {
     fn id(&self) -> &'static str {

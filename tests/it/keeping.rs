@@ -223,6 +223,9 @@ async fn what_is_alike_is_found_with_how_alike_it_is() {
     running.ask("GET", "/00000000", "").await;
     let found = running.questions("?similar_to=what+is+the+capital+of+france").await;
     assert_eq!(found, ["what is the capital of france"]);
+    // Both are compared in the one way of saying it.
+    let found = running.questions("?similar_to=Hey,+what's+the+capital+of+france?&min_similarity=0.99").await;
+    assert_eq!(found, ["what is the capital of france"]);
     let (_, page) = running.ask("GET", "?similar_to=the+capital+of+france&min_similarity=0.3", "").await;
     let similarity = page["entries"][0]["similarity"].as_f64().unwrap();
     assert!((0.3..1.0).contains(&similarity), "{similarity}");
@@ -347,8 +350,7 @@ async fn what_is_exported_can_be_imported_elsewhere() {
 #[tokio::test]
 async fn vectors_travel_or_are_made_anew() {
     let here = start_for(Vec::new(), [Step::say("Paris")]).await;
-    let body =
-        json!({ "model": "m", "messages": [{ "role": "user", "content": "what is the capital of france" }] });
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "Hey, what's the capital of france?" }] });
     let url = format!("http://{}/v1/chat/completions", here.address);
     client().post(url).body(body.to_string()).send().await.unwrap();
     here.ask("GET", "/00000000", "").await;

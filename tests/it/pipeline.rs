@@ -262,11 +262,13 @@ async fn a_text_to_go_on_with_is_answered_from_memory_only_word_for_word() {
 #[tokio::test]
 async fn a_text_longer_than_the_encoder_reads_is_never_a_semantic_hit() {
     let rig = rig(&scripted([Step::say("x")]));
-    let long = "word ".repeat(300);
-    rig.ask(question(&long)).await;
-    assert_eq!(rig.ask(question(&long)).await.0, "exact");
-    assert_eq!(rig.ask(question(&format!("{long} and more"))).await.0, "upstream");
-    assert_eq!(rig.last().miss, Some(Miss::PartlyRead));
+    for (words, miss) in [(70, Miss::PartlyRead), (300, Miss::TooLong), (10_000, Miss::TooLong)] {
+        let long = "word ".repeat(words);
+        rig.ask(question(&long)).await;
+        assert_eq!(rig.ask(question(&long)).await.0, "exact");
+        assert_eq!(rig.ask(question(&format!("{long} and more"))).await.0, "upstream");
+        assert_eq!(rig.last().miss, Some(miss), "{words} words");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,12 @@ use std::sync::LazyLock;
 use trees::Trees;
 
 /// Changes whenever the canonical text does: vectors of another version's texts are not compared.
-pub const CANONICAL_VERSION: u32 = 1;
+const CANONICAL_VERSION: u32 = 1;
+
+/// What makes the vectors of questions comparable: the encoder with this id, and the canonical text.
+pub fn space(encoder: &str) -> String {
+    format!("{encoder} of canonical text {CANONICAL_VERSION}")
+}
 
 /// The log-odds of a question that is the same but for its dress.
 const SAME: f32 = 9.0;
@@ -77,6 +82,12 @@ impl Weights {
         let Calibration { trees, cosine, bias } = self.calibration;
         trees * (self.base + self.trees.sum(features)) + cosine * features[0] + bias
     }
+}
+
+/// Reads the word lists and the weights, so that the first request need not: it takes some milliseconds.
+pub fn prepare() {
+    let question = Question::new("how many questions is this");
+    let _ = judge(&question, &question, 1.0);
 }
 
 /// Which scores these are. What was learned of others says little about them.

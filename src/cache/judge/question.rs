@@ -10,6 +10,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 /// Longer texts are not compared word by word.
 const MOST_WORDS: usize = 120;
 
+/// Longer texts are not even read: they have more words than that, or none that could be compared.
+const MOST_BYTES: usize = 4096;
+
 /// Stands for a word, so that comparing two is comparing numbers.
 pub(super) type WordId = u64;
 
@@ -78,6 +81,9 @@ pub struct Question {
 impl Question {
     /// Takes `text` apart.
     pub fn new(text: &str) -> Self {
+        if text.len() > MOST_BYTES {
+            return Self::too_long();
+        }
         let raw = tokens(text);
         let quoted = quoted(&raw);
         let tokens = rewrite::rewrite(raw);
@@ -87,16 +93,44 @@ impl Question {
         };
         let telling = tokens.iter().filter_map(|token| token.telling.as_deref()).map(word_id).collect();
         let is_too_long = tokens.iter().filter(|token| !token.is_mark()).count() > MOST_WORDS;
-        let words = if is_too_long { Vec::new() } else { words(&tokens) };
+        if is_too_long {
+            return Self::too_long();
+        }
+        let words = words(&tokens);
         let known = share_of_known(&words);
         let english = words.iter().filter(|word| sides::is_in(sides::ENGLISH, &word.form)).count();
         let is_foreign = known < 0.5 && english * 5 < words.len();
         let facts = Facts::new(&words, quoted, telling);
         let trigrams = trigrams(&canonical);
-        Self { canonical, words, facts, trigrams, known, is_foreign, is_too_long }
+        Self { canonical, words, facts, trigrams, known, is_foreign, is_too_long: false }
     }
 
-    /// The text in the one way of saying it. This is what is embedded.
+    /// Of a text that is too long to be taken apart nothing is kept: it is compared with no other.
+    fn too_long() -> Self {
+        let facts = Facts::new(&[], Vec::new(), Vec::new());
+        let (words, trigrams) = (Vec::new(), Vec::new());
+        Self {
+            canonical: String::new(),
+            words,
+            facts,
+            trigrams,
+            known: 0.0,
+            is_foreign: false,
+            is_too_long: true,
+        }
+    }
+
+    /// What is to be embedded; `None` where it is too long to be compared with any other.
+    pub fn to_embed(&self) -> Option<&str> {
+        (!self.is_too_long).then_some(&self.canonical)
+    }
+
+    /// About how much memory it takes, in words.
+    pub(super) fn size(&self) -> usize {
+        1 + self.words.len()
+    }
+
+    /// The text in the one way of saying it. This is what is embedded. Empty where it is too long.
     pub fn canonical(&self) -> &str {
         &self.canonical
     }
@@ -259,7 +293,10 @@ mod tests {
         {
             let _ = Question::new(text);
         }
-        let long = Question::new(&"many words ".repeat(10_000));
-        assert!(long.is_too_long && long.words.is_empty());
+        for long in ["many words ".repeat(61), "many words ".repeat(1_000_000), "w".repeat(5_000)] {
+            let question = Question::new(&long);
+            assert!(question.is_too_long && question.size() == 1 && question.to_embed().is_none());
+        }
+        assert!(Question::new(&"many words ".repeat(60)).to_embed().is_some());
     }
 }

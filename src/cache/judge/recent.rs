@@ -1,12 +1,16 @@
 //! [`Recent`]: questions that were taken apart of late.
 
 use super::Question;
+use super::question::{WordId, word_id};
 use crate::store::EntryId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many are kept, about.
-const MOST: usize = 8192;
+/// How many words are kept, about: some 250 bytes each.
+const MOST_WORDS: usize = 131_072;
+
+/// An entry, and a digest of its text.
+type Name = (EntryId, WordId);
 
 /// The questions of entries that were compared of late, so that they need not be taken apart again. Two
 /// generations: when the young one is full, the old one goes.
@@ -17,38 +21,49 @@ pub struct Recent {
 
 #[derive(Default)]
 struct Generations {
-    young: HashMap<EntryId, Arc<Question>>,
-    old: HashMap<EntryId, Arc<Question>>,
+    young: HashMap<Name, Arc<Question>>,
+    old: HashMap<Name, Arc<Question>>,
+    /// How many words the young ones have.
+    words: usize,
+}
+
+impl Generations {
+    fn put(&mut self, id: Name, question: Arc<Question>) {
+        if self.words >= MOST_WORDS / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.words = 0;
+        }
+        self.words += question.size();
+        self.young.insert(id, question);
+    }
 }
 
 impl Recent {
     /// The question of the entry with this id, whose text is `text`.
     pub fn question(&self, id: &EntryId, text: &str) -> Arc<Question> {
-        if let Some(known) = self.find(id) {
+        // An entry that was brought from elsewhere may bear any id.
+        let name = (*id, word_id(text));
+        if let Some(known) = self.find(&name) {
             return known;
         }
         // Taken apart outside of the lock: it takes some microseconds.
         let question = Arc::new(Question::new(text));
-        self.keep(*id, Arc::clone(&question));
+        self.keep(name, Arc::clone(&question));
         question
     }
 
-    fn find(&self, id: &EntryId) -> Option<Arc<Question>> {
+    fn find(&self, id: &Name) -> Option<Arc<Question>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(young) = kept.young.get(id) {
             return Some(Arc::clone(young));
         }
         let old = kept.old.remove(id)?;
-        kept.young.insert(*id, Arc::clone(&old));
+        kept.put(*id, Arc::clone(&old));
         Some(old)
     }
 
-    fn keep(&self, id: EntryId, question: Arc<Question>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.young.len() >= MOST / 2 {
-            kept.old = std::mem::take(&mut kept.young);
-        }
-        kept.young.insert(id, question);
+    fn keep(&self, id: Name, question: Arc<Question>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(id, question);
     }
 }
 
@@ -65,11 +80,13 @@ mod tests {
             EntryId(id)
         };
         let first = recent.question(&id(0), "the first");
-        for n in 1..2 * MOST {
-            recent.question(&id(n), "another");
-            assert!(Arc::ptr_eq(&recent.question(&id(0), "not looked at"), &first));
+        for n in 1..MOST_WORDS {
+            recent.question(&id(n), "another one");
+            assert!(Arc::ptr_eq(&recent.question(&id(0), "the first"), &first));
         }
+        assert!(!Arc::ptr_eq(&recent.question(&id(0), "another text"), &first));
         let kept = recent.kept.lock().unwrap();
-        assert!(kept.young.len() + kept.old.len() <= MOST);
+        let words: usize = kept.young.values().chain(kept.old.values()).map(|question| question.size()).sum();
+        assert!(words <= MOST_WORDS + 8, "{words}");
     }
 }

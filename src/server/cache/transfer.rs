@@ -4,6 +4,7 @@ use super::super::pass::has_tenants;
 use super::super::{Server, read};
 use super::wanted::Wanted;
 use super::{Visit, asker, visit};
+use crate::cache::judge::{self, Question};
 use crate::cache::keeper::{Fault, Filter, Import, Keeper, Record};
 use crate::server::error::Error;
 use crate::vector::UnitVector;
@@ -44,7 +45,7 @@ fn lines(
     filter: Filter,
     with_vectors: bool,
 ) -> impl stream::Stream<Item = Result<String, Fault>> + Send {
-    let encoder = visit.server.pipeline.embedder.as_ref().map(|embedder| embedder.id().to_owned());
+    let encoder = visit.server.pipeline.embedder.as_ref().map(|embedder| judge::space(embedder.id()));
     let head = Keeper::export_head(encoder.filter(|_| with_vectors).as_deref());
     let first = stream::iter([Ok(head)]);
     let rest =
@@ -72,10 +73,7 @@ pub(in crate::server) async fn import(
         }
         let body = read::body(&visit.server, body).await?;
         let embedder = visit.server.pipeline.embedder.as_ref();
-        let mut import = match embedder {
-            Some(embedder) => Import::new(Some(embedder.id())),
-            None => Import::new(None),
-        };
+        let mut import = Import::new(embedder.map(|embedder| judge::space(embedder.id())).as_deref());
         for line in body.split(|byte| *byte == b'\n') {
             let Some(record) = import.read(line) else { continue };
             let vector = vector(&visit.server, &record).await;
@@ -89,7 +87,9 @@ pub(in crate::server) async fn import(
 /// The vector of an entry that came without one that can be used. The requests come first: where the encoder is busy
 /// with them for long, the entry is found word for word only.
 async fn vector(server: &Server, record: &Record) -> Option<UnitVector> {
-    let (embedder, text) = (server.pipeline.embedder.as_ref()?, record.text_to_embed()?);
+    let embedder = server.pipeline.embedder.as_ref()?;
+    let question = Question::new(record.text_to_embed()?);
+    let text = question.to_embed()?;
     for _ in 0..ATTEMPTS {
         match embedder.embed(text).await {
             Ok(embedding) => return (!embedding.partial).then_some(embedding.vector),

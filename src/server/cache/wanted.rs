@@ -2,6 +2,7 @@
 
 use super::super::Server;
 use super::super::error::Error;
+use crate::cache::judge::Question;
 use crate::cache::keeper::{Filter, Near};
 use crate::vector::UnitVector;
 use crate::wire;
@@ -113,7 +114,9 @@ impl Wanted {
                 Some(_) => Err(fault(LEAST, "needs `similar_to`")),
             };
         };
-        let vectors = server.pipeline.embed(&[text]).await.map_err(Error::Embed)?;
+        let question = Question::new(&text);
+        let text = question.to_embed().ok_or_else(|| fault("similar_to", "is too long to be compared"))?;
+        let vectors = server.pipeline.embed(&[text.to_owned()]).await.map_err(Error::Embed)?;
         let vector = vectors.into_iter().next().and_then(|vector| UnitVector::new(vector).ok());
         let vector = vector.ok_or_else(|| fault("similar_to", "says nothing"))?;
         Ok(Some(Near { vector, least: least.unwrap_or(LEAST_SIMILARITY) }))
