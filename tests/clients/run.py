@@ -3,19 +3,17 @@ import importlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import play
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from sidecar import ROOT, start
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-BIN = os.environ.get("WEIR_BIN", str(ROOT / "target/release/weir"))
 CLIENTS = ROOT / "target/clients"
 # The provider's kind, the protocol it plays, and how its base URL ends.
 PROVIDERS = {
@@ -27,19 +25,9 @@ PROVIDERS = {
 }
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def sidecar(folder, kind, base_url, more):
     """A sidecar in front of one provider; without models, so that nothing else answers."""
-    port = free_port()
-    config = folder / "weir.toml"
-    config.write_text(f"""
-[server]
-listen = "127.0.0.1:{port}"
+    return start(folder, f"""
 [cache]
 semantic = "off"
 [local]
@@ -51,18 +39,6 @@ base_url = "{base_url}"
 api_key = "sk-fake-key-1234"
 {more}
 """)
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    command = [BIN, "serve", "--config", str(config), "--data-dir", str(folder / "data")]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=open(folder / "log", "w"))
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=1)
-            return process, url
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit(f"the sidecar did not start: {(folder / 'log').read_text()[-500:]}")
 
 
 def python_suite(name):

@@ -1,7 +1,7 @@
 //! What requests say about the cache over HTTP: it is obeyed, told in the answer, and never sent on.
 
 use crate::faces::{FACES, has_shape};
-use crate::kit::Rig;
+use crate::kit::{Rig, some_status};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use weir::chat::Protocol;
-use weir::server::{self, Component, Providers, Server, Status};
+use weir::server::{self, Providers, Server};
 use weir::sim::{Manual, Scripted, Step};
 use weir::store::memory::Memory;
 use weir::telemetry::{Metrics, Prices};
@@ -36,23 +36,12 @@ async fn start(
     rig.pipeline.observer = Arc::new(move |outcome| counted.record(outcome));
     let mut config = server::Config::default();
     change(&mut config);
-    let ready = || Component::ready("x");
-    let status = move || Status {
-        version: "0",
-        started: 1,
-        device: "none".into(),
-        encoder: ready(),
-        local: ready(),
-        store: ready(),
-        rules: 0,
-        chain: vec![],
-    };
     let server = Server {
         config,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics,
-        status: Arc::new(status),
+        status: some_status(),
         models: vec![],
         providers: Providers::new(providers, None),
     };

@@ -1,6 +1,6 @@
 //! The faces beside the one path: hostile bodies, lists of models, vectors, counting, other paths.
 
-use crate::kit::Rig;
+use crate::kit::{Rig, some_status};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use weir::chat::Reply;
-use weir::server::{self, Component, Providers, Replay, Server, Status};
+use weir::server::{self, Providers, Replay, Server};
 use weir::sim::{Scripted, Step};
 use weir::store::memory::Memory;
 use weir::telemetry::{Metrics, Prices};
@@ -42,23 +42,12 @@ async fn start_with(providers: Vec<Arc<Provider>>, change: impl FnOnce(&mut serv
     let rig = Rig::new(upstream, Arc::new(Memory::default()));
     let mut config = server::Config::default();
     change(&mut config);
-    let ready = || Component::ready("x");
-    let status = move || Status {
-        version: "0",
-        started: 1,
-        device: "none".into(),
-        encoder: ready(),
-        local: ready(),
-        store: ready(),
-        rules: 0,
-        chain: vec![],
-    };
     let server = Server {
         config,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),
-        status: Arc::new(status),
+        status: some_status(),
         models: vec!["gpt-4o".into()],
         providers: Providers::new(providers, None),
     };

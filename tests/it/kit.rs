@@ -12,6 +12,7 @@ use weir::limits::{self, Limiter};
 use weir::pipeline::{
     Answer, Caller, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher,
 };
+use weir::server::{Component, Status, StatusReport};
 use weir::sim::{Manual, WordEncoder};
 use weir::store::Store;
 use weir::upstream::Upstream;
@@ -135,4 +136,19 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("not within five seconds: {what}");
+}
+
+/// A status that says nothing, for servers whose status nobody asks for.
+pub(crate) fn some_status() -> StatusReport {
+    let ready = || Component::ready("x");
+    Arc::new(move || Status {
+        version: "0",
+        started: 1,
+        device: "none".into(),
+        encoder: ready(),
+        local: ready(),
+        store: ready(),
+        rules: 0,
+        chain: vec![],
+    })
 }

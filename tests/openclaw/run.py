@@ -2,37 +2,26 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
 import questions
 import upstream
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = os.environ.get("WEIR_BIN", str(ROOT / "target/release/weir"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from sidecar import ROOT, start
+
 HOME = ROOT / "target/openclaw"
 TURN_SECONDS = 180
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def sidecar(folder, base_url):
     """The sidecar in front of the provider, with its own encoder and without its own model."""
-    port = free_port()
-    config = folder / "weir.toml"
-    config.write_text(f"""
+    return start(folder, f"""
 models_dir = "{ROOT / 'models'}"
-[server]
-listen = "127.0.0.1:{port}"
 [embed]
 deadline_ms = 10000  # agents and builds may keep the machine busy
 [local]
@@ -46,18 +35,6 @@ kind = "generic"
 base_url = "{base_url}/v1"
 api_key = "sk-fake-key-1234"
 """)
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    command = [BIN, "serve", "--config", str(config), "--data-dir", str(folder / "data")]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=open(folder / "log", "w"))
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=1)
-            return process, url
-        except OSError:
-            time.sleep(0.05)
-    process.kill()
-    sys.exit(f"the sidecar did not start: {(folder / 'log').read_text()[-500:]}")
 
 
 def agent(folder, url, project, question):
