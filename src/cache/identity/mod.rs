@@ -9,12 +9,14 @@
 mod fingerprint;
 mod mask;
 mod openclaw;
+mod parts;
 mod query;
 mod reading;
 mod settings;
 mod turns;
 
 pub use mask::{MAX_MASKS, Mask, MaskError, Masks};
+pub use parts::Parts;
 pub use query::{Asker, Query, STATE_TAG};
 pub use reading::Reading;
 pub use settings::{Client, Context, Overrides, Project, Projects, Settings};

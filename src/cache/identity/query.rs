@@ -2,6 +2,7 @@
 //! words.
 
 use super::fingerprint::Fingerprint;
+use super::parts::{Making, Part, Parts};
 use super::reading::Reading;
 use super::settings::{Context, Settings};
 use super::turns::Turns;
@@ -45,6 +46,8 @@ pub struct Query {
     pub rewordable: bool,
     /// What an answer to it is about.
     pub about: About,
+    /// What the scope is made of.
+    pub parts: Parts,
 }
 
 impl Query {
@@ -63,14 +66,15 @@ impl Query {
             return Err(Miss::Stateful);
         }
         let reading = reading.ok_or(Miss::NoQuestion)?;
-        let scope = scope(asker, settings, request, &reading);
+        let (scope, parts) = scope(asker, settings, request, &reading);
         let mut id = Fingerprint::default();
         id.bytes(&scope.0);
         id.text(reading.text());
         let Reading { text, rewordable, .. } = reading;
         let answers = request.sampling.n.unwrap_or(1);
         let about = about(asker, &request.model);
-        Ok(Self { scope, id: EntryId(id.finish()), text: text.into_owned(), answers, rewordable, about })
+        let (id, text) = (EntryId(id.finish()), text.into_owned());
+        Ok(Self { scope, id, text, answers, rewordable, about, parts })
     }
 }
 
@@ -99,7 +103,7 @@ fn is_kept_by_provider(request: &Request) -> bool {
 }
 
 /// Everything but the question's words.
-fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Reading<'_>) -> Scope {
+fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Reading<'_>) -> (Scope, Parts) {
     // Destructured in full: a new field does not compile until someone decides about it.
     let Request {
         model,
@@ -116,41 +120,58 @@ fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Re
     } = request;
     let Asker { tenant, project, state, tags: _, origin, partitions } = asker;
     let Reading { text: _, earlier, message, parts, wrapping, rewordable: _, needs_context } = reading;
-    let mut f = Fingerprint::default();
-    [tenant, project, origin, &model.as_str()].into_iter().for_each(|text| f.text(text));
-    f.option(*state, Fingerprint::text);
-    f.list(partitions.len());
-    for (way, name) in *partitions {
-        f.text(way);
-        f.text(name);
-    }
+    let mut making = Making::default();
+    making.add(Part::Tenant, |f| f.text(tenant));
+    making.add(Part::Project, |f| f.text(project));
+    making.add(Part::State, |f| f.option(*state, Fingerprint::text));
+    making.add(Part::Origin, |f| f.text(origin));
+    making.add(Part::Partitions, |f| feed_partitions(f, partitions));
+    making.add(Part::Model, |f| f.text(model));
     let context = if *needs_context { Context::Strict } else { settings.context };
-    f.text(context.name());
     let mut turns = Turns::new(settings, reading);
     let counts = |message: &&Message| match context {
         Context::Strict => true,
         Context::SystemAndLast => matches!(message.role, Role::System | Role::Developer),
         Context::Last => false,
     };
-    turns.earlier(&mut f, earlier.iter().filter(counts));
-    turns.question(&mut f, message, parts);
-    f.option(*wrapping, |f, wrapping| wrapping.feed(f));
-    f.list(tools.len());
-    tools.iter().for_each(|tool| feed_tool(&mut f, tool));
-    f.option(tool_choice.as_ref(), feed_choice);
-    f.option(*parallel_tools, Fingerprint::flag);
-    f.option(response_format.as_ref(), feed_format);
-    f.option(thinking.as_ref(), feed_thinking);
-    feed_sampling(&mut f, sampling);
-    f.extra(extra, &IGNORED_FIELDS);
-    feed_betas(&mut f, headers);
+    making.add(Part::EarlierTurns, |f| {
+        f.text(context.name());
+        turns.earlier(f, earlier.iter().filter(counts));
+    });
+    making.add(Part::Question, |f| {
+        turns.question(f, message, parts);
+        f.option(*wrapping, |f, wrapping| wrapping.feed(f));
+    });
+    making.add(Part::Tools, |f| {
+        f.list(tools.len());
+        tools.iter().for_each(|tool| feed_tool(f, tool));
+    });
+    making.add(Part::ToolChoice, |f| {
+        f.option(tool_choice.as_ref(), feed_choice);
+        f.option(*parallel_tools, Fingerprint::flag);
+    });
+    making.add(Part::Format, |f| f.option(response_format.as_ref(), feed_format));
+    making.add(Part::Thinking, |f| f.option(thinking.as_ref(), feed_thinking));
+    making.add(Part::Sampling, |f| feed_sampling(f, sampling));
+    making.add(Part::OtherFields, |f| f.extra(extra, &IGNORED_FIELDS));
+    making.add(Part::Headers, |f| feed_betas(f, headers));
     // The same field may mean something else in another protocol, and the same words are another wish where
     // they are to be gone on with.
     let continuation = request.is_continuation();
-    f.flag(continuation);
-    let dialect = (f.is_dialectal() || continuation).then_some(protocol.name());
-    f.option(dialect, Fingerprint::text);
-    Scope(f.finish())
+    let dialect = (making.is_dialectal() || continuation).then_some(protocol.name());
+    making.add(Part::Protocol, |f| {
+        f.flag(continuation);
+        f.option(dialect, Fingerprint::text);
+    });
+    making.finish()
+}
+
+fn feed_partitions(f: &mut Fingerprint, partitions: &[Partition]) {
+    f.list(partitions.len());
+    for (way, name) in partitions {
+        f.text(way);
+        f.text(name);
+    }
 }
 
 /// The headers that change what a provider answers.
