@@ -1,4 +1,9 @@
-//! [`Secret`]: a key that cannot be printed by accident.
+//! [`Secret`]: a key that cannot be printed by accident. [`redact`]: what others say, without anything that may be
+//! a key.
+
+mod redact;
+
+pub use redact::redact;
 
 use std::fmt;
 use subtle::ConstantTimeEq as _;

@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::embed::Embedder;
 use crate::pipeline::{
-    CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher,
+    CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
 use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::{Metrics, SemanticReport};
@@ -132,6 +132,7 @@ impl App {
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
+            trails: Trails::default(),
             learner,
             refresher: Refresher::default(),
             clock: Arc::clone(&clock),

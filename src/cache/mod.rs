@@ -5,6 +5,7 @@
 //! is a miss, a full write queue drops.
 
 pub mod bound;
+mod explain;
 pub mod identity;
 pub mod judge;
 pub mod keeper;
@@ -12,6 +13,7 @@ pub mod policy;
 mod score;
 mod writer;
 
+pub use explain::{Candidate, Explanation, KeyShown, Lookup};
 pub use identity::{Asker, Query};
 pub use policy::{Late, NotKept, Terms, Wishes};
 pub use score::Score;
@@ -276,11 +278,13 @@ pub struct Nearest {
     /// What was nominated: what a hit is made of, and on a miss what would have been right or wrong. `None`
     /// where nothing is known that could be right.
     pub nominee: Option<Nominee>,
+    /// What was looked at, and how near it is: the nearest first.
+    pub near: Vec<(EntryId, f32)>,
 }
 
 impl Nearest {
     fn nothing(why: Miss) -> Self {
-        Self { verdict: Err(why), nominee: None }
+        Self { verdict: Err(why), nominee: None, near: Vec::new() }
     }
 }
 
@@ -416,13 +420,15 @@ impl Cache {
             Err(error) => return Nearest::nothing(failed(&error)),
         };
         let ground = GroundId::of(&query.about.tenant, &query.about.project);
-        match self.best(query, terms, ground, found) {
+        let near = found.iter().map(|found| (found.entry.id, found.cosine)).collect();
+        let nearest = match self.best(query, terms, ground, found) {
             Ok(best) => self.judged(query, terms, ground, best),
             Err(miss) => {
                 self.bound.decide(ground, None);
                 Nearest::nothing(miss)
             }
-        }
+        };
+        Nearest { near, ..nearest }
     }
 
     /// The surest of `found`; where there is none, why not the nearest.
@@ -488,7 +494,7 @@ impl Cache {
         if verdict.is_ok() {
             self.store.asked(&query.scope, &nominee.key.0, true);
         }
-        Nearest { verdict, nominee: Some(nominee) }
+        Nearest { verdict, nominee: Some(nominee), near: Vec::new() }
     }
 
     /// Keeps an answer, soon: the caller never waits for the disk. Until it is written it is already found

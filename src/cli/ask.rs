@@ -95,6 +95,7 @@ fn facts(headers: &HeaderMap, begun: Duration, done: Duration) -> String {
         ("upstream", "x-weir-upstream"),
         ("similarity", "x-weir-similarity"),
         ("failed", "x-weir-failed"),
+        ("request", "x-request-id"),
     ];
     facts.extend(named.iter().filter_map(|(label, name)| Some(format!("{label}: {}", header(name)?))));
     facts.extend(header("age").map(|age| format!("age: {age} s")));

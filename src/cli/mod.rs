@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 pub mod config;
 mod embed;
+mod explain;
 pub mod models;
 mod output;
 mod rules;
@@ -58,6 +59,8 @@ enum Command {
     Ask(ask::Args),
     /// Look after what the running sidecar remembers: list, show, remove, pin, export, import
     Cache(cache::Args),
+    /// Tell why the running sidecar answered a request as it did
+    Explain(explain::Args),
     /// Print the vectors of texts, or how alike they are
     Embed(embed::Args),
     /// Measure what is built
@@ -114,6 +117,9 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         }
         Command::Cache(args) => {
             runtime()?.block_on(cache::run(args, &environment, || load().map_err(Into::into)))
+        }
+        Command::Explain(args) => {
+            runtime()?.block_on(explain::run(args, &environment, || load().map_err(Into::into)))
         }
         Command::Embed(args) => {
             settle_threads(&environment);

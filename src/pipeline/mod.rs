@@ -10,9 +10,11 @@
 //! pipeline hands one [`Outcome`] to one observer when an answer has ended, however it ended.
 
 mod answer;
+mod explain;
 mod flight;
 mod keep;
 mod late;
+mod lately;
 mod learn;
 mod outcome;
 mod recent;
@@ -21,6 +23,7 @@ mod refresh;
 mod second;
 
 pub use answer::{Answer, Kept, Source};
+pub use explain::{Explained, Lane, Trails};
 pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
 pub use outcome::{Ended, Observer, Outcome, Timings};
@@ -28,7 +31,7 @@ pub use refresh::Refresher;
 
 use crate::cache::bound::{GroundId, Label, Trial};
 use crate::cache::identity::{Reading, Settings};
-use crate::cache::{Asker, Cache, Miss, Nearest, Nominee, Query, Wishes};
+use crate::cache::{Asker, Cache, Lookup, Miss, Nearest, Nominee, Query, Wishes};
 use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::embed::{self, Embedder};
@@ -36,6 +39,7 @@ use crate::intent::{Action, RuleSet};
 use crate::limits::{Limiter, Permit, Refusal};
 use crate::upstream::{self, Origin, Upstream};
 use crate::vector::UnitVector;
+use explain::Trail;
 use flight::{Flight, Follower, Seat};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use keep::{Asked, Keeper};
@@ -65,6 +69,8 @@ pub struct Pipeline {
     pub learner: Learner,
     /// What was given lately.
     pub recent: RecentAnswers,
+    /// How it came to that.
+    pub trails: Trails,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Who is told how it went.
@@ -182,7 +188,10 @@ impl Pipeline {
     pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
         let permit = self.limiter.admit().inspect_err(|refusal| recorder.refused(*refusal))?;
-        match self.recall(&caller, &request).await {
+        let mut trail = Trail::default();
+        let recall = self.recall(&caller, &request, &mut trail).await;
+        self.leave(&caller, trail, &recall);
+        match recall {
             Recall::Ready(source, reply, given) => {
                 recorder.recalled();
                 let answer = Answer::ready(source, &reply, recorder, permit);
@@ -234,7 +243,7 @@ impl Pipeline {
     }
 
     /// Rules, then memory. Cannot fail: a broken part is a miss.
-    async fn recall(&self, caller: &Caller, request: &Request) -> Recall {
+    async fn recall(&self, caller: &Caller, request: &Request, trail: &mut Trail) -> Recall {
         let settings = self.cache.settings(&caller.project);
         let reading = Reading::of(settings.client, request);
         if let Some((rule, reply)) = self.rule(caller, reading.as_ref()) {
@@ -249,11 +258,13 @@ impl Pipeline {
                 return Recall::Forward(plan.into());
             }
         };
+        let lookup = Lookup::new(&query, settings, self.clock.now(), caller.memory.write);
+        trail.lookup = Some(lookup);
         let terms = self.cache.terms(&caller.memory, &caller.project, request, &query);
         let asked = Asked { query, terms };
         let mut company = self.company(caller, &asked);
         let found = match asked.terms.read {
-            Ok(()) => match self.remembered(&asked, &mut company).await {
+            Ok(()) => match self.remembered(&asked, &mut company, trail).await {
                 Found { answer: Err(Miss::Expired), vector: None, .. } => {
                     self.expired(caller, request, &asked, origin, &mut company).await
                 }
@@ -320,7 +331,7 @@ impl Pipeline {
     }
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
-    async fn remembered(&self, asked: &Asked, company: &mut Company) -> Found {
+    async fn remembered(&self, asked: &Asked, company: &mut Company, trail: &mut Trail) -> Found {
         let Asked { query, terms } = asked;
         let miss = match self.cache.exact(query, terms).await {
             Ok(hit) => {
@@ -345,7 +356,9 @@ impl Pipeline {
             Ok(vector) => vector,
             Err(miss) => return Found::nothing(miss, None),
         };
-        let Nearest { verdict, nominee } = self.cache.nearest(query, terms, &vector).await;
+        let nearest = self.cache.nearest(query, terms, &vector).await;
+        trail.lookup.iter_mut().for_each(|lookup| lookup.note(&nearest));
+        let Nearest { verdict, nominee, near: _ } = nearest;
         let vector = Some(vector);
         match verdict {
             Ok(hit) => {

@@ -44,6 +44,8 @@ pub(super) enum Error {
     NoSuchResponse,
     /// Feedback about an answer that nobody remembers.
     NoSuchAnswer,
+    /// Neither a request of late nor an answer that is kept.
+    NothingToExplain,
     /// Feedback that cannot be understood.
     BadFeedback,
     /// A provider would show what it keeps to all tenants.
@@ -219,6 +221,12 @@ impl From<&Error> for Failed {
                 StatusCode::NOT_FOUND,
                 "no_such_answer",
                 "no answer of yours is known under this id; it is the x-request-id of a recent one",
+            ),
+            Error::NothingToExplain => Self::invalid(
+                StatusCode::NOT_FOUND,
+                "nothing_to_explain",
+                "nothing of yours is known under this id; it is the x-request-id of a recent request, or the id of an \
+                 answer that is kept",
             ),
             Error::BadFeedback => Self::invalid(
                 StatusCode::BAD_REQUEST,

@@ -140,6 +140,7 @@ fn kept() -> Router<Arc<Server>> {
         .route("/weir/cache/{id}/pin", post(cache::pin))
         .route("/weir/cache/{id}/unpin", post(cache::unpin))
         .route("/weir/cache/{id}/wrong", post(cache::wrong))
+        .route("/weir/explain/{id}", get(cache::explain))
         .route("/weir/feedback", post(feedback::feedback))
 }
 

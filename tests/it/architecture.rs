@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("store", "chat vector clock"),
     ("wire", "chat clock"),
     // layer 2: judgement
-    ("cache", "store chat vector clock"),
+    ("cache", "store chat vector clock secret"),
     ("upstream", "wire chat clock secret"),
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),

@@ -22,8 +22,8 @@ use weir::vector::UnitVector;
 const NOW: u64 = 1_000_000;
 
 /// A running sidecar over a store.
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     store: Arc<Memory>,
     clock: Arc<Manual>,
     /// Dropped, it stops.
@@ -34,7 +34,7 @@ async fn start() -> Running {
     start_for(Vec::new(), []).await
 }
 
-async fn start_for(clients: Vec<Client>, steps: impl IntoIterator<Item = Step>) -> Running {
+pub(crate) async fn start_for(clients: Vec<Client>, steps: impl IntoIterator<Item = Step>) -> Running {
     let store = Arc::new(Memory::default());
     let rig = Rig::new(Arc::new(Scripted::new("primary", steps)), Arc::clone(&store) as Arc<dyn Store>);
     let server = Server {
@@ -112,15 +112,15 @@ impl Running {
     }
 
     /// The command line, on this sidecar.
-    async fn weir(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn weir(&self, command: &str, arguments: &[&str]) -> Output {
         let url = format!("http://{}", self.address);
-        let arguments = ["cache", "--url", &url].into_iter().chain(arguments.iter().copied());
+        let arguments = [command, "--url", &url].into_iter().chain(arguments.iter().copied());
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_weir"));
         command.env_clear().args(arguments).output().await.unwrap()
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
 }
@@ -154,11 +154,11 @@ fn unit(values: &[f32]) -> UnitVector {
     UnitVector::new(values.to_vec()).unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -535,34 +535,43 @@ async fn the_command_line_does_it_all() {
     for n in 1..=4 {
         running.keep(n, |_| ()).await;
     }
-    let listed = stdout(&running.weir(&["ls"]).await);
+    let listed = stdout(&running.weir("cache", &["ls"]).await);
     let lines: Vec<&str> = listed.lines().collect();
     assert!(lines[0].starts_with("ID            AGE  EXPIRES IN  HITS  SIZE"), "{listed}");
     assert!(lines[1].starts_with("015a5a5a5a5a  1s   1m          0 "), "{listed}");
     assert_eq!(lines.len(), 5);
-    assert_eq!(stdout(&running.weir(&["ls", "--limit", "2", "--json"]).await).lines().count(), 2);
-    assert_eq!(stdout(&running.weir(&["ls", "--contains", "nothing like it"]).await), "no answers\n");
+    assert_eq!(stdout(&running.weir("cache", &["ls", "--limit", "2", "--json"]).await).lines().count(), 2);
+    assert_eq!(
+        stdout(&running.weir("cache", &["ls", "--contains", "nothing like it"]).await),
+        "no answers\n"
+    );
 
-    let shown = stdout(&running.weir(&["get", "015a5a5a"]).await);
+    let shown = stdout(&running.weir("cache", &["get", "015a5a5a"]).await);
     assert!(shown.ends_with("\nquestion 1\n\nanswer 1\n"), "{shown}");
-    assert!(stdout(&running.weir(&["pin", "015a5a5a"]).await).starts_with("pinned 015a5a5a5a5a  question 1"));
     assert!(
-        stdout(&running.weir(&["unpin", "015a5a5a"]).await)
+        stdout(&running.weir("cache", &["pin", "015a5a5a"]).await)
+            .starts_with("pinned 015a5a5a5a5a  question 1")
+    );
+    assert!(
+        stdout(&running.weir("cache", &["unpin", "015a5a5a"]).await)
             .starts_with("unpinned 015a5a5a5a5a (expires in: 1m)")
     );
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("answers.jsonl");
-    let exported = running.weir(&["export", "-o", file.to_str().unwrap()]).await;
+    let exported = running.weir("cache", &["export", "-o", file.to_str().unwrap()]).await;
     assert_eq!(stderr(&exported), "exported 4 answers\n");
 
-    assert_eq!(stdout(&running.weir(&["rm", "015a5a5a"]).await), "removed 015a5a5a5a5a  question 1\n");
-    let again = running.weir(&["rm", "015a5a5a", "025a5a5a"]).await;
+    assert_eq!(
+        stdout(&running.weir("cache", &["rm", "015a5a5a"]).await),
+        "removed 015a5a5a5a5a  question 1\n"
+    );
+    let again = running.weir("cache", &["rm", "015a5a5a", "025a5a5a"]).await;
     assert!(!again.status.success() && stderr(&again).contains("no answer is kept under this id"));
     assert!(!running.has(2).await, "the others go all the same");
-    assert!(stdout(&running.weir(&["wrong", "035a5a5a"]).await).starts_with("removed 1 answer\n"));
+    assert!(stdout(&running.weir("cache", &["wrong", "035a5a5a"]).await).starts_with("removed 1 answer\n"));
 
-    let imported = running.weir(&["import", file.to_str().unwrap()]).await;
+    let imported = running.weir("cache", &["import", file.to_str().unwrap()]).await;
     assert_eq!(
         stdout(&imported),
         "imported 3 answers, 1 not newer than what is kept\n",
@@ -570,16 +579,16 @@ async fn the_command_line_does_it_all() {
         stderr(&imported)
     );
 
-    let told = stdout(&running.weir(&["purge", "--project", "live"]).await);
+    let told = stdout(&running.weir("cache", &["purge", "--project", "live"]).await);
     assert!(
         told.starts_with("would remove 4 answers (") && told.contains("); --yes removes them\n"),
         "{told}"
     );
     assert!(running.has(1).await);
-    assert!(stdout(&running.weir(&["stats"]).await).starts_with("4 answers, "));
-    let told = stdout(&running.weir(&["purge", "--project", "live", "--yes"]).await);
+    assert!(stdout(&running.weir("cache", &["stats"]).await).starts_with("4 answers, "));
+    let told = stdout(&running.weir("cache", &["purge", "--project", "live", "--yes"]).await);
     assert!(told.starts_with("removed 4 answers ("), "{told}");
-    let refused = running.weir(&["purge", "--yes"]).await;
+    let refused = running.weir("cache", &["purge", "--yes"]).await;
     assert!(!refused.status.success() && stderr(&refused).contains("name a filter"), "{}", stderr(&refused));
 }
 

@@ -10,7 +10,7 @@ use weir::embed::{self, Embedder};
 use weir::intent::RuleSet;
 use weir::limits::{self, Limiter};
 use weir::pipeline::{
-    Answer, Caller, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher,
+    Answer, Caller, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
 use weir::server::{Component, Status, StatusReport};
 use weir::sim::{Manual, WordEncoder};
@@ -53,6 +53,7 @@ impl Rig {
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
+            trails: Trails::default(),
             refresher: Refresher::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             observer: Arc::new(move |outcome: &Outcome| seen.lock().unwrap().push(outcome.clone())),

@@ -15,6 +15,7 @@ mod cli;
 mod config;
 mod controls;
 mod crash;
+mod explain;
 mod faces;
 mod flight;
 mod identity;

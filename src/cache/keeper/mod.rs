@@ -77,7 +77,7 @@ pub struct Purge {
 /// Looks after what a cache keeps, for one tenant or for whoever runs it.
 #[derive(Clone, Copy)]
 pub struct Keeper<'c> {
-    cache: &'c Cache,
+    pub(super) cache: &'c Cache,
     whose: Option<&'c str>,
 }
 
@@ -200,7 +200,7 @@ impl Keeper<'_> {
     }
 
     /// The one entry that is meant by `id`.
-    async fn find(&self, id: &str) -> Result<Seen, Fault> {
+    pub(super) async fn find(&self, id: &str) -> Result<Seen, Fault> {
         let prefix = IdPrefix::new(id).ok_or(Fault::NoId)?;
         self.written().await;
         let mut found = None;

@@ -89,7 +89,7 @@ impl Filter {
 }
 
 /// A text as a URL has it.
-pub(super) fn encoded(text: &str) -> String {
+pub(in crate::cli) fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut url, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             url.push(char::from(byte));

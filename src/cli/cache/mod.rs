@@ -9,6 +9,7 @@ use super::sidecar::{Sidecar, cut};
 use crate::config::{Config, Environment};
 use clap::Subcommand;
 use filter::Filter;
+pub(super) use filter::encoded;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -137,7 +138,7 @@ impl Remote {
     }
 
     fn one(&self, method: Method, id: &str, action: &str) -> RequestBuilder {
-        self.sidecar.request(method, &format!("/weir/cache/{}{action}", filter::encoded(id)))
+        self.sidecar.request(method, &format!("/weir/cache/{}{action}", encoded(id)))
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Value, Box<dyn Error>> {

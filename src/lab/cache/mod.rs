@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 use crate::embed::Embedder;
 use crate::intent::RuleSet;
 use crate::limits::{self, Limiter};
-use crate::pipeline::{Checked, Flights, Learner, Pipeline, RecentAnswers, Refresher};
+use crate::pipeline::{Checked, Flights, Learner, Pipeline, RecentAnswers, Refresher, Trails};
 use crate::store::memory::Memory;
 use crate::upstream::Upstream;
 use answers::{Answers, Labelled, answer};
@@ -67,6 +67,7 @@ pub fn pipeline(config: cache::Config, embedder: &Embedder, answers: Answered) -
         flights: Flights::default(),
         learner,
         recent: RecentAnswers::default(),
+        trails: Trails::default(),
         refresher: Refresher::default(),
         clock,
         observer: Arc::new(|_| ()),

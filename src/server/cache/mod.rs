@@ -1,8 +1,10 @@
 //! `/weir/cache`: looking after what is kept.
 
+mod explain;
 mod transfer;
 mod wanted;
 
+pub(super) use explain::explain;
 pub(super) use transfer::{export, import};
 
 use super::error::Error;

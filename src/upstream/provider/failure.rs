@@ -2,10 +2,10 @@
 
 use super::super::Names;
 use super::date;
-use super::redact::redact;
 use super::{Error, Kind};
 use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
+use crate::secret::redact;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};

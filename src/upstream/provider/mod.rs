@@ -9,7 +9,6 @@ mod dialect;
 mod failure;
 mod frames;
 mod pass;
-mod redact;
 
 pub use config::{Config, Price, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};

@@ -2,9 +2,9 @@
 
 use super::dialect::is_credential;
 use super::failure::{MAX_REPORT_BYTES, read_bounded};
-use super::redact::redact;
 use super::{Error, Kind, Provider, ProviderKind};
 use crate::chat::Request;
+use crate::secret::redact;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};

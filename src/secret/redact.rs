@@ -1,6 +1,6 @@
-//! What a provider says, without anything that may be a key.
+//! What someone else wrote, without anything that may be a key.
 
-use crate::secret::Secret;
+use super::Secret;
 
 /// What stands for a key.
 const HIDDEN: &str = "***";
@@ -19,7 +19,7 @@ const LONG_RUN: usize = 32;
 
 /// `text` with `***` for every one of `secrets`, and for whatever looks like a key. The text may be JSON: it
 /// stays so.
-pub(super) fn redact(text: &str, secrets: &[Secret]) -> String {
+pub fn redact(text: &str, secrets: &[Secret]) -> String {
     let known = secrets.iter().map(Secret::expose).filter(|secret| secret.len() >= SHORTEST_SECRET);
     let text = known.fold(text.to_owned(), |text, secret| {
         // In JSON, some characters of it are written in another way.
