@@ -217,22 +217,7 @@ impl From<&Error> for Failed {
                     "this response was not made by a provider that keeps it; send the conversation itself",
                 )
             },
-            Error::NoSuchAnswer => Self::invalid(
-                StatusCode::NOT_FOUND,
-                "no_such_answer",
-                "no answer of yours is known under this id; it is the x-request-id of a recent one",
-            ),
-            Error::NothingToExplain => Self::invalid(
-                StatusCode::NOT_FOUND,
-                "nothing_to_explain",
-                "nothing of yours is known under this id; it is the x-request-id of a recent request, or the id of an \
-                 answer that is kept",
-            ),
-            Error::BadFeedback => Self::invalid(
-                StatusCode::BAD_REQUEST,
-                "invalid_feedback",
-                "feedback is {\"id\": \"the x-request-id of an answer\", \"correct\": true or false}",
-            ),
+            Error::NoSuchAnswer | Error::NothingToExplain | Error::BadFeedback => about_an_answer(error),
             Error::Shared => Self::new(
                 StatusCode::FORBIDDEN,
                 "permission_error",
@@ -264,6 +249,29 @@ impl From<&Error> for Failed {
             ),
         }
     }
+}
+
+/// What is said of an answer, or asked about one, by its id.
+fn about_an_answer(error: &Error) -> Failed {
+    let (status, code, message) = match error {
+        Error::BadFeedback => (
+            StatusCode::BAD_REQUEST,
+            "invalid_feedback",
+            "feedback is {\"id\": \"the x-request-id of an answer\", \"correct\": true or false}",
+        ),
+        Error::NothingToExplain => (
+            StatusCode::NOT_FOUND,
+            "nothing_to_explain",
+            "nothing of yours is known under this id; it is the x-request-id of a recent request, or the id of an answer \
+             that is kept",
+        ),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "no_such_answer",
+            "no answer of yours is known under this id; it is the x-request-id of a recent one",
+        ),
+    };
+    Failed::invalid(status, code, message)
 }
 
 fn keeper(fault: &Fault) -> Failed {

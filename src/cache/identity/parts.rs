@@ -56,7 +56,7 @@ pub struct Parts([[u8; SHOWN]; NAMES.len()]);
 impl Parts {
     /// Each part's name, and the beginning of its digest in hexadecimal.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let hex = |digest: &[u8; SHOWN]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = |digest: &[u8; SHOWN]| format!("{:08x}", u32::from_be_bytes(*digest));
         NAMES.iter().copied().zip(self.0.iter().map(hex))
     }
 }

@@ -9,8 +9,10 @@ use crate::config::Config;
 use crate::embed::{self, Embedder};
 use crate::lab::cache::answers::Answers;
 use crate::lab::cache::data::{Line, Pair, Questions, Set, read};
+use crate::lab::cache::decisions::Decisions;
 use crate::lab::cache::drive::{self, InProcess};
 use crate::lab::cache::encoder::{Once, vectors};
+use crate::lab::cache::offline::Space;
 use crate::lab::cache::order::order;
 use crate::lab::cache::report::{PairsReport, PairsRow, Row, StreamReport};
 use crate::lab::cache::tally::{self, Run};
@@ -137,7 +139,14 @@ impl Bench<'_> {
             }
         }
         let attainable = tally::attainable(lines);
-        Ok(StreamReport { stream: name, requests: lines.len(), attainable, policies })
+        let space = Space::new(lines, &vectors);
+        let decisions = Decisions::time(&space, CANDIDATES, |asked, near| {
+            let asked = Question::new(&lines[asked].text);
+            for (known, cosine) in near {
+                std::hint::black_box(judge(&asked, &questions[*known], *cosine).ok());
+            }
+        });
+        Ok(StreamReport { stream: name, requests: lines.len(), attainable, policies, decisions })
     }
 
     async fn row(&self, setting: &Setting, lines: &[Line], http: bool) -> Found<Row> {

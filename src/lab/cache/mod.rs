@@ -6,6 +6,7 @@
 
 pub mod answers;
 pub mod data;
+pub mod decisions;
 pub mod drive;
 pub mod encoder;
 pub mod offline;

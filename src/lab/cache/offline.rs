@@ -54,9 +54,13 @@ impl<'a> Space<'a> {
         self.lines
     }
 
+    /// The others of its context, the nearest first.
+    pub fn nearest(&self, asked: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+        self.neighbours[asked].iter().map(|(other, cosine)| (*other as usize, *cosine))
+    }
+
     fn known<'s>(&'s self, asked: usize, stored: &'s [bool]) -> impl Iterator<Item = (usize, f32)> + 's {
-        let near = self.neighbours[asked].iter().map(|(other, cosine)| (*other as usize, *cosine));
-        near.filter(|(other, _)| stored[*other])
+        self.nearest(asked).filter(|(other, _)| stored[*other])
     }
 
     fn is_right(&self, asked: usize, known: usize) -> bool {

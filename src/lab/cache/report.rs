@@ -1,5 +1,6 @@
 //! What the bench found, as a table and as JSON.
 
+use super::decisions::Decisions;
 use super::tally::{PairTally, Run, Tally, share, wilson};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct StreamReport {
     pub attainable: f64,
     /// One for each policy.
     pub policies: Vec<Row>,
+    /// How long our own decisions take.
+    pub decisions: Option<Decisions>,
 }
 
 /// What one policy came to, over all orders of the stream.
@@ -87,7 +90,7 @@ impl Row {
     }
 }
 
-fn quantile(sorted: &[Duration], share: f64) -> Option<f64> {
+pub(super) fn quantile(sorted: &[Duration], share: f64) -> Option<f64> {
     let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().checked_sub(1)?);
     sorted.get(at).map(|took| took.as_secs_f64() * 1e3)
 }
@@ -140,6 +143,9 @@ impl StreamReport {
         ];
         lines.extend(self.policies.iter().map(Row::line));
         lines.extend(self.policies.iter().filter_map(Row::details));
+        lines.extend(self.decisions.map(|Decisions { count, p50_us, p99_us }| {
+            format!("  {count} decisions alone: {p50_us:.1} µs at p50, {p99_us:.1} at p99")
+        }));
         lines.join("\n")
     }
 }
