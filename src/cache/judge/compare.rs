@@ -45,7 +45,7 @@ impl<'a> Comparison<'a> {
         let typos = pair(asked, known, &mut used, is_typo);
         let unlike = [tally(&asked.words, &used.0), tally(&known.words, &used.1)];
         let mut related = |wanted| {
-            let is_pair = |a: &Word, b: &Word| relation(&a.lemmas, &b.lemmas) == wanted;
+            let is_pair = |a: &Word, b: &Word| relation(a.meaning(), b.meaning()) == wanted;
             pair(asked, known, &mut used, is_pair).len()
         };
         let (synonyms, derived) = (related(Relation::Synonyms), related(Relation::Derived));
@@ -55,7 +55,7 @@ impl<'a> Comparison<'a> {
                 .map(|at| {
                     let word = &of.words[at];
                     let rest = (0..others.words.len()).filter(|at| !other_used[*at]);
-                    let instead = rest.map(|at| relation(&word.lemmas, &others.words[at].lemmas)).max();
+                    let instead = rest.map(|at| relation(word.meaning(), others.words[at].meaning())).max();
                     Left { word, instead: instead.unwrap_or(Relation::None) }
                 })
                 .collect::<Vec<_>>()
@@ -117,9 +117,8 @@ fn is_typo(a: &Word, b: &Word) -> bool {
     if a.form.len() < LEAST || b.form.len() < LEAST || a.is_known == b.is_known {
         return false;
     }
-    let turns = |one: &str, other: &str| {
-        TURNING.iter().any(|prefix| one.strip_prefix(prefix).is_some_and(|rest| rest == other))
-    };
+    let turns =
+        |one: &str, other: &str| one.strip_suffix(other).is_some_and(|prefix| TURNING.contains(&prefix));
     !turns(&a.form, &b.form) && !turns(&b.form, &a.form) && alike(&a.form, &b.form) >= ALIKE
 }
 

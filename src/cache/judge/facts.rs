@@ -1,7 +1,7 @@
 //! [`Facts`]: what a question says that must be the same in another, gathered once.
 
 use super::question::{Kind, Word, WordId, word_id};
-use super::sides::{self, List, is_in};
+use super::sides::{self, List};
 
 /// How many words behind a question's first few are looked at for what it asks.
 const WH: [&str; 14] = [
@@ -102,13 +102,13 @@ impl Facts {
         let ids = |keep: &dyn Fn(&Word) -> bool| {
             sorted(words.iter().filter(|word| keep(word)).map(|word| word.id).collect())
         };
-        let listed = |list: List| ids(&|word| is_in(list, &word.form));
+        let listed = |list: List| ids(&|word| word.is_in(list));
         let is_number = |word: &Word| word.kind == Kind::Number;
         let mut numbers: Vec<WordId> =
             words.iter().filter(|word| is_number(word)).map(|word| word.id).collect();
         numbers.sort_unstable();
         let has = |form: &str| words.iter().any(|word| word.is(form));
-        let is_yes_no = words.first().is_some_and(|word| is_in(sides::AUXILIARIES, &word.form));
+        let is_yes_no = words.first().is_some_and(|word| word.is_in(sides::AUXILIARIES));
         Self {
             telling,
             signs: words.iter().filter(|word| word.kind == Kind::Sign).map(|word| word.id).collect(),
@@ -126,8 +126,8 @@ impl Facts {
             owners: listed(sides::OWNERS),
             moments: listed(sides::MOMENTS),
             roles: roles(words),
-            negations: words.iter().filter(|word| is_in(sides::NEGATIONS, &word.form)).count(),
-            shuns: words.iter().any(|word| is_in(sides::SHUNNING, &word.form)),
+            negations: words.iter().filter(|word| word.is_in(sides::NEGATIONS)).count(),
+            shuns: words.iter().any(|word| word.is_in(sides::SHUNNING)),
             counts: counts(words),
             extent: (is_yes_no && (has("all") || has("every") || has("each")), has("only")),
             is_yes_no,
@@ -138,7 +138,7 @@ impl Facts {
             quantifiers: listed(sides::QUANTIFIERS),
             modals: listed(sides::MODALS),
             superlatives: ids(&|word| {
-                is_in(sides::SUPERLATIVES, &word.form) || (word.form.len() > 5 && word.form.ends_with("est"))
+                word.is_in(sides::SUPERLATIVES) || (word.form.len() > 5 && word.form.ends_with("est"))
             }),
             times: listed(sides::TIMES),
             functions: ids(&|word| word.kind == Kind::Function),
@@ -298,7 +298,7 @@ fn roles(words: &[Word]) -> Vec<(Role, WordId)> {
         } else if let Some(role) = role(&word.form) {
             // "When is ..." asks, and says nothing of what follows.
             marker = (at > 0 || role != Role::When).then_some((role, false));
-        } else if is_in(sides::DATES, &word.form) {
+        } else if word.is_in(sides::DATES) {
             marker = None;
         } else if let Some((role, begun)) = marker {
             match word.kind {

@@ -3,7 +3,7 @@
 use super::compare::{Comparison, Left};
 use super::lexicon::Relation;
 use super::question::{Kind, Question, Word, WordId};
-use super::sides::{self, is_in};
+use super::sides;
 
 /// The names of the features, in order.
 pub const NAMES: [&str; 62] = [
@@ -216,7 +216,7 @@ fn apart(pair: &Comparison<'_>, content: &[(usize, usize)]) -> f32 {
     let bound = |words: &[Word], at: usize| {
         let says = |word: &&Word| !matches!(word.form.as_str(), "the" | "a" | "an" | "my" | "our" | "your");
         let before = words[..at].iter().rev().find(says)?;
-        is_in(sides::BINDING, &before.form).then_some(before.id)
+        before.is_in(sides::BINDING).then_some(before.id)
     };
     let apart = content.iter().filter(|(i, j)| {
         let (x, y) = (bound(&pair.asked.words, *i), bound(&pair.known.words, *j));

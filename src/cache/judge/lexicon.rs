@@ -1,5 +1,7 @@
 //! What English words mean to each other: synonyms, opposites, kinds of the same thing.
 
+use super::question::WordId;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -161,8 +163,40 @@ pub(super) fn common(lemmas: &[Lemma]) -> Option<u8> {
     lemmas.iter().map(|lemma| LEXICON.rows[*lemma as usize].common).max()
 }
 
+/// Whether there is an opposite of any of them.
+pub(super) fn have_opposites(lemmas: &[Lemma]) -> bool {
+    lemmas.iter().any(|lemma| !LEXICON.rows[*lemma as usize].opposites.is_empty())
+}
+
+/// How many relations a thread remembers: 192 KiB.
+const REMEMBERED: usize = 1 << 13;
+
+thread_local! {
+    /// The relations that were asked for of late, each where its pair's ids say. The same words are compared again and
+    /// again, and to look a pair up takes a hundred times as long as to remember it.
+    static RELATIONS: RefCell<Vec<(WordId, WordId, Relation)>> =
+        RefCell::new(vec![(0, 0, Relation::None); REMEMBERED]);
+}
+
+/// How two words are related. Each comes with its lemmas.
+pub(super) fn relation(a: (WordId, &[Lemma]), b: (WordId, &[Lemma])) -> Relation {
+    if a.1.is_empty() || b.1.is_empty() {
+        return Relation::None;
+    }
+    // It is the same either way.
+    let (one, other) = (a.0.min(b.0), a.0.max(b.0));
+    RELATIONS.with_borrow_mut(|remembered| {
+        let place = (one ^ other.rotate_left(17)) as usize % REMEMBERED;
+        let remembered = &mut remembered[place];
+        if (remembered.0, remembered.1) != (one, other) {
+            *remembered = (one, other, looked_up(a.1, b.1));
+        }
+        remembered.2
+    })
+}
+
 /// How the words with these lemmas are related.
-pub(super) fn relation(a: &[Lemma], b: &[Lemma]) -> Relation {
+fn looked_up(a: &[Lemma], b: &[Lemma]) -> Relation {
     let rows = &LEXICON.rows;
     let mut best = Relation::None;
     for one in a {

@@ -28,7 +28,7 @@ use super::{Miss, Score};
 use compare::Comparison;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
-use trees::Trees;
+use trees::{Trees, Walkable};
 
 /// Changes whenever the canonical text does: vectors of another version's texts are not compared.
 const CANONICAL_VERSION: u32 = 1;
@@ -41,7 +41,16 @@ pub fn space(encoder: &str) -> String {
 /// The log-odds of a question that is the same but for its dress.
 const SAME: f32 = 9.0;
 
-static WEIGHTS: LazyLock<Option<Weights>> = LazyLock::new(|| Weights::read(include_str!("weights.json")));
+static SHIPPED: LazyLock<Option<Shipped>> = LazyLock::new(|| {
+    let weights = Weights::read(include_str!("weights.json"))?;
+    Some(Shipped { walkable: Walkable::new(&weights.trees)?, weights })
+});
+
+/// The weights that are shipped, and their trees once more, to be walked fast.
+struct Shipped {
+    weights: Weights,
+    walkable: Walkable,
+}
 
 /// What was learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +79,7 @@ pub struct Calibration {
 impl Weights {
     /// Those that are shipped; `None` if they cannot be understood, and then nothing is sure.
     pub fn shipped() -> Option<&'static Self> {
-        WEIGHTS.as_ref()
+        SHIPPED.as_ref().map(|shipped| &shipped.weights)
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -79,8 +88,12 @@ impl Weights {
 
     /// The log-odds that the answer is right.
     pub fn log_odds(&self, features: &[f32; features::COUNT]) -> f32 {
+        self.log_odds_of(self.trees.sum(features), features)
+    }
+
+    fn log_odds_of(&self, sum: f32, features: &[f32; features::COUNT]) -> f32 {
         let Calibration { trees, cosine, bias } = self.calibration;
-        trees * (self.base + self.trees.sum(features)) + cosine * features[0] + bias
+        trees * (self.base + sum) + cosine * features[0] + bias
     }
 }
 
@@ -98,8 +111,8 @@ pub fn version() -> &'static str {
 /// How sure it is that the answer to `known` is right for what is `asked`, or why it must not be served.
 pub fn judge(asked: &Question, known: &Question, cosine: f32) -> Result<Score, Miss> {
     let features = features_of(asked, known, cosine)?;
-    let weights = Weights::shipped().ok_or(Miss::Unsure)?;
-    let log_odds = weights.log_odds(&features);
+    let Shipped { weights, walkable } = SHIPPED.as_ref().ok_or(Miss::Unsure)?;
+    let log_odds = weights.log_odds_of(walkable.sum(&features), &features);
     // The same question but for its dress: there is nothing left to weigh.
     let same = asked.canonical() == known.canonical();
     Score::new(if same { log_odds.max(SAME) } else { log_odds.min(SAME - 1.0) }).ok_or(Miss::Unsure)

@@ -1,9 +1,10 @@
 //! [`Question`]: a text, taken apart once, so that comparing it with another is quick.
 
+use super::compare::TURNING;
 use super::facts::Facts;
 use super::lexicon::{self, Lemma};
 use super::rewrite;
-use super::sides::{self, Side};
+use super::sides::{self, List, Lists, Side};
 use super::tokens::{Shape, Token, tokens};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -38,7 +39,8 @@ pub(super) struct Word {
     pub(super) id: WordId,
     /// Stands for the word without its ending.
     pub(super) stem: WordId,
-    pub(super) stem_form: String,
+    /// The word, and its stem, that this one turns around: "known" for "unknown".
+    pub(super) turned: (Option<WordId>, Option<WordId>),
     pub(super) kind: Kind,
     /// How much it says, from 0 to 1.2.
     pub(super) weight: f32,
@@ -47,6 +49,10 @@ pub(super) struct Word {
     pub(super) lemmas: Vec<Lemma>,
     /// The sides of opposites that it is on.
     pub(super) sides: &'static [Side],
+    /// Whether the lexicon knows an opposite of it.
+    pub(super) has_opposites: bool,
+    /// The lists that have it.
+    lists: Lists,
 }
 
 impl Word {
@@ -54,8 +60,17 @@ impl Word {
         self.form == form
     }
 
+    pub(super) fn is_in(&self, list: List) -> bool {
+        self.lists.has(list)
+    }
+
     pub(super) fn is_content(&self) -> bool {
         self.kind == Kind::Content
+    }
+
+    /// What it is looked up by in the lexicon.
+    pub(super) fn meaning(&self) -> (WordId, &[Lemma]) {
+        (self.id, &self.lemmas)
     }
 
     /// Whether it says something of its own, alone or with what it counts.
@@ -98,7 +113,7 @@ impl Question {
         }
         let words = words(&tokens);
         let known = share_of_known(&words);
-        let english = words.iter().filter(|word| sides::is_in(sides::ENGLISH, &word.form)).count();
+        let english = words.iter().filter(|word| word.is_in(sides::ENGLISH)).count();
         let is_foreign = known < 0.5 && english * 5 < words.len();
         let facts = Facts::new(&words, quoted, telling);
         let trigrams = trigrams(&canonical);
@@ -155,12 +170,13 @@ fn words(tokens: &[Token]) -> Vec<Word> {
 }
 
 fn word(form: &str, token: &Token) -> Word {
+    let lists = Lists::of(form);
     let kind = match token.shape {
         Shape::Number | Shape::Mixed => Kind::Number,
         Shape::Sign if form == "%" => Kind::Unit,
         Shape::Sign => Kind::Sign,
-        _ if sides::is_in(sides::UNITS, form) => Kind::Unit,
-        _ if sides::is_in(sides::FUNCTION, form) => Kind::Function,
+        _ if lists.has(sides::UNITS) => Kind::Unit,
+        _ if lists.has(sides::FUNCTION) => Kind::Function,
         _ => Kind::Content,
     };
     let lemmas = if matches!(kind, Kind::Content | Kind::Unit) { lexicon::lemmas(form) } else { Vec::new() };
@@ -178,15 +194,23 @@ fn word(form: &str, token: &Token) -> Word {
     Word {
         id: word_id(form),
         stem: word_id(&stem_form),
-        stem_form,
+        turned: (turned(form), turned(&stem_form)),
         kind,
         weight,
         is_name: token.is_name,
         is_known: kind != Kind::Content || !lemmas.is_empty(),
+        has_opposites: lexicon::have_opposites(&lemmas),
         lemmas,
         sides: sides::of(form),
+        lists,
         form: form.to_owned(),
     }
+}
+
+/// The word that a prefix turns around in this one.
+fn turned(form: &str) -> Option<WordId> {
+    let rest = TURNING.iter().find_map(|prefix| form.strip_prefix(prefix))?;
+    (rest.len() > 2).then(|| word_id(rest))
 }
 
 fn share_of_known(words: &[Word]) -> f32 {

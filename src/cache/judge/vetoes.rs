@@ -1,6 +1,6 @@
 //! Reasons why the answer to one question must not be given to another, however alike they look.
 
-use super::compare::{Comparison, TURNING, joined};
+use super::compare::{Comparison, joined};
 use super::facts::{Facts, Role};
 use super::lexicon::{Relation, relation};
 use super::question::{Question, Word, WordId};
@@ -130,16 +130,12 @@ fn has_opposites(a: &Question, b: &Question) -> bool {
 }
 
 fn are_opposite(a: &Word, b: &Word) -> bool {
-    let turned = |one: &str, other: &str| {
-        other.len() > 2
-            && TURNING.iter().any(|prefix| one.strip_prefix(prefix).is_some_and(|rest| rest == other))
-    };
+    let turned =
+        |one: &Word, other: &Word| one.turned.0 == Some(other.id) || one.turned.1 == Some(other.stem);
     sides::are_opposite(a.sides, b.sides)
-        || turned(&a.form, &b.form)
-        || turned(&b.form, &a.form)
-        || turned(&a.stem_form, &b.stem_form)
-        || turned(&b.stem_form, &a.stem_form)
-        || relation(&a.lemmas, &b.lemmas) == Relation::Opposites
+        || turned(a, b)
+        || turned(b, a)
+        || ((a.has_opposites || b.has_opposites) && relation(a.meaning(), b.meaning()) == Relation::Opposites)
 }
 
 /// The same part is played by others, and those are in both questions: flights from Rome to Oslo, and from Oslo
