@@ -100,6 +100,9 @@ fn bound(lookup: &Value) -> String {
     let bound = &lookup["bound"];
     let percent = |value: &Value| format!("{:.2} %", value.as_f64().unwrap_or_default() * 100.0);
     let most = percent(&lookup["max_wrong"]);
+    if lookup.is_null() {
+        return String::new();
+    }
     if bound.is_null() {
         return format!("at most {most} wrong; nothing was looked up here yet");
     }

@@ -67,15 +67,16 @@ impl Disk {
         Ok(Self { db, meta, entries, ages })
     }
 
-    /// The entry, if it is there and whole.
+    /// The entry, if it is there and whole, and how many bytes it takes.
     pub(super) fn load(
         &self,
         scope: &Scope,
         id: &EntryId,
         space: Space,
-    ) -> Result<Option<Result<Entry, Damaged>>, Error> {
+    ) -> Result<Option<Result<(Entry, usize), Damaged>>, Error> {
         let key = codec::key(scope, id);
-        Ok(self.entries.get(key).map_err(failed)?.map(|value| codec::decode(&key, &value, space)))
+        let read = |value: sled::IVec| Ok((codec::decode(&key, &value, space)?, value.len()));
+        Ok(self.entries.get(key).map_err(failed)?.map(read))
     }
 
     /// Up to `most` entries that have a vector in another space, from behind `after` on in the order of keys, and

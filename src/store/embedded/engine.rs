@@ -3,6 +3,7 @@
 
 use super::codec::{Damaged, Key};
 use super::disk::{Aged, Change, Disk, OfOtherSpaces};
+use super::hot::Hot;
 use super::index::Indexes;
 use super::recovery::{self, Opened};
 use super::{Config, Space, Tuning};
@@ -24,6 +25,7 @@ const WALKED_BYTES: u64 = 4 << 20;
 pub(super) struct Engine {
     disk: Disk,
     indexes: Indexes,
+    hot: Hot,
     writer: Mutex<Writer>,
     popularity: Popularity,
     /// Age keys, of which each entry has one. Changed by the writer only, as the next.
@@ -52,6 +54,7 @@ impl Engine {
         let engine = Self {
             disk,
             indexes: Indexes::new(config.index_bytes, tuning.graph_from)?,
+            hot: Hot::default(),
             writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room) }),
             popularity,
             entries: AtomicU64::new(used.entries),
@@ -78,6 +81,7 @@ impl Engine {
         let _writer = self.writer();
         if self.space.swap(space.0, Ordering::Relaxed) != space.0 {
             self.indexes.clear_all();
+            self.hot.forget_all();
         }
     }
 
@@ -97,7 +101,7 @@ impl Engine {
         vector: Option<UnitVector>,
     ) -> Result<bool, Error> {
         let _writer = self.writer()?;
-        let Some(Ok(entry)) = self.disk.load(scope, id, self.space())? else { return Ok(false) };
+        let Some(Ok((entry, _))) = self.disk.load(scope, id, self.space())? else { return Ok(false) };
         // A newer answer came with a vector of its own.
         if entry.created != created {
             return Ok(false);
@@ -124,9 +128,28 @@ impl Engine {
         self.disk.flush()
     }
 
+    /// The entry, if it was read of late.
+    pub(super) fn hot(&self, scope: &Scope, id: &EntryId) -> Option<Entry> {
+        self.hot.get(scope, id).ok().map(|entry| (*entry).clone())
+    }
+
+    /// The entry, which is asked for by a request: others may ask for it again.
     pub(super) fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
+        let seen = match self.hot.get(scope, id) {
+            Ok(entry) => return Ok(Some((*entry).clone())),
+            Err(seen) => seen,
+        };
+        let read = self.read(scope, id)?;
+        if let Some((entry, bytes)) = &read {
+            self.hot.keep(scope, entry, *bytes, seen);
+        }
+        Ok(read.map(|(entry, _)| entry))
+    }
+
+    /// The entry as it is on disk, and how many bytes it takes there.
+    fn read(&self, scope: &Scope, id: &EntryId) -> Result<Option<(Entry, usize)>, Error> {
         match self.disk.load(scope, id, self.space())? {
-            Some(Ok(entry)) => Ok(Some(entry)),
+            Some(Ok(read)) => Ok(Some(read)),
             Some(Err(Damaged)) => self.drop_damaged(scope, id).map(|()| None),
             None => Ok(None),
         }
@@ -176,7 +199,10 @@ impl Engine {
         let place = Place { created: entry.created, scope: *scope, id: entry.id };
         // The same answer, changed in what is said about it, has answered as often as before.
         let hits = known.filter(|(known, _)| *known == place).map_or(0, |(_, known)| known.hits);
-        self.count(self.disk.put(&place, value, &Facts { hits, ..facts })?);
+        let change = self.disk.put(&place, value, &Facts { hits, ..facts });
+        // Also where it failed: nobody knows what is on disk then.
+        self.hot.forget(scope, &entry.id);
+        self.count(change?);
         self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
         Ok(())
     }
@@ -191,7 +217,7 @@ impl Engine {
             steps.next = Some(place);
             if walk.wants(&place)
                 // An orphan has no entry, or one of another age, which comes at its own place.
-                && let Some(entry) = self.load(&place.scope, &place.id)?.filter(|entry| entry.created == place.created)
+                && let Some((entry, _)) = self.read(&place.scope, &place.id)?.filter(|(entry, _)| entry.created == place.created)
             {
                 let hits = facts.hits.saturating_add(self.popularity.waiting(&place.scope, &place.id));
                 steps.seen.push(Seen { scope: place.scope, entry, hits, bytes: facts.size });
@@ -227,7 +253,9 @@ impl Engine {
 
     pub(super) fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
         let _writer = self.writer()?;
-        let (was_there, change) = self.disk.remove(scope, id)?;
+        let removed = self.disk.remove(scope, id);
+        self.hot.forget(scope, id);
+        let (was_there, change) = removed?;
         self.count(change);
         self.indexes.remove(scope, id);
         Ok(was_there)
@@ -235,7 +263,9 @@ impl Engine {
 
     pub(super) fn clear(&self, scope: &Scope) -> Result<u64, Error> {
         let _writer = self.writer()?;
-        let (cleared, change) = self.disk.clear(scope)?;
+        let cleared = self.disk.clear(scope);
+        self.hot.forget_all();
+        let (cleared, change) = cleared?;
         self.count(change);
         self.indexes.clear(scope);
         Ok(cleared)
@@ -275,7 +305,9 @@ impl Engine {
 
     /// Removes the entry at a place; says whether there was one. The writer's lock is held.
     fn discard(&self, place: &Place) -> Result<bool, Error> {
-        let (was_there, change) = self.disk.remove_at(place)?;
+        let removed = self.disk.remove_at(place);
+        self.hot.forget(&place.scope, &place.id);
+        let (was_there, change) = removed?;
         self.count(change);
         if was_there {
             self.indexes.remove(&place.scope, &place.id);
@@ -287,7 +319,9 @@ impl Engine {
     fn drop_damaged(&self, scope: &Scope, id: &EntryId) -> Result<(), Error> {
         let Ok(_writer) = self.writer() else { return Ok(()) };
         if let Some(Err(Damaged)) = self.disk.load(scope, id, self.space())? {
-            self.count(self.disk.remove(scope, id)?.1);
+            let removed = self.disk.remove(scope, id);
+            self.hot.forget(scope, id);
+            self.count(removed?.1);
             self.indexes.remove(scope, id);
             self.damaged.fetch_add(1, Ordering::Relaxed);
         }

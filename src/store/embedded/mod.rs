@@ -1,11 +1,12 @@
 //! The embedded store: sled keeps the truth on disk, an index in memory finds what is near.
 //!
 //! - `engine` keeps disk and index in step;
+//! - `hot` holds the entries asked for of late;
 //! - `codec` says how an entry lies on disk, `disk` in which order it is written, `recovery` how that is opened;
 //! - `index` holds the vectors of the scopes asked of late, `scope_index` those of one, `graph` wraps `hnsw_rs`,
 //!   and `builder` makes graphs in the background.
 //!
-//! Everything runs on tokio's blocking threads, a bounded number at a time.
+//! Everything else runs on tokio's blocking threads, a bounded number at a time.
 
 mod budget;
 mod builder;
@@ -13,6 +14,7 @@ mod codec;
 mod disk;
 mod engine;
 mod graph;
+mod hot;
 mod index;
 mod recovery;
 mod scope_index;
@@ -207,6 +209,9 @@ impl Store for Embedded {
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
+        if let Some(entry) = self.engine.hot(scope, id) {
+            return Ok(Some(entry));
+        }
         let (scope, id) = (*scope, *id);
         self.run(&self.keyed, move |engine| engine.load(&scope, &id)).await
     }
