@@ -11,7 +11,7 @@
 
 use super::bins::BINS;
 use super::labels::{Labels, Tally};
-use super::tuning::{self, FALSE_SAME, FLOORS, NOISE, OFFSETS, SLOPES, STRAY, UNLIKELY};
+use super::tuning::{self, FALSE_SAME, FLOORS, NOISE, OFFSETS, RULED_OUT, SLOPES, STRAY};
 
 /// The grid of log-odds, and how fine it is.
 const LEAST: f64 = -10.0;
@@ -21,18 +21,29 @@ const POINTS: usize = 33;
 /// How far from its middle a bell is looked at, in steps: beyond is less than a thousandth of it.
 const REACH: usize = 6;
 
+/// How many lines there are.
+const LINES: usize = SLOPES.len() * OFFSETS.len() * FLOORS.len();
+
 /// What is believed of the answers in each bin.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Belief {
     /// The probability that one is wrong.
     pub(super) wrong: [f32; BINS],
-    /// The variance of that, of its own.
-    pub(super) own: [f32; BINS],
-    /// By how much the line that all bins share may be worse, with the confidence wanted: they are off
-    /// together, or not at all.
-    pub(super) common: [f32; BINS],
+    /// The lines that may be true, and what each says: all bins are off together, or none is.
+    pub(super) lines: Vec<Line>,
     /// How often two answers to one question are called different.
     pub(super) noise: f32,
+}
+
+/// A line that may be true.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Line {
+    /// How likely it is. All lines together are sure.
+    pub(super) likely: f32,
+    /// The probability that an answer is wrong, by bin.
+    pub(super) wrong: [f32; BINS],
+    /// The variance of that.
+    pub(super) own: [f32; BINS],
 }
 
 /// What `labels`, and as far as they count those of `others`, say.
@@ -132,20 +143,30 @@ fn moments(bell: &[f64; REACH + 1], wrong: &[f64; POINTS], likelihood: &[f64; PO
     })
 }
 
-/// Adds up what each line says, by how likely it is.
-#[derive(Default)]
+/// Adds up what each line says, over all rates of noise.
 struct Sum {
-    weight: f64,
     noise: f64,
+    lines: Vec<Added>,
+}
+
+/// What one line says, times how likely it is.
+#[derive(Clone, Copy, Default)]
+struct Added {
+    weight: f64,
     mean: [f64; BINS],
-    variance: [f64; BINS],
-    /// Each line: how likely it is, and what it says of each bin.
-    lines: Vec<(f64, [f64; BINS])>,
+    square: [f64; BINS],
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { noise: 0.0, lines: vec![Added::default(); LINES] }
+    }
 }
 
 impl Sum {
     /// All lines, at one rate of noise.
     fn add_noise(&mut self, noise: f64, weight: f64, moments: &[[Moments; POINTS]; BINS]) {
+        let mut lines = self.lines.iter_mut();
         for (slope, slope_weight) in SLOPES {
             for (offset, offset_weight) in OFFSETS {
                 for (floor, floor_weight) in FLOORS {
@@ -155,43 +176,58 @@ impl Sum {
                     let evidence: f64 = line.iter().map(|moments| moments.evidence).product();
                     let weight = weight * slope_weight * offset_weight * floor_weight * evidence;
                     self.noise += weight * noise;
-                    self.add(weight, &line);
+                    if let Some(added) = lines.next() {
+                        added.add(weight, &line);
+                    }
                 }
             }
         }
     }
 
-    fn add(&mut self, weight: f64, moments: &[Moments; BINS]) {
-        self.weight += weight;
-        self.lines.push((weight, moments.each_ref().map(|moment| moment.mean)));
-        for (bin, moment) in moments.iter().enumerate() {
-            self.mean[bin] += weight * moment.mean;
-            self.variance[bin] += weight * moment.variance;
-        }
-    }
-
     fn belief(&self) -> Belief {
-        let weight = self.weight.max(f64::MIN_POSITIVE);
-        let mean = self.mean.map(|sum| sum / weight);
+        let weight = self.lines.iter().map(|line| line.weight).sum::<f64>().max(f64::MIN_POSITIVE);
+        let mean = |bin: usize| self.lines.iter().map(|line| line.mean[bin]).sum::<f64>() / weight;
         Belief {
             noise: (self.noise / weight) as f32,
-            wrong: mean.map(|mean| mean as f32),
-            own: self.variance.map(|sum| (sum / weight) as f32),
-            common: std::array::from_fn(|bin| (self.at_most(bin) - mean[bin]).max(0.0) as f32),
+            wrong: std::array::from_fn(|bin| mean(bin) as f32),
+            lines: self.likely(weight),
         }
     }
 
-    /// What is wrong in a bin at most, by all lines but the worst, which together are as unlikely as may be.
-    fn at_most(&self, bin: usize) -> f64 {
-        let mut lines: Vec<(f64, f64)> =
-            self.lines.iter().map(|(weight, wrong)| (wrong[bin], *weight)).collect();
-        lines.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        let mut left_out = 0.0;
-        let kept = lines.into_iter().find(|(_, weight)| {
-            left_out += weight;
-            left_out > UNLIKELY * self.weight
+    /// The lines without those that are as good as ruled out.
+    fn likely(&self, weight: f64) -> Vec<Line> {
+        let mut lines: Vec<&Added> = self.lines.iter().collect();
+        lines.sort_unstable_by(|a, b| b.weight.total_cmp(&a.weight));
+        let mut sum = 0.0;
+        let kept = lines.iter().take_while(|line| {
+            let goes_on = sum < (1.0 - RULED_OUT) * weight;
+            sum += line.weight;
+            goes_on
         });
-        kept.map_or(1.0, |(wrong, _)| wrong)
+        let mut kept: Vec<Line> = kept.map(|line| line.line(weight)).collect();
+        let likely: f32 = kept.iter().map(|line| line.likely).sum();
+        kept.iter_mut().for_each(|line| line.likely /= likely.max(f32::MIN_POSITIVE));
+        kept
+    }
+}
+
+impl Added {
+    fn add(&mut self, weight: f64, moments: &[Moments; BINS]) {
+        self.weight += weight;
+        for (bin, Moments { mean, variance, .. }) in moments.iter().enumerate() {
+            self.mean[bin] += weight * mean;
+            self.square[bin] += weight * (variance + mean * mean);
+        }
+    }
+
+    fn line(&self, weight: f64) -> Line {
+        let mean = |bin: usize| self.mean[bin] / self.weight.max(f64::MIN_POSITIVE);
+        let square = |bin: usize| self.square[bin] / self.weight.max(f64::MIN_POSITIVE);
+        Line {
+            likely: (self.weight / weight) as f32,
+            wrong: std::array::from_fn(|bin| mean(bin) as f32),
+            own: std::array::from_fn(|bin| (square(bin) - mean(bin) * mean(bin)).max(0.0) as f32),
+        }
     }
 }
 

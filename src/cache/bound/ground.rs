@@ -8,6 +8,7 @@ use super::tuning::{COLD_CHECKS, COLD_LABELS};
 use super::{About, Trial};
 use crate::store::EntryId;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The most pairs of questions that a ground knows to be of different answers.
 const MOST_REFUTED: usize = 256;
@@ -17,7 +18,7 @@ const MOST_REFUTED: usize = 256;
 pub(super) struct Ground {
     pub(super) labels: Labels,
     pub(super) ledger: Ledger,
-    pub(super) belief: Belief,
+    pub(super) belief: Arc<Belief>,
     /// The lowest bin that is served from; [`BINS`] where none is.
     pub(super) open: usize,
     /// Pairs of what was asked and what was known, whose answers were found to differ.
@@ -30,14 +31,19 @@ pub(super) struct Ground {
 
 impl Ground {
     /// One of which nothing is known but what the others saw.
-    pub(super) fn new(belief: &Belief) -> Self {
+    pub(super) fn new(belief: &Arc<Belief>) -> Self {
         Self::known(&Labels::default(), Ledger::default(), belief)
     }
 
     /// One of which this much is known.
-    pub(super) fn known(labels: &Labels, ledger: Ledger, belief: &Belief) -> Self {
-        let (believed, belief, labels) = (labels.total(), *belief, *labels);
+    pub(super) fn known(labels: &Labels, ledger: Ledger, belief: &Arc<Belief>) -> Self {
+        let (believed, belief, labels) = (labels.total(), Arc::clone(belief), *labels);
         Self { labels, ledger, belief, open: BINS, refuted: VecDeque::new(), believed, used: 0 }
+    }
+
+    /// What it has served, and what is believed of that.
+    pub(super) fn account(&self) -> (Ledger, Arc<Belief>) {
+        (self.ledger, Arc::clone(&self.belief))
     }
 
     /// Counts a request, and says whether a nominee in that bin is good enough.
@@ -83,8 +89,8 @@ impl Ground {
         (self.labels.total() - self.believed).abs() >= 1.0 + self.believed / 20.0
     }
 
-    pub(super) fn believe(&mut self, belief: &Belief) {
-        self.belief = *belief;
+    pub(super) fn believe(&mut self, belief: &Arc<Belief>) {
+        self.belief = Arc::clone(belief);
         self.believed = self.labels.total();
     }
 

@@ -2,7 +2,10 @@
 
 use super::belief::Belief;
 use super::bins::BINS;
-use super::tuning::{CONFIDENCE, EXPECTED_FOR, EXPECTED_SHARES, MOST_REQUESTS, PULL, ROOM_TO_OPEN, START};
+use super::chance::{self, Part};
+use super::tuning::{
+    EXPECTED_FOR, EXPECTED_SHARES, LICENCE, MOST_REQUESTS, NEAR, RISK, ROOM_TO_OPEN, SPENT, START,
+};
 use serde::{Deserialize, Serialize};
 
 /// Counts of requests. Not whole: old ones fade.
@@ -32,12 +35,46 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    fn new(mean: f64, variance: f64, common: f64) -> Self {
-        let spread = CONFIDENCE * variance.max(0.0).sqrt();
-        // Independent of each other, so that not both come at their worst.
-        let spread = spread.hypot(common);
-        Self { mean, least: (mean - spread).max(0.0), most: mean + spread }
+    fn of(parts: &[Part]) -> Self {
+        Self {
+            mean: chance::mean(parts),
+            least: chance::quantile(parts, 1.0 - RISK),
+            most: chance::quantile(parts, RISK),
+        }
     }
+
+    /// Both together, as if neither knew of the other.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { mean: self.mean + other.mean, least: self.least + other.least, most: self.most + other.most }
+    }
+
+    fn plus(self, known: f64) -> Self {
+        Self { mean: self.mean + known, least: self.least + known, most: self.most + known }
+    }
+
+    fn times(self, factor: f64) -> Self {
+        Self { mean: self.mean * factor, least: self.least * factor, most: self.most * factor }
+    }
+}
+
+/// How many of so many in each bin are wrong, as each line says.
+fn wrong_of(counts: &[f64; BINS], belief: &Belief) -> Vec<Part> {
+    let parts = belief.lines.iter().map(|line| {
+        let mut part = Part { likely: f64::from(line.likely), mean: 0.0, variance: 0.0 };
+        for (bin, count) in counts.iter().enumerate() {
+            let wrong = f64::from(line.wrong[bin]);
+            part.mean += count * wrong;
+            // The rate is uncertain, and so is what becomes of it.
+            part.variance += count * count * f64::from(line.own[bin]) + count * wrong * (1.0 - wrong);
+        }
+        part
+    });
+    parts.collect()
+}
+
+/// How many of so many requests may be served wrongly.
+fn allowed_of(requests: f64, max_wrong: f64) -> f64 {
+    (max_wrong * requests).max(START)
 }
 
 impl Ledger {
@@ -80,58 +117,66 @@ impl Ledger {
 
     /// How many of those that were served were wrong.
     pub(super) fn served_wrong(&self, belief: &Belief) -> Estimate {
-        let (mut mean, mut variance, mut common) = (f64::from(self.known_wrong), 0.0, 0.0);
-        for bin in 0..BINS {
-            let (count, wrong) = (f64::from(self.unknown[bin]), f64::from(belief.wrong[bin]));
-            mean += count * wrong;
-            // The rate is uncertain, and so is what becomes of it.
-            variance += count * count * f64::from(belief.own[bin]) + count * wrong * (1.0 - wrong);
-            common += count * f64::from(belief.common[bin]);
-        }
-        Estimate::new(mean, variance, common)
-    }
-
-    /// The share of requests that would be served wrongly if everything from `bin` up were.
-    fn wrong_from(&self, bin: usize, belief: &Belief) -> Estimate {
-        let requests = f64::from(self.requests) + EXPECTED_FOR;
-        let (mut mean, mut variance, mut common) = (0.0, 0.0, 0.0);
-        for (bin, expected) in EXPECTED_SHARES.iter().enumerate().skip(bin) {
-            let wrong = f64::from(belief.wrong[bin]);
-            let share = (f64::from(self.nominated[bin]) + EXPECTED_FOR * expected) / requests;
-            mean += share * wrong;
-            variance += share * share * f64::from(belief.own[bin])
-                + wrong * wrong * share * (1.0 - share) / (requests + 1.0);
-            common += share * f64::from(belief.common[bin]);
-        }
-        Estimate::new(mean, variance, common)
+        let unknown = self.unknown.map(f64::from);
+        Estimate::of(&wrong_of(&unknown, belief)).plus(f64::from(self.known_wrong))
     }
 
     /// How many may have been served wrongly by now.
     pub(super) fn allowed(&self, max_wrong: f64) -> f64 {
-        max_wrong * f64::from(self.requests) + START
+        allowed_of(f64::from(self.requests), max_wrong)
     }
 
-    /// The share of requests that may be served wrongly from now on: less, as what was served nears what is
-    /// allowed.
-    fn target(&self, max_wrong: f64, belief: &Belief) -> f64 {
-        let used = self.served_wrong(belief).most / self.allowed(max_wrong);
-        max_wrong * (PULL * (1.0 - used)).clamp(0.0, 1.0)
+    /// How many of the next `requests` have a nominee in each bin from `open` up.
+    fn expected_from(&self, open: usize, requests: f64) -> [f64; BINS] {
+        let seen = f64::from(self.requests) + EXPECTED_FOR;
+        std::array::from_fn(|bin| match bin >= open {
+            true => requests * (f64::from(self.nominated[bin]) + EXPECTED_FOR * EXPECTED_SHARES[bin]) / seen,
+            false => 0.0,
+        })
     }
 
-    /// The lowest bin to serve from, where `open` was it before; [`BINS`] serves nothing.
+    /// How likely it is that more than allowed will have been served wrongly after so many more `requests`,
+    /// where everything from `open` up is served.
+    fn risk(&self, open: usize, requests: f64, max_wrong: f64, belief: &Belief) -> f64 {
+        let mut counts = self.expected_from(open, requests);
+        for (count, unknown) in counts.iter_mut().zip(&self.unknown) {
+            *count += f64::from(*unknown);
+        }
+        let allowed =
+            allowed_of(f64::from(self.requests) + requests, max_wrong) - f64::from(self.known_wrong);
+        chance::above(&wrong_of(&counts, belief), allowed)
+    }
+
+    /// The lowest bin to serve from, where `open` was it before; [`BINS`] serves nothing. The lower, the more is
+    /// at risk, so it is looked for from where it was.
     pub(super) fn open_from(&self, open: usize, max_wrong: f64, belief: &Belief) -> usize {
-        let target = self.target(max_wrong, belief);
-        let lowest = |target: f64| {
-            let fits = |bin: &usize| target > 0.0 && self.wrong_from(*bin, belief).most <= target;
-            (0..BINS).rev().take_while(fits).last().unwrap_or(BINS)
+        let is_safe = |bin: usize, risk: f64| self.is_safe(bin, risk, max_wrong, belief);
+        let mut open = open.min(BINS);
+        while open < BINS && !is_safe(open, RISK) {
+            open += 1;
+        }
+        while open > 0 && is_safe(open - 1, ROOM_TO_OPEN * RISK) {
+            open -= 1;
+        }
+        open
+    }
+
+    /// Whether no more is at risk where everything from `open` up is served: soon, as far ahead as it looks
+    /// back, and of what is to come alone.
+    fn is_safe(&self, open: usize, risk: f64, max_wrong: f64, belief: &Belief) -> bool {
+        let far = f64::from(self.requests).max(NEAR);
+        let alone = || {
+            let to_come = wrong_of(&self.expected_from(open, far), belief);
+            chance::above(&to_come, allowed_of(far, LICENCE * max_wrong))
         };
-        let (stays, opens) = (lowest(target), lowest(ROOM_TO_OPEN * target));
-        if open < stays { stays } else { open.min(opens) }
+        [NEAR, far].iter().all(|ahead| self.risk(open, *ahead, SPENT * max_wrong, belief) <= risk)
+            && alone() <= risk
     }
 
     /// The share of requests that is expected to be served wrongly from now on.
     pub(super) fn expected(&self, open: usize, belief: &Belief) -> Estimate {
-        self.wrong_from(open, belief)
+        let requests = f64::from(self.requests).max(NEAR);
+        Estimate::of(&wrong_of(&self.expected_from(open, requests), belief)).times(1.0 / requests)
     }
 
     /// Whether it is what counting can lead to. What comes from a file may be anything.

@@ -15,6 +15,7 @@
 
 mod belief;
 mod bins;
+mod chance;
 mod ground;
 mod labels;
 mod ledger;
@@ -41,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much may be wrong, and how that is found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +153,7 @@ struct State {
     /// What was seen in all grounds.
     pool: Labels,
     /// What is believed in a ground of which nothing is known yet; `None` where it was never asked for.
-    newcomer: Option<Belief>,
+    newcomer: Option<Arc<Belief>>,
     grounds: HashMap<GroundId, Ground>,
     requests: u64,
     counts: Counts,
@@ -230,8 +231,8 @@ impl Bound {
         };
         // Thinking takes a fraction of a millisecond, in which nobody should wait for the lock.
         if let Some((own, pool)) = rethink {
-            let belief = believe(&own, &pool.of_others(&own));
-            let newcomer = believe(&Labels::default(), &pool.of_others(&Labels::default()));
+            let belief = Arc::new(believe(&own, &pool.of_others(&own)));
+            let newcomer = Arc::new(believe(&Labels::default(), &pool.of_others(&Labels::default())));
             let mut state = self.lock();
             state.newcomer = Some(newcomer);
             if let Some(ground) = state.grounds.get_mut(&trial.ground) {
@@ -265,7 +266,7 @@ impl State {
         }
         let Self { pool, newcomer, grounds, .. } = self;
         let ground = grounds.entry(id).or_insert_with(|| {
-            let belief = newcomer.get_or_insert_with(|| believe(&Labels::default(), pool));
+            let belief = newcomer.get_or_insert_with(|| Arc::new(believe(&Labels::default(), pool)));
             Ground::new(belief)
         });
         ground.used = used;
@@ -332,7 +333,7 @@ mod tests {
         };
         let opens = |ground: &str| {
             let ground = GroundId::of("t", ground);
-            (0..300).filter(|at| bound.decide(ground, (at % 10 == 0).then(|| score(4.2)))).count()
+            (0..300).filter(|at| bound.decide(ground, (at % 10 == 0).then(|| score(3.2)))).count()
         };
         assert_eq!(opens("before"), 0);
         feed(warm, Label::Same, 60);

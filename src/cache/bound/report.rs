@@ -1,10 +1,13 @@
 //! What there is to tell about the bound: for metrics, `/status` and the log.
 
+use super::belief::Belief;
 use super::bins::{self, BINS};
 use super::ground::Ground;
 use super::labels::{Label, Labels};
+use super::ledger::Ledger;
 use super::{About, Bound, Estimate, GroundId, Trial};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// What was counted since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,24 +95,25 @@ impl Bound {
     /// How all grounds together are.
     pub fn report(&self) -> Report {
         let state = self.lock();
-        let (mut mean, mut least, mut most, mut out_of) = (0.0, 0.0, 0.0, 0.0);
-        for ground in state.grounds.values() {
-            let wrong = ground.ledger.served_wrong(&ground.belief);
-            mean += wrong.mean;
-            least += wrong.least;
-            most += wrong.most;
-            out_of += f64::from(ground.ledger.requests);
-        }
-        Report {
+        let accounts: Vec<(Ledger, Arc<Belief>)> = state.grounds.values().map(Ground::account).collect();
+        let mut report = Report {
             max_wrong: self.config.max_wrong,
             requests: state.counts.requests,
             served: state.counts.served,
-            served_wrong: Estimate { mean, least, most },
-            out_of,
+            served_wrong: Estimate::default(),
+            out_of: 0.0,
             grounds: state.grounds.len(),
             open: state.grounds.values().filter(|ground| ground.open + 1 < BINS).count(),
             evidence: state.counts.evidence,
+        };
+        // With many grounds the sums take a while, in which nobody should wait for the lock.
+        drop(state);
+        for (ledger, belief) in accounts {
+            let wrong = ledger.served_wrong(&belief);
+            report.served_wrong = report.served_wrong.and(wrong);
+            report.out_of += f64::from(ledger.requests);
         }
+        report
     }
 
     /// How one ground is; `None` where nothing was ever asked there, or not for long.

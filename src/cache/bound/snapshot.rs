@@ -7,6 +7,7 @@ use super::ledger::Ledger;
 use super::tuning::HEARSAY;
 use super::{Bound, GroundId, State};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The most grounds that are kept: those asked last.
 const MOST_KEPT: usize = 1024;
@@ -67,7 +68,7 @@ impl Bound {
         if of == judge {
             state.pool = pool;
             for Kept { id, labels, ledger } in grounds {
-                let belief = believe(&labels, &pool.of_others(&labels));
+                let belief = Arc::new(believe(&labels, &pool.of_others(&labels)));
                 state.requests += 1;
                 let mut ground = Ground::known(&labels, ledger, &belief);
                 ground.used = state.requests;
@@ -77,7 +78,7 @@ impl Bound {
             state.pool = pool.faded(HEARSAY);
         }
         let newcomer = believe(&Labels::default(), &state.pool.of_others(&Labels::default()));
-        state.newcomer = Some(newcomer);
+        state.newcomer = Some(Arc::new(newcomer));
         *self.lock() = state;
         Ok(())
     }

@@ -3,12 +3,21 @@
 
 use super::bins::{BINS, MIDDLES};
 
-/// How sure the controller wants to be of what is left to chance, in standard deviations, one-sided: two are
-/// nearly 98 %. Chance and the line are not at their worst together.
-pub(super) const CONFIDENCE: f64 = 2.0;
+/// How likely it may be that more is served wrongly than is allowed.
+pub(super) const RISK: f64 = 0.05;
 
-/// How unlikely a line must be, together with all that are worse, to be left out: the rest is 95 % sure.
-pub(super) const UNLIKELY: f64 = 0.05;
+/// How many requests it looks ahead at least. Far ahead it looks as far as it looks back.
+pub(super) const NEAR: f64 = 20.0;
+
+/// How much of what is allowed is planned to be spent. Chance takes the rest, and what labels show too late.
+pub(super) const SPENT: f64 = 0.82;
+
+/// How much of the bound what is to come may take for itself, however little was spent before: a long good past
+/// is no licence.
+pub(super) const LICENCE: f64 = 0.95;
+
+/// Lines that are together no likelier than this are forgotten.
+pub(super) const RULED_OUT: f64 = 0.002;
 
 /// How far the truth in one bin may stray from the line through all of them, in log-odds: a factor of 1.8
 /// in the rate of wrong answers either way.
@@ -17,15 +26,19 @@ pub(super) const STRAY: f64 = 0.6;
 /// How much of the score's own odds may be true: each slope with what is believed of it before any label.
 /// One is a score that means what it says; zero one that says nothing. Never more than one: a score is
 /// never trusted beyond its word.
+///
+/// Where no answer tells anything, this and the next two are all there is to go by. They are somewhat wider than
+/// what was measured on sources that the judge had not learned from (`benches/RESULTS.md`): there, from log-odds
+/// 3 up, 0 to 1.3 times as many answers are wrong as it says.
 pub(super) const SLOPES: [(f64, f64); 5] =
-    [(0.0, 0.005), (0.3, 0.010), (0.6, 0.075), (0.8, 0.27), (1.0, 0.64)];
+    [(0.0, 0.004), (0.3, 0.005), (0.6, 0.012), (0.8, 0.20), (1.0, 0.779)];
 
 /// How many more answers than that may be wrong in a ground, in log-odds.
 pub(super) const OFFSETS: [(f64, f64); 6] =
-    [(-0.7, 0.25), (0.0, 0.52), (0.5, 0.19), (1.0, 0.025), (2.5, 0.008), (5.0, 0.007)];
+    [(-0.7, 0.27), (0.0, 0.53), (0.5, 0.18), (1.0, 0.012), (2.5, 0.005), (5.0, 0.003)];
 
 /// How many answers may be wrong whatever the score says, since it is blind to something: as a share.
-pub(super) const FLOORS: [(f64, f64); 3] = [(0.0, 0.965), (0.02, 0.015), (0.06, 0.020)];
+pub(super) const FLOORS: [(f64, f64); 3] = [(0.0, 0.984), (0.02, 0.004), (0.06, 0.012)];
 
 /// The last bin is for questions that are the same but for their dress. What goes wrong there has nothing to
 /// do with the line through the others: one in eleven hundred.
@@ -54,7 +67,7 @@ pub(super) const MOST_REQUESTS: f32 = 8192.0;
 /// before it was measured. Mostly almost never: what differs counts as wrong until repeats say otherwise, so
 /// that a blind score is not taken for a talkative model.
 pub(super) const NOISE: [(f64, f64); 7] =
-    [(0.002, 0.75), (0.03, 0.08), (0.1, 0.06), (0.25, 0.04), (0.5, 0.03), (0.8, 0.02), (0.96, 0.02)];
+    [(0.002, 0.82), (0.03, 0.08), (0.1, 0.05), (0.25, 0.03), (0.5, 0.01), (0.8, 0.005), (0.96, 0.005)];
 
 /// What the labels of another judge count, in each bin at most.
 pub(super) const HEARSAY: f32 = 4.0;
@@ -65,19 +78,17 @@ pub(super) const POOLED_REPEATS: f32 = 6.0;
 /// How often a wrong answer is called the same as the right one.
 pub(super) const FALSE_SAME: f64 = 0.02;
 
-/// Wrong answers that may be served on top of the share, since no share of the first hundred requests has
-/// room for a single one: half a one is room for what is all but sure.
-pub(super) const START: f64 = 0.5;
+/// How many wrong answers may be served before the share has room for them: none of the first hundred
+/// requests has room for a single one.
+pub(super) const START: f64 = 1.0;
 
-/// How hard the rule pulls as the ledger fills: it begins at three quarters, and at the end nothing is served.
-pub(super) const PULL: f64 = 4.0;
+/// Which part of the risk there must be room for to open a bin that was closed, so that it does not flap.
+pub(super) const ROOM_TO_OPEN: f64 = 0.8;
 
-/// How much room there must be to open a bin that was closed, so that it does not flap.
-pub(super) const ROOM_TO_OPEN: f64 = 0.9;
-
-/// A cold ground checks so many times as often as a warm one, and after so many labels half as much more.
+/// A cold ground checks so many times as often as a warm one, and after so many labels half as much more. With
+/// half as many labels a score that promises too much is found out too late in one run of fifteen.
 pub(super) const COLD_CHECKS: f64 = 10.0;
-pub(super) const COLD_LABELS: f64 = 20.0;
+pub(super) const COLD_LABELS: f64 = 40.0;
 
 /// What is believed of the log-odds of a wrong answer in `bin` where the score has this slope, offset and
 /// floor.
