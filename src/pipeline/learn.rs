@@ -256,8 +256,8 @@ impl Worker {
 
     async fn check(self: Arc<Self>, check: Check) {
         let Check { trial, request, known } = check;
-        let asked = second::answered(self.upstream.as_ref(), &request);
-        let Ok(Some((upstream, reply))) = timeout(CHECK_DEADLINE, asked).await else {
+        let asked = second::answered(self.upstream.as_ref(), &request, CHECK_DEADLINE);
+        let Some((upstream, reply)) = asked.await else {
             return count(&self.counts.checks_failed);
         };
         count(&self.counts.checks);

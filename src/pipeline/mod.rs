@@ -37,7 +37,7 @@ use crate::clock::Clock;
 use crate::embed::{self, Embedder};
 use crate::intent::{Action, RuleSet};
 use crate::limits::{Limiter, Permit, Refusal};
-use crate::upstream::{self, Origin, Upstream};
+use crate::upstream::{self, Call, Envelope, Origin, Priority, Session, Upstream};
 use crate::vector::UnitVector;
 use explain::Trail;
 use flight::{Flight, Follower, Seat};
@@ -94,6 +94,23 @@ pub struct Caller {
     pub memory: Wishes,
     /// When the answer must be over. Whoever holds it drops the answer then; here it only tells the reason.
     pub deadline: Instant,
+    /// What was sent beside the body.
+    pub envelope: Arc<Envelope>,
+}
+
+impl Caller {
+    /// The call upstream that answers `request`, for those who choose among upstreams.
+    fn call(&self, request: &Request, priority: Priority) -> Call {
+        let Self { request_id: _, tenant, project, state: _, tags: _, memory: _, deadline, envelope } = self;
+        Call {
+            deadline: *deadline,
+            priority,
+            tenant: Arc::clone(tenant),
+            project: project.as_str().into(),
+            session: Session::of(tenant, project, envelope, request),
+            envelope: Arc::clone(envelope),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -211,7 +228,8 @@ impl Pipeline {
                     let given = Given { key: Cache::key(&asked.query), trial: None };
                     self.recent.0.remember(&caller.tenant, &caller.request_id, given);
                 }
-                self.forward(request, *plan, recorder, permit).await
+                let told = caller.call(&request, caller.envelope.priority);
+                self.forward(request, &told, *plan, recorder, permit).await
             }
         }
     }
@@ -315,7 +333,7 @@ impl Pipeline {
         reading: Option<Reading<'_>>,
         origin: Origin,
     ) -> Result<Query, Miss> {
-        let Caller { request_id: _, tenant, project, state, tags, memory, deadline: _ } = caller;
+        let Caller { request_id: _, tenant, project, state, tags, memory, deadline: _, envelope: _ } = caller;
         if !memory.read && !memory.write {
             return Err(Miss::Bypassed);
         }
@@ -407,6 +425,7 @@ impl Pipeline {
     async fn forward(
         &self,
         request: Request,
+        told: &Call,
         plan: Plan,
         mut recorder: Recorder,
         permit: Permit,
@@ -421,7 +440,7 @@ impl Pipeline {
                 let keeper = Keeper::new(&self.cache, asked, vector.clone());
                 (keeper.teaching(lesson.clone()), origin)
             });
-            call(&self.upstream, &request, keeper)
+            call(&self.upstream, &request, told, keeper)
         };
         let began = Instant::now();
         let mut follower = match company {
@@ -455,9 +474,14 @@ impl Pipeline {
 }
 
 /// A call upstream; it begins when somebody waits for it.
-fn call(upstream: &Arc<dyn Upstream>, request: &Arc<Request>, keeper: Option<(Keeper, Origin)>) -> Flight {
-    let (upstream, asked) = (Arc::clone(upstream), Arc::clone(request));
-    let opening = async move { upstream.open(&asked).await }.boxed();
+fn call(
+    upstream: &Arc<dyn Upstream>,
+    request: &Arc<Request>,
+    told: &Call,
+    keeper: Option<(Keeper, Origin)>,
+) -> Flight {
+    let (upstream, asked, told) = (Arc::clone(upstream), Arc::clone(request), told.clone());
+    let opening = async move { upstream.open(&asked, &told).await }.boxed();
     Flight::new(request, opening, keeper)
 }
 

@@ -6,7 +6,7 @@ use super::record::Recorder;
 use super::{Answer, Caller, Pipeline, call, embedded};
 use crate::cache::Miss;
 use crate::chat::Request;
-use crate::upstream::Origin;
+use crate::upstream::{Origin, Priority};
 use futures_util::StreamExt as _;
 use std::collections::HashSet;
 use std::future::Future;
@@ -79,13 +79,15 @@ impl Pipeline {
         recorder.refreshes();
         // Whoever asks the same meanwhile, and takes no late answer, joins.
         let seat = self.cache.is_coalescing().then(|| self.flights.seat(asked.query.id.0));
+        let told = caller.call(request, Priority::Background);
         let (asked, request) = (asked.clone(), Arc::new(request.clone()));
         let (cache, upstream) = (Arc::clone(&self.cache), Arc::clone(&self.upstream));
         let embedder = self.embedder.clone();
         self.refresher.start(slot, caller.deadline, async move {
             let vector = embedded(&cache, embedder.as_ref(), &asked).await.ok();
             recorder.recalled();
-            let begin = || call(&upstream, &request, Some((Keeper::new(&cache, asked, vector), origin)));
+            let begin =
+                || call(&upstream, &request, &told, Some((Keeper::new(&cache, asked, vector), origin)));
             let mut follower = match seat {
                 Some(seat) => seat.join_or_begin(begin),
                 None => Follower::alone(begin()),

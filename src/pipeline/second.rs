@@ -2,11 +2,11 @@
 
 use crate::cache::bound::Equivalence;
 use crate::chat::{Folder, Message, Reply, Request, Role, Sampling};
-use crate::upstream::{Origin, Upstream};
+use crate::upstream::{Call, Origin, Upstream};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// How long the model may think.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,11 +33,9 @@ pub(super) async fn opinion(
         return Equivalence::Unclear;
     }
     let request = request(model, question, one, other);
-    match timeout(DEADLINE, answered(upstream, &request)).await {
-        Ok(Some((_, reply))) => {
-            reply.choices.first().map_or(Equivalence::Unclear, |choice| read(&choice.said()))
-        }
-        Ok(None) | Err(_) => Equivalence::Unclear,
+    match answered(upstream, &request, DEADLINE).await {
+        Some((_, reply)) => reply.choices.first().map_or(Equivalence::Unclear, |choice| read(&choice.said())),
+        None => Equivalence::Unclear,
     }
 }
 
@@ -62,12 +60,21 @@ fn read(said: &str) -> Equivalence {
     }
 }
 
-/// The whole answer of a provider; a stand-in's tells nothing about it.
-pub(super) async fn answered(upstream: &dyn Upstream, request: &Request) -> Option<(Arc<str>, Reply)> {
+/// The whole answer of a provider, if it comes in time; a stand-in's tells nothing about it.
+pub(super) async fn answered(
+    upstream: &dyn Upstream,
+    request: &Request,
+    patience: Duration,
+) -> Option<(Arc<str>, Reply)> {
+    let call = Call::within(patience);
+    timeout_at(call.deadline, given(upstream, request, &call)).await.ok()?
+}
+
+async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<(Arc<str>, Reply)> {
     if upstream.origin(request) != Origin::Provider {
         return None;
     }
-    let mut opened = upstream.open(request).await.ok()?;
+    let mut opened = upstream.open(request, call).await.ok()?;
     if opened.origin != Origin::Provider {
         return None;
     }

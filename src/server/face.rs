@@ -13,7 +13,7 @@ use crate::upstream::provider::forwarded;
 use crate::wire::{Encoder, Target, decode_request};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -45,12 +45,12 @@ pub(super) async fn answer(
     server: Arc<Server>,
     protocol: Protocol,
     target: Target,
-    headers: HeaderMap,
+    (uri, headers): (Uri, HeaderMap),
     body: Body,
 ) -> Response {
     let asker = Asker::new(protocol, &headers);
     let deadline = Instant::now() + server.config.request_timeout;
-    let answered = match understand(&server, &asker, &target, &headers, body, deadline).await {
+    let answered = match understand(&server, &asker, &target, (&uri, &headers), body, deadline).await {
         Ok(asked) => give(&server, asked, &target, deadline).await,
         Err(error) => {
             // It never reaches the path, so the path cannot tell of it.
@@ -72,12 +72,12 @@ async fn understand(
     server: &Server,
     asker: &Asker,
     target: &Target,
-    headers: &HeaderMap,
+    (uri, headers): (&Uri, &HeaderMap),
     body: Body,
     deadline: Instant,
 ) -> Result<Asked, Error> {
     let compat = server.config.compat_headers;
-    let mut caller = read::caller(server, asker, headers, deadline)?;
+    let mut caller = read::caller(server, asker, (uri, headers), deadline)?;
     feedback::hear(server, &caller.tenant, headers);
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;

@@ -18,25 +18,26 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 type Shared = State<Arc<Server>>;
+type Head = (Uri, HeaderMap);
 
 /// `POST /v1/chat/completions`
-pub(super) async fn openai_chat(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    face::answer(server, Protocol::OpenAiChat, Target::default(), headers, body).await
+pub(super) async fn openai_chat(State(server): Shared, head: Head, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiChat, Target::default(), head, body).await
 }
 
 /// `POST /v1/completions`
-pub(super) async fn openai_completions(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    face::answer(server, Protocol::OpenAiCompletions, Target::default(), headers, body).await
+pub(super) async fn openai_completions(State(server): Shared, head: Head, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiCompletions, Target::default(), head, body).await
 }
 
 /// `POST /v1/responses`
-pub(super) async fn openai_responses(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    face::answer(server, Protocol::OpenAiResponses, Target::default(), headers, body).await
+pub(super) async fn openai_responses(State(server): Shared, head: Head, body: Body) -> Response {
+    face::answer(server, Protocol::OpenAiResponses, Target::default(), head, body).await
 }
 
 /// `POST /v1/messages`
-pub(super) async fn anthropic(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    face::answer(server, Protocol::Anthropic, Target::default(), headers, body).await
+pub(super) async fn anthropic(State(server): Shared, head: Head, body: Body) -> Response {
+    face::answer(server, Protocol::Anthropic, Target::default(), head, body).await
 }
 
 /// `POST /v1/messages/count_tokens`
@@ -87,7 +88,7 @@ pub(super) async fn gemini(
 ) -> Response {
     read::take_key(&uri, &mut headers);
     if let Some(target) = gemini::target(&tail, uri.query()) {
-        return face::answer(server, Protocol::Gemini, target, headers, body).await;
+        return face::answer(server, Protocol::Gemini, target, (uri, headers), body).await;
     }
     match gemini::counted_model(&tail) {
         Some(model) if server.providers.of_protocol(Protocol::Gemini).is_none() => {
@@ -113,18 +114,19 @@ async fn estimated(
 }
 
 /// `POST /api/chat`
-pub(super) async fn ollama_chat(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    ollama_face(server, Protocol::OllamaChat, headers, body).await
+pub(super) async fn ollama_chat(State(server): Shared, head: Head, body: Body) -> Response {
+    ollama_face(server, Protocol::OllamaChat, head, body).await
 }
 
 /// `POST /api/generate`
-pub(super) async fn ollama_generate(State(server): Shared, headers: HeaderMap, body: Body) -> Response {
-    ollama_face(server, Protocol::OllamaGenerate, headers, body).await
+pub(super) async fn ollama_generate(State(server): Shared, head: Head, body: Body) -> Response {
+    ollama_face(server, Protocol::OllamaGenerate, head, body).await
 }
 
-async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap, body: Body) -> Response {
-    let asker = Asker::new(protocol, &headers);
-    if auth::tenant(&server.config.clients, &headers).is_none() {
+async fn ollama_face(server: Arc<Server>, protocol: Protocol, head: Head, body: Body) -> Response {
+    let headers = &head.1;
+    let asker = Asker::new(protocol, headers);
+    if auth::tenant(&server.config.clients, headers).is_none() {
         return asker.respond(Err(Error::Unauthorized));
     }
     let body = match read::body(&server, body).await {
@@ -135,7 +137,7 @@ async fn ollama_face(server: Arc<Server>, protocol: Protocol, headers: HeaderMap
         Ok(request) if ollama::is_load(&request) => {
             asker.respond(Ok(load(&server, protocol, &request, body).await))
         }
-        _ => face::answer(server, protocol, Target::default(), headers, Body::from(body)).await,
+        _ => face::answer(server, protocol, Target::default(), head, Body::from(body)).await,
     }
 }
 

@@ -6,6 +6,7 @@ mod cache;
 mod catalog;
 mod controls;
 mod embed;
+mod envelope;
 mod error;
 mod face;
 mod faces;

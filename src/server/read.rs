@@ -1,5 +1,6 @@
 //! What is read from a request before it is understood: who asks, under which name, and the body.
 
+use super::envelope::{CORRELATION_ID, envelope};
 use super::error::{Error, Failed};
 use super::{Server, auth};
 use crate::cache::Wishes;
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 
 /// How OpenAI's clients know a request again.
@@ -34,6 +36,8 @@ const MAX_TAG: usize = 64;
 pub(super) struct Asker {
     pub(super) protocol: Protocol,
     pub(super) request_id: String,
+    /// By which those before and behind us know what the request belongs to; where they say nothing, its own id.
+    pub(super) correlation_id: String,
 }
 
 impl Asker {
@@ -41,7 +45,8 @@ impl Asker {
     pub(super) fn new(protocol: Protocol, headers: &HeaderMap) -> Self {
         let given = headers.get(REQUEST_ID).and_then(visible);
         let request_id = given.map_or_else(|| format!("req_{:032x}", rand::random::<u128>()), str::to_owned);
-        Self { protocol, request_id }
+        let correlation_id = headers.get(CORRELATION_ID).and_then(visible).unwrap_or(&request_id).to_owned();
+        Self { protocol, request_id, correlation_id }
     }
 
     /// The answer, or the failure in the shape of the protocol, under the request's id.
@@ -67,7 +72,7 @@ pub(super) fn take_key(uri: &Uri, headers: &mut HeaderMap) {
 pub(super) fn caller(
     server: &Server,
     asker: &Asker,
-    headers: &HeaderMap,
+    (uri, headers): (&Uri, &HeaderMap),
     deadline: Instant,
 ) -> Result<Caller, Error> {
     let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
@@ -75,7 +80,8 @@ pub(super) fn caller(
     let project = project(headers)?.to_owned();
     let state = named(headers, STATE)?.map(str::to_owned);
     let (request_id, tags) = (asker.request_id.clone(), tags(headers)?);
-    Ok(Caller { request_id, tenant, project, state, tags, memory: Wishes::default(), deadline })
+    let envelope = Arc::new(envelope(uri, headers, &asker.correlation_id));
+    Ok(Caller { request_id, tenant, project, state, tags, memory: Wishes::default(), deadline, envelope })
 }
 
 fn named<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Error> {
@@ -109,7 +115,7 @@ pub(super) fn project(headers: &HeaderMap) -> Result<&str, Error> {
     Ok(named(headers, PROJECT)?.unwrap_or(DEFAULT_PROJECT))
 }
 
-fn visible(value: &HeaderValue) -> Option<&str> {
+pub(super) fn visible(value: &HeaderValue) -> Option<&str> {
     let text = value.to_str().ok()?;
     let fit = !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(|byte| byte.is_ascii_graphic());
     fit.then_some(text)

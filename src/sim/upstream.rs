@@ -1,7 +1,7 @@
 //! An upstream that follows a script.
 
 use crate::chat::{Event, Reply, Request, unfold};
-use crate::upstream::{Chunks, Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use std::collections::VecDeque;
@@ -95,7 +95,7 @@ impl Upstream for Scripted {
         self.origin
     }
 
-    async fn open(&self, _: &Request) -> Result<Opened, Error> {
+    async fn open(&self, _: &Request, _: &Call) -> Result<Opened, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let chunks = match self.next_step() {
             Step::Say(reply) => said(&reply),

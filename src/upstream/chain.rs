@@ -1,6 +1,6 @@
 //! The chain: one upstream after the other, until one answers.
 
-use super::{Error, Kind, Opened, Origin, Upstream};
+use super::{Call, Error, Kind, Opened, Origin, Upstream};
 use crate::chat::{Request, matches};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -102,10 +102,10 @@ impl Upstream for Chain {
         self.serving(request).next().map_or(Origin::Provider, |first| first.origin(request))
     }
 
-    async fn open(&self, request: &Request) -> Result<Opened, Error> {
+    async fn open(&self, request: &Request, call: &Call) -> Result<Opened, Error> {
         let mut attempts = Vec::new();
         for upstream in self.serving(request) {
-            match upstream.open(request).await {
+            match upstream.open(request, call).await {
                 Ok(mut opened) => {
                     attempts.append(&mut opened.failed);
                     return Ok(Opened { failed: attempts, ..opened });
@@ -141,6 +141,10 @@ mod tests {
         Request { model: model.into(), ..Request::default() }
     }
 
+    fn call() -> Call {
+        Call::within(Duration::from_mins(1))
+    }
+
     fn link(upstream: Scripted, models: &str) -> Link {
         Link::new(Arc::new(upstream), vec![models.to_owned()])
     }
@@ -155,7 +159,7 @@ mod tests {
                 link(Scripted::new("c", [Step::say("hi")]), "*"),
             ],
         );
-        let opened = chain.open(&request("m")).await.unwrap();
+        let opened = chain.open(&request("m"), &call()).await.unwrap();
         assert_eq!(&*opened.by, "c");
         let failed: Vec<_> = opened.failed.iter().map(|error| (&*error.upstream, error.kind)).collect();
         assert_eq!(failed, [("a", Kind::RateLimit)], "b does not serve this model");
@@ -171,7 +175,7 @@ mod tests {
                 Link::new(Arc::clone(&second) as Arc<dyn Upstream>, vec!["*".into()]),
             ],
         );
-        assert_eq!(chain.open(&request("m")).await.unwrap_err().kind, Kind::BadRequest);
+        assert_eq!(chain.open(&request("m"), &call()).await.unwrap_err().kind, Kind::BadRequest);
         assert_eq!(second.calls(), 0);
     }
 
@@ -180,11 +184,11 @@ mod tests {
         let limited = || link(Scripted::new("a", [Step::Fail(Kind::RateLimit)]), "*");
         let overflow = Step::Fail(Kind::ContextOverflow);
         let chain = Chain::new("chain", vec![limited(), link(Scripted::new("b", [overflow.clone()]), "*")]);
-        let error = chain.open(&request("m")).await.unwrap_err();
+        let error = chain.open(&request("m"), &call()).await.unwrap_err();
         assert_eq!((error.kind, error.attempts.len()), (Kind::ContextOverflow, 1));
         // The local model's own limits are not the request's fault.
         let chain = Chain::new("chain", vec![limited(), link(Scripted::local([overflow]), "*")]);
-        assert_eq!(chain.open(&request("m")).await.unwrap_err().kind, Kind::Exhausted);
+        assert_eq!(chain.open(&request("m"), &call()).await.unwrap_err().kind, Kind::Exhausted);
     }
 
     #[tokio::test]
@@ -196,26 +200,32 @@ mod tests {
                 link(Scripted::new("b", [Step::Fail(Kind::Timeout)]), "*"),
             ],
         );
-        let error = chain.open(&request("m")).await.unwrap_err();
+        let error = chain.open(&request("m"), &call()).await.unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted);
         assert_eq!(error.message, "all 2 upstreams failed (a: rate_limit; b: timeout)");
         assert_eq!(error.attempts.len(), 2);
-        assert_eq!(Chain::new("chain", vec![]).open(&request("m")).await.unwrap_err().kind, Kind::NoRoute);
+        assert_eq!(
+            Chain::new("chain", vec![]).open(&request("m"), &call()).await.unwrap_err().kind,
+            Kind::NoRoute
+        );
     }
 
     #[tokio::test]
     async fn what_nobody_can_say_is_told_as_such() {
         let unable = |name| link(Scripted::new(name, [Step::Fail(Kind::Unsupported)]), "*");
-        let error =
-            Chain::new("chain", vec![unable("a"), unable("b")]).open(&request("m")).await.unwrap_err();
+        let error = Chain::new("chain", vec![unable("a"), unable("b")])
+            .open(&request("m"), &call())
+            .await
+            .unwrap_err();
         assert_eq!((error.kind, &*error.upstream, error.attempts.len()), (Kind::Unsupported, "a", 1));
-        let error = Chain::new("chain", vec![unable("a")]).open(&request("m")).await.unwrap_err();
+        let error = Chain::new("chain", vec![unable("a")]).open(&request("m"), &call()).await.unwrap_err();
         assert_eq!((error.kind, error.attempts.len()), (Kind::Unsupported, 0));
         let down = link(Scripted::new("b", [Step::Fail(Kind::Server)]), "*");
-        let error = Chain::new("chain", vec![unable("a"), down]).open(&request("m")).await.unwrap_err();
+        let error =
+            Chain::new("chain", vec![unable("a"), down]).open(&request("m"), &call()).await.unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted, "the second might have");
         let able = link(Scripted::new("b", [Step::say("hi")]), "*");
-        let opened = Chain::new("chain", vec![unable("a"), able]).open(&request("m")).await.unwrap();
+        let opened = Chain::new("chain", vec![unable("a"), able]).open(&request("m"), &call()).await.unwrap();
         assert_eq!((&*opened.by, opened.failed.len()), ("b", 1));
     }
 
@@ -229,7 +239,7 @@ mod tests {
                 link(Scripted::local([Step::say("me")]), "*"),
             ],
         );
-        assert_eq!(&*chain.open(&request("local/smollm2")).await.unwrap().by, "local");
+        assert_eq!(&*chain.open(&request("local/smollm2"), &call()).await.unwrap().by, "local");
         assert_eq!(provider.calls(), 0);
         assert_eq!(chain.origin(&request("local/x")), Origin::Local);
         assert_eq!(chain.origin(&request("x")), Origin::Provider);

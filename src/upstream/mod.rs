@@ -3,9 +3,12 @@
 //! [`provider`] speaks to a provider over HTTP, [`local`] runs a small model in this process, and [`chain`]
 //! tries several in order. A chain is itself an upstream, so chains nest.
 
+mod call;
 pub mod chain;
 pub mod local;
 pub mod provider;
+
+pub use call::{Call, Envelope, Priority, Session};
 
 use crate::chat::{Chunk, Request};
 use async_trait::async_trait;
@@ -30,7 +33,8 @@ pub trait Upstream: Send + Sync {
     fn origin(&self, request: &Request) -> Origin;
 
     /// Resolves once the answer's first words are in hand: an `Err` here may be failed over, one inside may not.
-    async fn open(&self, request: &Request) -> Result<Opened, Error>;
+    /// `call` says by when, and on whose behalf; what is asked is in `request` alone.
+    async fn open(&self, request: &Request, call: &Call) -> Result<Opened, Error>;
 }
 
 /// The kind of voice an answer has.

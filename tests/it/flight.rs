@@ -19,7 +19,7 @@ use weir::sim::Faulty;
 use weir::sim::store::Fault;
 use weir::store::memory::Memory as MemoryStore;
 use weir::telemetry::{Metrics, Prices};
-use weir::upstream::{self, Kind, Opened, Origin, Upstream};
+use weir::upstream::{self, Call, Kind, Opened, Origin, Upstream};
 
 type Said = Result<Chunk, upstream::Error>;
 
@@ -76,7 +76,7 @@ impl Upstream for Prompted {
         self.origin
     }
 
-    async fn open(&self, _: &Request) -> Result<Opened, upstream::Error> {
+    async fn open(&self, _: &Request, _: &Call) -> Result<Opened, upstream::Error> {
         let (said, mut heard) = mpsc::unbounded_channel();
         self.calls.lock().unwrap().push(said);
         let first = heard.recv().await.expect("the test says something")?;
@@ -548,7 +548,7 @@ impl Upstream for Panics {
         Origin::Provider
     }
 
-    async fn open(&self, _: &Request) -> Result<Opened, upstream::Error> {
+    async fn open(&self, _: &Request, _: &Call) -> Result<Opened, upstream::Error> {
         tokio::task::yield_now().await;
         panic!("a fault of ours")
     }

@@ -15,7 +15,7 @@ use weir::pipeline::{
 use weir::server::{Component, Status, StatusReport};
 use weir::sim::{Manual, WordEncoder};
 use weir::store::Store;
-use weir::upstream::Upstream;
+use weir::upstream::{Call, Upstream};
 
 pub(crate) type Told = Arc<Mutex<Vec<Outcome>>>;
 
@@ -117,7 +117,13 @@ pub(crate) fn caller() -> Caller {
         tags: Vec::new(),
         memory: Wishes::default(),
         deadline: Instant::now() + Duration::from_mins(10),
+        envelope: Arc::default(),
     }
+}
+
+/// A call with time enough.
+pub(crate) fn call() -> Call {
+    Call::within(Duration::from_mins(10))
 }
 
 pub(crate) fn question(text: &str) -> Request {

@@ -1,5 +1,6 @@
 //! The local model, with its real weights.
 
+use crate::kit::call;
 use candle_core::quantized::gguf_file::Content;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -56,7 +57,7 @@ async fn whole(opened: Opened) -> Reply {
 }
 
 async fn reply(local: &Local, request: &Request) -> Reply {
-    whole(local.open(request).await.unwrap()).await
+    whole(local.open(request, &call()).await.unwrap()).await
 }
 
 async fn answer(question: &str, sampling: Sampling) -> String {
@@ -160,7 +161,7 @@ async fn greedy_answers_are_as_expected_and_repeat() {
 
 #[tokio::test]
 async fn a_reply_says_what_it_is() {
-    let opened = SHARED.open(&asking("Say hello.", greedy(5))).await.unwrap();
+    let opened = SHARED.open(&asking("Say hello.", greedy(5)), &call()).await.unwrap();
     assert_eq!((&*opened.by, opened.origin), ("local", Origin::Local));
     let reply = whole(opened).await;
     assert!(reply.id.starts_with("local-"));
@@ -196,11 +197,11 @@ async fn a_stop_string_ends_the_answer_before_it() {
 async fn a_dropped_answer_frees_the_model_for_the_next() {
     let local = spawn(Config { context: 4096, ..config() });
     local.settled().await;
-    let opened = local.open(&endless()).await.unwrap();
+    let opened = local.open(&endless(), &call()).await.unwrap();
     drop(opened);
     // The whole answer of four thousand tokens would take far longer than this.
     let next = asking("Say hello.", greedy(1));
-    let opened = tokio::time::timeout(Duration::from_secs(30), local.open(&next)).await;
+    let opened = tokio::time::timeout(Duration::from_secs(30), local.open(&next, &call())).await;
     assert!(opened.is_ok_and(|opened| opened.is_ok()));
 }
 
@@ -209,7 +210,8 @@ async fn a_full_queue_is_busy_at_once() {
     let local = spawn(Config { queue: 1, ..config() });
     // The model is still being loaded: the first waits, and there is room for no second.
     let request = asking("Say hello.", greedy(1));
-    let (first, second) = tokio::join!(local.open(&request), local.open(&request));
+    let call = call();
+    let (first, second) = tokio::join!(local.open(&request, &call), local.open(&request, &call));
     assert_eq!(second.unwrap_err().kind, Kind::Busy);
     assert!(first.is_ok());
 }
@@ -217,9 +219,9 @@ async fn a_full_queue_is_busy_at_once() {
 #[tokio::test]
 async fn a_missing_file_is_an_error_that_says_what_to_do() {
     let local = spawn(Config { file: "no-such.gguf".into(), ..Config::default() });
-    let queued = local.open(&asking("hi", greedy(1))).await.unwrap_err();
+    let queued = local.open(&asking("hi", greedy(1)), &call()).await.unwrap_err();
     assert!(matches!(local.settled().await, Status::Failed(_)));
-    let later = local.open(&asking("hi", greedy(1))).await.unwrap_err();
+    let later = local.open(&asking("hi", greedy(1)), &call()).await.unwrap_err();
     for error in [queued, later] {
         assert_eq!(error.kind, Kind::Connection);
         assert!(error.message.contains("no-such.gguf"), "{error}");
@@ -257,7 +259,7 @@ async fn a_long_conversation_loses_its_oldest_turns() {
 #[tokio::test]
 async fn a_last_message_that_does_not_fit_is_an_overflow() {
     let request = asking(&"word ".repeat(5_000), greedy(3));
-    let error = SHARED.open(&request).await.unwrap_err();
+    let error = SHARED.open(&request, &call()).await.unwrap_err();
     assert_eq!(error.kind, Kind::ContextOverflow);
 }
 
@@ -274,14 +276,14 @@ async fn an_answer_ends_where_the_context_does() {
 async fn what_the_model_cannot_do_is_a_bad_request() {
     let mut request = asking("What is this?", greedy(1));
     request.messages[0].parts.push(Part::Opaque(serde_json::json!({"type": "image_url"})));
-    let error = SHARED.open(&request).await.unwrap_err();
+    let error = SHARED.open(&request, &call()).await.unwrap_err();
     assert_eq!(error.kind, Kind::BadRequest);
     assert!(error.message.contains("reads text only"), "{error}");
 }
 
 #[tokio::test]
 async fn characters_are_never_split() {
-    let opened = SHARED.open(&asking("Repeat: 👋🏽 你好 é", greedy(24))).await.unwrap();
+    let opened = SHARED.open(&asking("Repeat: 👋🏽 你好 é", greedy(24)), &call()).await.unwrap();
     let mut chunks = opened.chunks;
     while let Some(chunk) = chunks.next().await {
         for event in chunk.unwrap().events {

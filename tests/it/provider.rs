@@ -1,6 +1,6 @@
 //! A provider over real connections, with the faults that real ones have.
 
-use crate::kit::{eventually, question, streamed};
+use crate::kit::{call, eventually, question, streamed};
 use futures_util::StreamExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ fn config(address: SocketAddr) -> Config {
 }
 
 async fn open(play: Play, request: &Request) -> Result<Opened, Error> {
-    Provider::new(config(peer(play).await.address)).unwrap().open(request).await
+    Provider::new(config(peer(play).await.address)).unwrap().open(request, &call()).await
 }
 
 /// All events, and the error at the end if there is one.
@@ -162,7 +162,7 @@ async fn the_request_carries_key_headers_and_body() {
     let peer = peer(whole("200 OK", "", REPLY)).await;
     let mut request = question("q");
     request.extra.insert("future".into(), serde_json::json!([1]));
-    Provider::new(config(peer.address)).unwrap().open(&request).await.unwrap();
+    Provider::new(config(peer.address)).unwrap().open(&request, &call()).await.unwrap();
     let seen = peer.seen.lock().unwrap().clone();
     assert!(seen.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{seen}");
     for part in
@@ -267,7 +267,7 @@ async fn signs_of_life_are_waited_for_but_not_for_ever() {
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_a_connection_fault() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = Provider::new(config(address)).unwrap().open(&question("q")).await.unwrap_err();
+    let error = Provider::new(config(address)).unwrap().open(&question("q"), &call()).await.unwrap_err();
     assert_eq!(error.to_string(), "primary: could not connect");
     assert_eq!(error.kind, Kind::Connection);
 }
@@ -276,7 +276,7 @@ async fn a_port_where_nobody_listens_is_a_connection_fault() {
 async fn dropping_the_answer_closes_the_connection() {
     let half = [stream_head(), STREAM.as_bytes()[..STREAM.len() / 2].to_vec()].concat();
     let peer = peer(Play::WriteAndHang(half)).await;
-    let opened = Provider::new(config(peer.address)).unwrap().open(&streamed("q")).await.unwrap();
+    let opened = Provider::new(config(peer.address)).unwrap().open(&streamed("q"), &call()).await.unwrap();
     assert_eq!(peer.open.load(Ordering::SeqCst), 1);
     drop(opened);
     eventually("the connection is closed", || peer.open.load(Ordering::SeqCst) == 0).await;
@@ -298,7 +298,7 @@ async fn sent_home(kind: ProviderKind, body: &serde_json::Value) -> (serde_json:
     let target = crate::wire::target(protocol, false);
     let request = weir::wire::decode_request(protocol, &body.to_string().into(), &target).unwrap();
     let provider = Provider::new(Config { kind, protocol, ..config(peer.address) }).unwrap();
-    let opened = provider.open(&request).await.unwrap();
+    let opened = provider.open(&request, &call()).await.unwrap();
     let seen = peer.seen.lock().unwrap().clone();
     (serde_json::from_str(seen.split("\r\n\r\n").nth(1).unwrap()).unwrap(), opened.dropped)
 }

@@ -1,7 +1,7 @@
 //! What the upstream of the bench says.
 
 use crate::chat::{Reply, Request, unfold};
-use crate::upstream::{Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Error, Kind, Opened, Origin, Upstream};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Upstream for Labelled {
         Origin::Provider
     }
 
-    async fn open(&self, request: &Request) -> Result<Opened, Error> {
+    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         let id = request.extra.get(NAME).and_then(Value::as_str).unwrap_or_default();
         let unknown = || Error::new(Kind::BadRequest, &self.name, "the question has no known name");
         let answer = self.answers.get(id).ok_or_else(unknown)?;

@@ -7,6 +7,7 @@ use crate::chat::{Event, Message, Request, Role};
 use crate::pipeline::{Caller, Learner, Pipeline};
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The model that is asked for.
@@ -60,6 +61,7 @@ impl Sidecar for InProcess {
             tags: Vec::new(),
             memory: Wishes::default(),
             deadline: tokio::time::Instant::now() + PATIENCE,
+            envelope: Arc::default(),
         };
         let mut answer =
             self.pipeline.answer(caller, request(id, text)).await.map_err(|error| error.to_string())?;

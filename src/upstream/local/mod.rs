@@ -30,7 +30,7 @@ pub use tokenizer::{Metadata, Tokenizer};
 
 use crate::chat::{Chunk, Request};
 use crate::clock::Clock;
-use crate::upstream::{Chunks, Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
 use ask::Ask;
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -152,7 +152,7 @@ impl Upstream for Local {
         Origin::Local
     }
 
-    async fn open(&self, request: &Request) -> Result<Opened, Error> {
+    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         let ask = Ask::new(request).map_err(|why| self.error(Kind::BadRequest, why))?;
         let (chunks, mut heard) = mpsc::channel(self.longest_answer);
         self.queue(Job { ask, chunks })?;

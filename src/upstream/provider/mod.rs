@@ -13,7 +13,7 @@ mod pass;
 pub use config::{Config, Price, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
 
-use super::{Chunks, Error, Kind, Opened, Origin, Upstream};
+use super::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
 use crate::chat::{Chunk, Form, Protocol, Raw, Request, matches};
 use crate::secret::Secret;
 use crate::wire::Decoder;
@@ -260,7 +260,7 @@ impl Upstream for Provider {
         Origin::Provider
     }
 
-    async fn open(&self, request: &Request) -> Result<Opened, Error> {
+    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         self.within(self.reply_timeout, self.answer(request)).await
     }
 }
