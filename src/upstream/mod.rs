@@ -5,6 +5,7 @@
 
 mod call;
 pub mod chain;
+pub mod health;
 pub mod local;
 pub mod provider;
 

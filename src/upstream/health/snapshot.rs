@@ -1,0 +1,203 @@
+//! What outlives a restart. Moments of this process mean nothing to the next one, so they are written by the clock on
+//! the wall; and since that one may be set while nobody looks, no time comes back longer than it ever was.
+
+use super::board::{Board, Key};
+use super::cooldown::Cooling;
+use super::unit::Unit;
+use super::{Cooldown, Latency, Moment, Reason};
+use crate::clock::Millis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A board, written down.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    keys: Vec<SavedKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedKey {
+    name: String,
+    disabled: bool,
+    cooldown: SavedCooldown,
+    models: Vec<SavedUnit>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedUnit {
+    model: String,
+    cooldown: SavedCooldown,
+    usual_seconds: f64,
+    calls: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedCooldown {
+    counts: BTreeMap<Reason, u32>,
+    last_failure: Option<Millis>,
+    cooling: Option<SavedCooling>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedCooling {
+    reason: Reason,
+    since: Millis,
+    until: Millis,
+}
+
+/// The same moment by both clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    moment: Moment,
+    wall: Millis,
+}
+
+impl Now {
+    fn on_the_wall(self, moment: Moment) -> Millis {
+        let ahead = moment.since(self.moment);
+        let ago = self.moment.since(moment);
+        Millis(self.wall.0.saturating_sub(super::millis(ago))).plus(ahead)
+    }
+
+    /// A moment that is past by now.
+    fn past(self, wall: Millis) -> Moment {
+        Moment(self.moment.0.saturating_sub(super::millis(self.wall.since(wall))))
+    }
+}
+
+impl Board {
+    /// Writes down what the next process must know.
+    pub fn snapshot(&self, moment: Moment, wall: Millis) -> Snapshot {
+        let now = Now { moment, wall };
+        Snapshot { keys: self.keys.iter().map(|key| SavedKey::of(key, now)).collect() }
+    }
+
+    /// Goes on from a snapshot, as far as the keys are still there.
+    pub fn restore(&mut self, snapshot: Snapshot, moment: Moment, wall: Millis) {
+        let now = Now { moment, wall };
+        for saved in snapshot.keys {
+            if let Some(key) = self.keys.iter_mut().find(|key| *key.name == *saved.name) {
+                saved.restore(key, now);
+            }
+        }
+    }
+}
+
+impl SavedKey {
+    fn of(key: &Key, now: Now) -> Self {
+        let mut models: Vec<SavedUnit> =
+            key.units.iter().map(|(model, unit)| SavedUnit::of(model, unit, now)).collect();
+        models.sort_by(|one, other| one.model.cmp(&other.model));
+        let Key { name, disabled, cooldown, units: _ } = key;
+        Self {
+            name: name.to_string(),
+            disabled: *disabled,
+            cooldown: SavedCooldown::of(cooldown, now),
+            models,
+        }
+    }
+
+    fn restore(self, key: &mut Key, now: Now) {
+        let Self { name: _, disabled, cooldown, models } = self;
+        (key.disabled, key.cooldown) = (disabled, cooldown.restored(now));
+        key.units = models
+            .into_iter()
+            .map(|SavedUnit { model, cooldown, usual_seconds, calls }| {
+                let (cooldown, latency) = (cooldown.restored(now), Latency::restored((usual_seconds, calls)));
+                (model.into(), Unit { cooldown, latency, used: now.moment, ..Unit::default() })
+            })
+            .collect();
+    }
+}
+
+impl SavedUnit {
+    fn of(model: &str, unit: &Unit, now: Now) -> Self {
+        let (usual_seconds, calls) = unit.latency.baseline();
+        let cooldown = SavedCooldown::of(&unit.cooldown, now);
+        Self { model: model.to_owned(), cooldown, usual_seconds, calls }
+    }
+}
+
+impl SavedCooldown {
+    fn of(cooldown: &Cooldown, now: Now) -> Self {
+        let (counts, last_failure, cooling) = cooldown.parts();
+        Self {
+            counts: counts.clone(),
+            last_failure: last_failure.map(|moment| now.on_the_wall(moment)),
+            cooling: cooling.map(|Cooling { reason, since, until }| SavedCooling {
+                reason,
+                since: now.on_the_wall(since),
+                until: now.on_the_wall(until),
+            }),
+        }
+    }
+
+    fn restored(self, now: Now) -> Cooldown {
+        let Self { counts, last_failure, cooling } = self;
+        let cooling = cooling.map(|SavedCooling { reason, since, until }| {
+            let left: Duration = until.since(now.wall).min(until.since(since));
+            Cooling { reason, since: now.moment, until: now.moment.plus(left) }
+        });
+        Cooldown::restored(counts, last_failure.map(|wall| now.past(wall)), cooling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KeyId, Outcome, Rules};
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+    /// A process that has just begun.
+    const START: Moment = Moment(100 * HOUR);
+
+    fn limited(for_seconds: u64) -> Board {
+        let mut board = Board::new(["p".into()]);
+        let ticket = board.ask(KeyId(0), &"m".into(), Moment(7), &Rules::default(), false).unwrap();
+        let wait = Some(Duration::from_secs(for_seconds));
+        board.record(ticket, Moment(7), Outcome::Failed(Reason::RateLimit, wait), &Rules::default());
+        board
+    }
+
+    fn left_after(board: &Board, wall_before: u64, wall_after: u64) -> Option<u64> {
+        let text = serde_json::to_string(&board.snapshot(Moment(1007), Millis(wall_before))).unwrap();
+        let mut next = Board::new(["other".into(), "p".into()]);
+        next.restore(serde_json::from_str(&text).unwrap(), START, Millis(wall_after));
+        next.reports(START)[1].models[0].retry_after_ms
+    }
+
+    #[test]
+    fn a_restart_ends_no_cooldown_and_prolongs_none() {
+        let board = limited(3600);
+        let wall = 1_000 * HOUR;
+        assert_eq!(left_after(&board, wall, wall), Some(3_599_000));
+        assert_eq!(left_after(&board, wall, wall + 600_000), Some(2_999_000), "time goes on without us");
+        assert_eq!(left_after(&board, wall, wall + 2 * HOUR), Some(0));
+        assert_eq!(left_after(&board, wall, wall - 500 * HOUR), Some(3_600_000), "a clock set back");
+    }
+
+    #[test]
+    fn how_often_it_failed_is_remembered_for_as_long_as_it_counts() {
+        let wall = 1_000 * HOUR;
+        for (hours, seconds) in [(1, 60), (25, 30)] {
+            let snapshot = limited(1000).snapshot(Moment(7), Millis(wall));
+            let mut next = Board::new(["p".into()]);
+            next.restore(snapshot, START, Millis(wall + hours * HOUR));
+            let probe = next.ask(KeyId(0), &"m".into(), START, &Rules::default(), false).unwrap();
+            assert!(probe.is_probe());
+            next.record(probe, START, Outcome::Failed(Reason::RateLimit, None), &Rules::default());
+            assert_eq!(next.reports(START)[0].models[0].retry_after_ms, Some(seconds * 1000), "{hours} h");
+        }
+    }
+
+    #[test]
+    fn what_was_switched_off_stays_so() {
+        let mut board = Board::new(["p".into()]);
+        board.set_disabled(KeyId(0), true);
+        let snapshot = board.snapshot(START, Millis(1));
+        let mut next = Board::new(["p".into()]);
+        next.restore(snapshot, START, Millis(2));
+        assert!(next.ask(KeyId(0), &"m".into(), START, &Rules::default(), false).is_err());
+    }
+}
