@@ -19,6 +19,29 @@ pub(super) fn parse(text: &str) -> Option<u64> {
     }
 }
 
+/// Unix seconds of a date as RFC 3339 writes it: `2026-11-25T12:00:42Z`, `2026-11-25T14:00:42.5+02:00`.
+pub(super) fn parse_rfc3339(text: &str) -> Option<u64> {
+    let (date, rest) = text.trim().split_once(['T', 't', ' '])?;
+    let (time, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-'])?);
+    let mut parts = date.split('-').map(number);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let month = Some(month).filter(|month| (1..=12).contains(month))?;
+    let days = days_since_epoch(year, month, Some(day).filter(|day| (1..=31).contains(day))?)?;
+    let mut clock = time.split_once('.').map_or(time, |(whole, _)| whole).split(':').map(number);
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let here = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    let ahead = zone.get(1..).filter(|offset| !offset.is_empty()).map(|offset| {
+        let (hours, minutes) = offset.split_once(':')?;
+        Some((number(hours)? * 60 + number(minutes)?) * 60)
+    });
+    match (zone.get(..1)?, ahead) {
+        ("Z" | "z", None) => Some(here),
+        ("+", Some(Some(ahead))) => here.checked_sub(ahead),
+        ("-", Some(Some(behind))) => here.checked_add(behind),
+        _ => None,
+    }
+}
+
 fn seconds(year: u64, month: &str, day: &str, time: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -59,6 +82,17 @@ mod tests {
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(parse("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(parse("Thu, 29 Feb 2024 23:59:60 GMT"), Some(1_709_251_200));
+    }
+
+    #[test]
+    fn so_are_those_of_apis() {
+        for text in ["2026-11-25T12:00:42Z", "2026-11-25t12:00:42.500z", "2026-11-25T14:00:42+02:00"] {
+            assert_eq!(parse_rfc3339(text), Some(1_795_608_042), "{text}");
+        }
+        assert_eq!(parse_rfc3339("1970-01-01T00:00:00-01:00"), Some(3600));
+        for text in ["", "2026-11-25", "2026-13-25T12:00:42Z", "2026-11-25T12:00Z", "2026-11-25T12:00:42+2"] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

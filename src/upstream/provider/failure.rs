@@ -2,13 +2,13 @@
 
 use super::super::Names;
 use super::date;
-use super::{Error, Kind};
+use super::{Error, Kind, wait};
 use crate::clock::{Clock as _, SystemClock};
 use crate::secret::Secret;
 use crate::secret::redact;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub(super) struct Report {
     /// Every name it gives to what is wrong, in small letters: code, type, status, reason.
     names: Vec<String>,
     own: Names,
-    wait: Option<Duration>,
+    /// The error itself, for what it says about a time to come back.
+    error: Value,
 }
 
 impl Report {
@@ -53,7 +54,7 @@ impl Report {
             message: message_of(body, error),
             names: named.chain(reasons).filter_map(Value::as_str).map(str::to_lowercase).collect(),
             own: Names { code: plain_name(&error["code"]), param: plain_name(&error["param"]) },
-            wait: details.iter().find_map(|detail| delay(detail["retryDelay"].as_str()?)),
+            error: error.clone(),
         }
     }
 
@@ -95,9 +96,14 @@ impl Report {
             "exceeds the maximum number of tokens",
             "exceed context limit",
         ];
+        const UNPAID: [&str; 5] =
+            ["credit balance", "insufficient credit", "billing", "insufficient funds", "payment required"];
         let words = self.message.to_lowercase();
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
         match self.status {
+            // A plan's hours are used up, and come back by themselves.
+            402 if says(&["usage window", "usage limit", "rate limit"]) => Some(Kind::RateLimit),
+            401 | 403 if says(&UNPAID) => Some(Kind::Billing),
             200 | 400 | 413 | 422 if says(&TOO_LONG) => Some(Kind::ContextOverflow),
             200 | 400 | 403 if says(&["credit balance is too low"]) => Some(Kind::Billing),
             200 | 400 if says(&["model"]) && says(&["not found", "does not exist"]) => {
@@ -144,18 +150,29 @@ impl Report {
         Names { code: open(&self.own.code), param: open(&self.own.param) }
     }
 
-    /// How long the provider asks us to wait, in headers or in the body.
+    /// How long the provider asks us to wait, in headers or in the body. What its words and its limits say counts
+    /// where it is about them.
     pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
-        wait_in(headers).or(self.wait)
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let now = hour(headers);
+        let kind = self.kind();
+        let limited = kind == Kind::RateLimit;
+        let said = wait::in_headers(&text, now).or_else(|| wait::in_fields(&self.error, now));
+        let words = || Some(&self.message).filter(|_| limited || kind == Kind::Overloaded);
+        let limits = || limited.then(|| wait::of_limits(&text, now)).flatten();
+        said.or_else(|| wait::in_words(words()?)).or_else(limits)
     }
 }
 
 /// The names that say more than the status does.
 fn kind_by_name(name: &str) -> Option<Kind> {
     Some(match name {
-        "insufficient_quota" | "insufficient_balance" | "billing_error" | "billing_not_active" => {
-            Kind::Billing
-        }
+        "insufficient_quota"
+        | "insufficient_balance"
+        | "insufficient_credits"
+        | "payment_required"
+        | "billing_error"
+        | "billing_not_active" => Kind::Billing,
         "context_length_exceeded" | "model_context_window_exceeded" => Kind::ContextOverflow,
         "model_not_found" | "not_found_error" => Kind::ModelNotFound,
         "authentication_error"
@@ -164,8 +181,14 @@ fn kind_by_name(name: &str) -> Option<Kind> {
         | "api_key_invalid"
         | "unauthenticated"
         | "permission_denied" => Kind::Auth,
-        "rate_limit_error" | "rate_limit_exceeded" | "resource_exhausted" => Kind::RateLimit,
-        "overloaded_error" | "unavailable" => Kind::Overloaded,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "resource_exhausted"
+        | "usage_limit_reached"
+        | "throttlingexception" => Kind::RateLimit,
+        "overloaded_error" | "unavailable" | "engine_overloaded" | "server_overloaded" | "slow_down" => {
+            Kind::Overloaded
+        }
         "timeout_error" | "deadline_exceeded" => Kind::Timeout,
         _ => return None,
     })
@@ -190,23 +213,10 @@ fn plain_name(value: &Value) -> Option<String> {
     name.bytes().all(plain).then(|| name.to_owned())
 }
 
-/// `7s`, `7.5s`
-fn delay(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
-}
-
-/// A number of milliseconds, a number of seconds, or a date.
-fn wait_in(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let number = |name: &str| text(name)?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number(RETRY_AFTER.as_str()));
-    if let Some(seconds) = seconds {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let then = date::parse(text(RETRY_AFTER.as_str())?)?;
-    // By the provider's own clock where it tells the time: ours may be wrong.
-    let now = text(DATE.as_str()).and_then(date::parse).unwrap_or_else(|| SystemClock.now().as_secs());
-    Some(Duration::from_secs(then.saturating_sub(now)))
+/// The time by the provider's own clock where it tells it: ours may be wrong.
+fn hour(headers: &HeaderMap) -> u64 {
+    let theirs = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(date::parse);
+    theirs.unwrap_or_else(|| SystemClock.now().as_secs())
 }
 
 /// The body, unless it breaks off, is longer than `limit`, or pauses for longer than `pause` once it has begun.
@@ -259,6 +269,9 @@ mod tests {
             (529, anthropic("overloaded_error", "m"), Kind::Overloaded),
             (400, invalid("prompt is too long: 200001 tokens > 200000 maximum"), Kind::ContextOverflow),
             (400, invalid("Your credit balance is too low to access the API"), Kind::Billing),
+            (402, r#"{"error":{"message":"Your usage window has ended, try again in 3 hours"}}"#.to_owned(), Kind::RateLimit),
+            (401, r#"{"error":{"message":"Your billing details need attention"}}"#.to_owned(), Kind::Billing),
+            (429, code("usage_limit_reached"), Kind::RateLimit),
             (400, invalid("messages: at least one message is required"), Kind::BadRequest),
             (403, anthropic("permission_error", "m"), Kind::Auth),
             (429, anthropic("rate_limit_error", "m"), Kind::RateLimit),
@@ -370,5 +383,18 @@ mod tests {
         let report = Report::read(429, gemini("RESOURCE_EXHAUSTED", &info).as_bytes());
         assert_eq!(report.retry_after(&HeaderMap::new()), Some(Duration::from_millis(7500)));
         assert_eq!(report.retry_after(&headers(&[("retry-after", "1")])), Some(Duration::from_secs(1)));
+        // What is always told about limits says nothing where they are not the trouble.
+        let limits = headers(&[("x-ratelimit-reset-requests", "6m0s")]);
+        let words = json!({ "error": { "message": "Please try again in 20s." } }).to_string();
+        for (status, body, seconds) in [
+            (429, "", Some(360)),
+            (500, "", None),
+            (429, &*words, Some(20)),
+            (503, &*words, Some(20)),
+            (500, &*words, None),
+        ] {
+            let wait = Report::read(status, body.as_bytes()).retry_after(&limits);
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{status} {body}");
+        }
     }
 }

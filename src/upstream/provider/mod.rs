@@ -9,6 +9,7 @@ mod dialect;
 mod failure;
 mod frames;
 mod pass;
+mod wait;
 
 pub use config::{Config, Price, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
