@@ -86,13 +86,13 @@ impl Recorder {
 
     pub(super) fn opened(&mut self, begun: &Begun, took: Duration) {
         self.note(|outcome| {
-            outcome.failed = begun.failed.iter().map(blame).collect();
+            outcome.failed = blamed(&begun.failed);
             outcome.timings.upstream = (!outcome.shared).then_some(took);
         });
     }
 
     pub(super) fn failed(&mut self, error: &upstream::Error) {
-        self.note(|outcome| outcome.failed = failures(error).iter().map(blame).collect());
+        self.note(|outcome| outcome.failed = blamed(&failures(error)));
         self.tell(Ended::Failed(error.kind));
     }
 
@@ -100,7 +100,7 @@ impl Recorder {
     pub(super) fn answered_late(&mut self, failed: &[upstream::Error]) {
         self.note(|outcome| {
             outcome.miss = None;
-            outcome.failed = failed.iter().map(blame).collect();
+            outcome.failed = blamed(failed);
         });
     }
 
@@ -184,8 +184,10 @@ pub(super) fn failures(error: &upstream::Error) -> Vec<upstream::Error> {
     }
 }
 
-fn blame(error: &upstream::Error) -> (Arc<str>, Kind) {
-    (Arc::clone(&error.upstream), error.kind)
+/// Who was asked and failed, and how. Who was passed over has done nothing now.
+fn blamed(failed: &[upstream::Error]) -> Vec<(Arc<str>, Kind)> {
+    let asked = failed.iter().filter(|error| error.asked);
+    asked.map(|error| (Arc::clone(&error.upstream), error.kind)).collect()
 }
 
 /// An answer's chunks, followed by its recorder. It holds the permit until it is dropped. The chunks go first:

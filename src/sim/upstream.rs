@@ -18,6 +18,8 @@ pub enum Step {
     SlowlySay(String, Duration),
     /// A failure before the first chunk.
     Fail(Kind),
+    /// The same, and it wants to be left alone for so long.
+    FailFor(Kind, Duration),
     /// Nothing, for ever.
     Stall,
     /// Some text, and then the stream is cut.
@@ -104,6 +106,10 @@ impl Upstream for Scripted {
                 said(&Reply::text("scripted", text))
             }
             Step::Fail(kind) => return Err(Error::new(kind, &self.name, kind.name())),
+            Step::FailFor(kind, wait) => {
+                let error = Error::new(kind, &self.name, kind.name());
+                return Err(Error { retry_after: Some(wait), ..error });
+            }
             Step::Stall => std::future::pending().await,
             Step::SayThenCut(text) => {
                 let cut = Error::new(Kind::Cut, &self.name, "the stream was cut");

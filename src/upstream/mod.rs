@@ -101,6 +101,8 @@ pub struct Error {
     pub names: Box<Names>,
     /// How long the upstream asked us to wait.
     pub retry_after: Option<Duration>,
+    /// Whether it was asked at all, and not only passed over since it is to be left alone.
+    pub asked: bool,
     /// The others that were asked, where a whole chain failed.
     pub attempts: Vec<Error>,
 }
@@ -124,6 +126,7 @@ impl Error {
             status: None,
             names: Box::default(),
             retry_after: None,
+            asked: true,
             attempts: Vec::new(),
         }
     }

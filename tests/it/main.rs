@@ -11,6 +11,7 @@
 mod architecture;
 mod bench;
 mod bound;
+mod chain;
 mod cli;
 mod config;
 mod controls;

@@ -105,6 +105,11 @@ impl Board {
         Self { keys: names.into_iter().map(|name| Key { name, ..Key::default() }).collect() }
     }
 
+    /// Another key, which is well.
+    pub fn admit(&mut self, name: Arc<str>) {
+        self.keys.push(Key { name, ..Key::default() });
+    }
+
     /// Asks for the right to ask `model` with `key`; `alone` where there is nobody else.
     pub fn ask(
         &mut self,
@@ -180,7 +185,7 @@ impl Board {
 
     /// How long `model` takes with `key`.
     pub fn latency(&self, key: KeyId, model: &str) -> Option<&Latency> {
-        Some(&self.keys.get(key.0)?.units.get(model)?.latency)
+        Some(self.keys.get(key.0)?.units.get(model)?.latency())
     }
 
     /// Switches a key off, or on again.
@@ -270,10 +275,11 @@ fn unit_report(model: &str, unit: &Unit, now: Moment) -> UnitReport {
     let (reason, retry_after_ms) = told(cooling, now);
     let state = match cooling {
         Some(_) => "cooling",
-        None if unit.latency.is_degraded() => "slow",
+        None if unit.is_slow() => "slow",
         None => "ready",
     };
     let millis = |time: Option<Duration>| time.map(super::millis);
+    let latency = unit.latency();
     UnitReport {
         model: model.into(),
         state,
@@ -281,9 +287,9 @@ fn unit_report(model: &str, unit: &Unit, now: Moment) -> UnitReport {
         retry_after_ms,
         failures: unit.cooldown.failures(),
         error_share: unit.breaker.share(),
-        usual_ms: millis(unit.latency.usual()),
-        lately_ms: millis(unit.latency.lately()),
-        p95_ms: millis(unit.latency.quantile(0.95)),
+        usual_ms: millis(latency.usual()),
+        lately_ms: millis(latency.lately()),
+        p95_ms: millis(latency.quantile(0.95)),
     }
 }
 
@@ -375,7 +381,12 @@ mod tests {
         let rules = Rules::default();
         for nth in 0..10 {
             let ticket = ask(&mut board, KEY, "m", nth).unwrap();
-            board.record(ticket, Moment(nth), Outcome::Answered(Duration::from_millis(5)), &rules);
+            board.record(
+                ticket,
+                Moment(nth),
+                Outcome::Answered { took: Duration::from_millis(5), whole: false },
+                &rules,
+            );
             board.cut(KEY, "m", Moment(nth), &rules);
             if ask(&mut board, KEY, "m", nth).is_err() {
                 return assert_eq!(nth, 4, "ten calls or cuts are enough to tell");

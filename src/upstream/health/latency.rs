@@ -93,6 +93,11 @@ impl Latency {
         sorted.get(at).map(|seconds| Duration::from_secs_f32(seconds.max(0.0)))
     }
 
+    /// How many times were learned from.
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
     /// What outlives a restart: what is usual, and how many times that was learned from.
     pub(super) fn baseline(&self) -> (f64, u32) {
         (self.usual, self.calls)

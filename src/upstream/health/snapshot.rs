@@ -28,9 +28,12 @@ struct SavedKey {
 struct SavedUnit {
     model: String,
     cooldown: SavedCooldown,
-    usual_seconds: f64,
-    calls: u32,
+    streams: SavedLatency,
+    replies: SavedLatency,
 }
+
+/// What is usual, in seconds, and how many times that was learned from.
+type SavedLatency = (f64, u32);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SavedCooldown {
@@ -103,9 +106,10 @@ impl SavedKey {
         (key.disabled, key.cooldown) = (disabled, cooldown.restored(now));
         key.units = models
             .into_iter()
-            .map(|SavedUnit { model, cooldown, usual_seconds, calls }| {
-                let (cooldown, latency) = (cooldown.restored(now), Latency::restored((usual_seconds, calls)));
-                (model.into(), Unit { cooldown, latency, used: now.moment, ..Unit::default() })
+            .map(|SavedUnit { model, cooldown, streams, replies }| {
+                let (streams, replies) = (Latency::restored(streams), Latency::restored(replies));
+                let cooldown = cooldown.restored(now);
+                (model.into(), Unit { cooldown, streams, replies, used: now.moment, ..Unit::default() })
             })
             .collect();
     }
@@ -113,9 +117,9 @@ impl SavedKey {
 
 impl SavedUnit {
     fn of(model: &str, unit: &Unit, now: Now) -> Self {
-        let (usual_seconds, calls) = unit.latency.baseline();
         let cooldown = SavedCooldown::of(&unit.cooldown, now);
-        Self { model: model.to_owned(), cooldown, usual_seconds, calls }
+        let (streams, replies) = (unit.streams.baseline(), unit.replies.baseline());
+        Self { model: model.to_owned(), cooldown, streams, replies }
     }
 }
 

@@ -7,8 +7,13 @@ use std::time::Duration;
 /// How a call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The first words came after so long.
-    Answered(Duration),
+    /// The first words came after so long; of a reply that comes whole, all of them.
+    Answered {
+        /// How long it took.
+        took: Duration,
+        /// Whether it came whole: that takes longer, and is compared with its like.
+        whole: bool,
+    },
     /// It was refused for what it asked, by somebody who is well.
     Alive,
     /// It failed, and the provider wants to be left alone for so long.
@@ -23,7 +28,10 @@ pub enum Outcome {
 pub(super) struct Unit {
     pub(super) cooldown: Cooldown,
     pub(super) breaker: Breaker,
-    pub(super) latency: Latency,
+    /// Of streams.
+    pub(super) streams: Latency,
+    /// Of replies that come whole.
+    pub(super) replies: Latency,
     /// When a slow one was last asked to see whether it is well.
     pub(super) tried: Option<Moment>,
     pub(super) used: Moment,
@@ -32,7 +40,7 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) fn ask(&mut self, now: Moment, rules: &Rules, alone: bool) -> Verdict {
         self.used = now;
-        if self.latency.is_degraded() {
+        if self.is_slow() {
             self.tried = Some(now);
         }
         self.cooldown.ask(now, rules, alone)
@@ -41,15 +49,25 @@ impl Unit {
     /// Whether others come first: it is slow, and somebody looked not long ago whether it still is.
     pub(super) fn is_second_choice(&self, now: Moment, rules: &Rules) -> bool {
         let looked = self.tried.is_some_and(|tried| now.since(tried) < rules.probe_every);
-        self.latency.is_degraded() && looked
+        self.is_slow() && looked
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.streams.is_degraded() || self.replies.is_degraded()
+    }
+
+    /// Of what it gives more often.
+    pub(super) fn latency(&self) -> &Latency {
+        if self.replies.calls() > self.streams.calls() { &self.replies } else { &self.streams }
     }
 
     pub(super) fn record(&mut self, times: (Moment, Moment), probe: bool, outcome: Outcome, rules: &Rules) {
         let (began, now) = times;
         match outcome {
-            Outcome::Answered(took) => {
+            Outcome::Answered { took, whole } => {
                 self.cooldown.succeeded(times, probe, rules);
-                self.latency.learn(took, &rules.latency);
+                let latency = if whole { &mut self.replies } else { &mut self.streams };
+                latency.learn(took, &rules.latency);
                 let slow = rules.breaker.slow.is_some_and(|slow| took > slow);
                 self.weigh(now, slow, Reason::Timeout, rules);
             }

@@ -1,0 +1,320 @@
+//! One request on its way through the chain.
+//!
+//! Everyone who may be asked is asked, in order, until one answers. Only who is asked with nobody left behind him is
+//! asked a second time after a moment: another one answers sooner. When all are left alone, it waits for the first of
+//! them, if there is time; and before the model in this process stands in, it waits for those who come back in
+//! a moment.
+
+use super::fault::{self, passed_over, passes_by_itself};
+use super::order::Candidate;
+use super::ward::Attempt;
+use super::{Chain, follow};
+use crate::chat::Request;
+use crate::upstream::health::{Outcome, Reason, Refused};
+use crate::upstream::{Call, Error, Kind, Opened, Origin, Priority};
+use crate::wire::tokens::estimate_tokens;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Who waits for somebody must have so much time left afterwards.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
+
+pub(super) struct Run<'r> {
+    chain: &'r Chain,
+    request: &'r Request,
+    call: &'r Call,
+    model: Arc<str>,
+    failed: Vec<Error>,
+    /// How many calls were made, and how long was waited for others' sake.
+    calls: u32,
+    waited: Duration,
+    /// The conversation does not fit into so many tokens.
+    too_small: Option<u64>,
+}
+
+/// What came of asking everyone.
+enum Round {
+    Answered(Opened),
+    /// Nobody else would do better.
+    Hopeless(Error),
+    /// Somebody can be asked again so soon that it is worth to wait.
+    Soon(Duration),
+    Nobody,
+}
+
+/// A call that was made or was not to be.
+enum Tried {
+    Answered(Opened),
+    /// Not asked: nothing was spent.
+    PassedOver(Error),
+    Failed(Error),
+}
+
+impl<'r> Run<'r> {
+    pub(super) fn new(chain: &'r Chain, request: &'r Request, call: &'r Call) -> Self {
+        Self {
+            chain,
+            request,
+            call,
+            model: request.model.as_str().into(),
+            failed: Vec::new(),
+            calls: 0,
+            waited: Duration::ZERO,
+            too_small: None,
+        }
+    }
+
+    pub(super) async fn answer(mut self) -> Result<Opened, Error> {
+        loop {
+            let candidates = self.chain.candidates(self.request, self.call);
+            match self.round(&candidates).await {
+                Round::Answered(mut opened) => {
+                    self.failed.append(&mut opened.failed);
+                    return Ok(Opened { failed: self.failed, ..opened });
+                }
+                Round::Hopeless(error) => return Err(Error { attempts: self.failed, ..error }),
+                Round::Soon(wait) => self.wait(wait).await,
+                Round::Nobody => match self.earliest(&candidates).filter(|wait| self.has_time_for(*wait)) {
+                    Some(wait) => self.wait(wait).await,
+                    None => return Err(fault::exhausted(&self.chain.name, self.failed, &self.model)),
+                },
+            }
+        }
+    }
+
+    async fn round(&mut self, candidates: &[Candidate<'_>]) -> Round {
+        // Who was only passed over is told of once.
+        self.failed.retain(|error| error.asked);
+        for (at, candidate) in candidates.iter().enumerate() {
+            if self.call.left().is_zero() {
+                break;
+            }
+            let spent = candidate.key.is_some() && self.calls >= self.chain.config.max_calls;
+            if spent || self.has_no_room(candidate) {
+                continue;
+            }
+            if candidate.key.is_none()
+                && let Some(wait) = self.soon(&candidates[..at])
+            {
+                return Round::Soon(wait);
+            }
+            let next = candidates.get(at + 1..).unwrap_or_default();
+            match self.ask(candidate, next, candidates).await {
+                Tried::Answered(opened) => return Round::Answered(opened),
+                Tried::PassedOver(error) => self.failed.push(error),
+                Tried::Failed(error) => {
+                    if self.is_hopeless(&error, candidate, candidates) {
+                        return Round::Hopeless(error);
+                    }
+                    self.failed.push(error);
+                }
+            }
+        }
+        Round::Nobody
+    }
+
+    /// Asks one, and again where there is nobody else and it may be another's moment.
+    async fn ask(
+        &mut self,
+        candidate: &Candidate<'_>,
+        next: &[Candidate<'_>],
+        all: &[Candidate<'_>],
+    ) -> Tried {
+        let config = &self.chain.config;
+        let mut nth = 0;
+        loop {
+            nth += 1;
+            let alone = !self.another_may_be_asked(candidate, all);
+            let attempt = match self.attempt(candidate, alone) {
+                Ok(attempt) => attempt,
+                Err(passed_over) => return Tried::PassedOver(passed_over),
+            };
+            if nth == 1 {
+                self.chain.ward.first_try(candidate.key);
+            }
+            self.calls += 1;
+            let error = match self.call(candidate, next).await {
+                Ok(opened) => return Tried::Answered(self.begun(candidate, attempt, opened)),
+                Err(error) => error,
+            };
+            log(candidate, &error);
+            let Some(attempt) = attempt else { return Tried::Failed(error) };
+            let again = alone && nth < config.max_attempts && self.calls < config.max_calls;
+            let pause = again.then(|| self.pause(&attempt, &error, nth)).flatten();
+            let Some(pause) = pause else {
+                attempt.ended(fault::outcome(&error));
+                return Tried::Failed(self.with_wait(candidate, error));
+            };
+            attempt.ended(fault::reason(&error).map_or(Outcome::Unknown, Outcome::Stumbled));
+            self.failed.push(error);
+            sleep(pause).await;
+        }
+    }
+
+    /// The right to ask; a stand-in needs none.
+    fn attempt(&self, candidate: &Candidate<'_>, alone: bool) -> Result<Option<Attempt>, Error> {
+        let Some(key) = candidate.key else { return Ok(None) };
+        let attempt = self.chain.ward.ask(key, &self.model, alone);
+        let passed = |refused| passed_over(&candidate.profile.name, refused, |refused| self.left(refused));
+        attempt.map(Some).map_err(passed)
+    }
+
+    /// Asks, and gives up while there is time left for those who come next.
+    async fn call(&self, candidate: &Candidate<'_>, next: &[Candidate<'_>]) -> Result<Opened, Error> {
+        let until = self.patience(next).map_or(self.call.deadline, |patience| Instant::now() + patience);
+        let opening = candidate.profile.upstream.open(self.request, self.call);
+        let opened = timeout_at(until, opening).await.unwrap_or_else(|_| {
+            let why = "no answer in the time that the request leaves it";
+            Err(Error::new(Kind::Timeout, &candidate.profile.name, why))
+        });
+        opened.map_err(|error| named(candidate, error))
+    }
+
+    /// How long one is waited for while others are left: half of the time; of a reply that comes whole, which has
+    /// cost a lot by then, three quarters.
+    fn patience(&self, next: &[Candidate<'_>]) -> Option<Duration> {
+        let others = next.iter().any(|candidate| self.may_be_asked(candidate));
+        let left = self.call.left();
+        others.then(|| if self.request.delivery.stream { left / 2 } else { left * 3 / 4 })
+    }
+
+    fn begun(&self, candidate: &Candidate<'_>, attempt: Option<Attempt>, opened: Opened) -> Opened {
+        if !self.failed.is_empty() {
+            tracing::info!(upstream = %opened.by, used = %candidate.profile.name, "fell back, and it answered");
+        }
+        let whole = !self.request.delivery.stream;
+        let Some(attempt) = attempt else { return opened };
+        let key = attempt.key();
+        let busy = attempt.answered(whole);
+        let model = Arc::clone(&self.model);
+        Opened { chunks: follow::to_the_end(opened.chunks, &self.chain.ward, key, model, busy), ..opened }
+    }
+
+    /// How long to wait before the same one is asked again; `None`: it is not.
+    fn pause(&self, attempt: &Attempt, error: &Error, nth: u32) -> Option<Duration> {
+        let config = &self.chain.config;
+        let reason = fault::reason(error).filter(|reason| passes_by_itself(*reason))?;
+        // Who has waited for a silent one does not wait again, and who only looks asks once.
+        let worth = config.triggers(error) && reason != Reason::Timeout;
+        if !worth || attempt.is_probe() || self.call.priority == Priority::Background {
+            return None;
+        }
+        let pause = match error.retry_after {
+            Some(wait) if wait > self.chain.ward.rules().short_wait => return None,
+            Some(wait) => wait,
+            None => config.backoff.wait(nth, rand::random::<f64>()),
+        };
+        let fits = self.call.left() > pause + TIME_TO_ANSWER;
+        (fits && self.chain.ward.another_try(attempt.key())).then_some(pause)
+    }
+
+    /// With the time after which it may be asked again, where it did not say so itself.
+    fn with_wait(&self, candidate: &Candidate<'_>, error: Error) -> Error {
+        let left = candidate.key.and_then(|key| match self.chain.ward.may_ask(key, &self.model, false) {
+            Err(refused) => Some(self.left(refused)),
+            Ok(()) => None,
+        });
+        if let (Some(left), None) = (left, error.retry_after) {
+            tracing::info!(upstream = %candidate.profile.name, seconds = left.as_secs(), "left alone for a while");
+        }
+        Error { retry_after: error.retry_after.max(left), ..error }
+    }
+
+    fn is_hopeless(&mut self, error: &Error, candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
+        let stand_in = candidate.rung.link.origin(self.request) == Origin::Local;
+        // What is too much for the small model may be right for those who failed before it.
+        if stand_in {
+            return false;
+        }
+        if error.kind == Kind::ContextOverflow {
+            return !self.larger_window(candidate, all);
+        }
+        !error.kind.worth_failing_over() || !self.chain.config.triggers(error)
+    }
+
+    /// Whether somebody reads longer conversations; whoever does not is not asked any more.
+    fn larger_window(&mut self, candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
+        let known = candidate.rung.link.window(&self.model);
+        let window = known.unwrap_or_else(|| estimate_tokens(self.request));
+        self.too_small = Some(self.too_small.map_or(window, |before| before.max(window)));
+        all.iter().any(|other| other.key.is_some() && !self.has_no_room(other))
+    }
+
+    fn has_no_room(&self, candidate: &Candidate<'_>) -> bool {
+        let Some(too_small) = self.too_small else { return false };
+        candidate.rung.link.window(&self.model).is_none_or(|window| window <= too_small)
+    }
+
+    /// Whether somebody else who gives a provider's answer may be asked at once.
+    fn another_may_be_asked(&self, candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
+        let other = |other: &&Candidate<'_>| other.key.is_some() && other.key != candidate.key;
+        all.iter().filter(other).any(|other| !self.has_no_room(other) && self.may_be_asked(other))
+    }
+
+    fn may_be_asked(&self, candidate: &Candidate<'_>) -> bool {
+        candidate.key.is_none_or(|key| self.chain.ward.may_ask(key, &self.model, false).is_ok())
+    }
+
+    /// After how long the first of `candidates` may be asked, where waiting helps.
+    fn earliest(&self, candidates: &[Candidate<'_>]) -> Option<Duration> {
+        let waits =
+            candidates.iter().filter(|candidate| !self.has_no_room(candidate)).filter_map(|candidate| {
+                let Err(refused) = self.chain.ward.may_ask(candidate.key?, &self.model, true) else {
+                    // It could be asked this very moment.
+                    return Some(Duration::ZERO);
+                };
+                match refused {
+                    Refused::Cooling { reason, .. } if passes_by_itself(reason) => Some(self.left(refused)),
+                    Refused::Cooling { .. } | Refused::Disabled => None,
+                }
+            });
+        waits.min()
+    }
+
+    /// The same, where it is a moment only and there is time.
+    fn soon(&self, before: &[Candidate<'_>]) -> Option<Duration> {
+        let short = self.chain.ward.rules().short_wait;
+        self.earliest(before).filter(|wait| *wait <= short && self.has_time_for(*wait))
+    }
+
+    fn left(&self, refused: Refused) -> Duration {
+        match refused {
+            Refused::Cooling { until, .. } => until.since(self.chain.ward.now()),
+            Refused::Disabled => Duration::ZERO,
+        }
+    }
+
+    fn has_time_for(&self, wait: Duration) -> bool {
+        self.call.priority == Priority::User
+            && self.calls < self.chain.config.max_calls
+            && self.waited + wait <= self.chain.config.max_wait
+            && self.call.left() > wait + TIME_TO_ANSWER
+    }
+
+    async fn wait(&mut self, wait: Duration) {
+        // Never quite nothing: whoever waits lets others go on.
+        let wait = wait.max(Duration::from_millis(10));
+        tracing::info!(seconds = wait.as_secs_f64(), "all are left alone: waiting for the first of them");
+        let began = Instant::now();
+        self.chain.ward.wait(wait).await;
+        self.waited += began.elapsed().max(Duration::from_millis(1));
+    }
+}
+
+/// A failure is told of under the name of the key, where there are several.
+fn named(candidate: &Candidate<'_>, error: Error) -> Error {
+    match candidate.rung.link.profiles.len() {
+        0 | 1 => error,
+        _ => Error { upstream: Arc::clone(&candidate.profile.name), ..error },
+    }
+}
+
+fn log(candidate: &Candidate<'_>, error: &Error) {
+    // Its words may quote the request, so they are not for everyone's eyes.
+    tracing::warn!(
+        upstream = %candidate.profile.name, kind = error.kind.name(), status = error.status,
+        retry_after = error.retry_after.map(|wait| wait.as_secs_f64()), "an upstream failed"
+    );
+    tracing::debug!(upstream = %candidate.profile.name, message = %error.message, "what it said");
+}

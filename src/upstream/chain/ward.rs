@@ -1,0 +1,277 @@
+//! [`Ward`]: the health of everyone who may be asked, shared by all who ask.
+//!
+//! The rules are in [`health`](super::super::health), and pure; here they get a clock, a lock, and a bell for those who
+//! wait.
+
+use super::super::health::{
+    Board, Budget, BudgetRules, KeyId, Latency, Moment, Outcome, Refused, Report, Rules, Snapshot, Ticket,
+};
+use crate::clock::Millis;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The moment at which a process begins: what was a week before has a moment, too.
+const BEGINNING: Moment = Moment(30 * 24 * 3_600_000);
+
+/// Who may be asked now.
+pub struct Ward {
+    rules: Rules,
+    budget: BudgetRules,
+    began: Instant,
+    state: Mutex<State>,
+    /// Rings when somebody is well again.
+    recovered: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    board: Board,
+    names: Vec<Arc<str>>,
+    /// By key, as in `names`.
+    budgets: Vec<Budget>,
+    in_flight: Vec<usize>,
+    /// How much has happened, so that a snapshot is written only if something has.
+    events: u64,
+}
+
+impl Ward {
+    /// Nobody is known yet. Must be called within a tokio runtime.
+    pub fn new(rules: Rules, budget: BudgetRules) -> Self {
+        let state = Mutex::new(State::default());
+        Self { rules, budget, began: Instant::now(), state, recovered: Notify::new() }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The place of the key called `name`; it is the same for all who ask.
+    pub(super) fn register(&self, name: &Arc<str>) -> KeyId {
+        let now = self.now();
+        let mut state = self.lock();
+        if let Some(at) = state.names.iter().position(|known| known == name) {
+            return KeyId(at);
+        }
+        state.names.push(Arc::clone(name));
+        state.board.admit(Arc::clone(name));
+        state.budgets.push(Budget::new(now, &self.budget));
+        state.in_flight.push(0);
+        KeyId(state.names.len() - 1)
+    }
+
+    /// Now, by the clock of this process.
+    pub(super) fn now(&self) -> Moment {
+        BEGINNING.plus(self.began.elapsed())
+    }
+
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        key: KeyId,
+        model: &Arc<str>,
+        alone: bool,
+    ) -> Result<Attempt, Refused> {
+        let now = self.now();
+        let mut state = self.lock();
+        let ticket = state.board.ask(key, model, now, &self.rules, alone)?;
+        if let Some(count) = state.in_flight.get_mut(key.0) {
+            *count += 1;
+        }
+        drop(state);
+        let (ward, busy) = (Arc::clone(self), Busy { ward: Arc::clone(self), key });
+        Ok(Attempt { ward, key, began: Instant::now(), ticket: Some(ticket), busy: Some(busy) })
+    }
+
+    pub(super) fn may_ask(&self, key: KeyId, model: &str, alone: bool) -> Result<(), Refused> {
+        self.lock().board.may_ask(key, model, self.now(), &self.rules, alone)
+    }
+
+    pub(super) fn is_second_choice(&self, key: KeyId, model: &str) -> bool {
+        self.lock().board.is_second_choice(key, model, self.now(), &self.rules)
+    }
+
+    /// What is known of how long `model` takes with `key`.
+    pub(super) fn latency<T>(&self, key: KeyId, model: &str, read: impl FnOnce(&Latency) -> T) -> Option<T> {
+        self.lock().board.latency(key, model).map(read)
+    }
+
+    /// How many calls `key` has in work.
+    pub(super) fn in_flight(&self, key: KeyId) -> usize {
+        self.lock().in_flight.get(key.0).copied().unwrap_or_default()
+    }
+
+    /// The first try of a request with this key.
+    pub(super) fn first_try(&self, key: Option<KeyId>) {
+        let (Some(key), now) = (key, self.now()) else { return };
+        if let Some(budget) = self.lock().budgets.get_mut(key.0) {
+            budget.earn(now, &self.budget);
+        }
+    }
+
+    /// Whether there may be another one.
+    pub(super) fn another_try(&self, key: KeyId) -> bool {
+        let now = self.now();
+        self.lock().budgets.get_mut(key.0).is_some_and(|budget| budget.spend(now, &self.budget))
+    }
+
+    fn record(&self, ticket: Ticket, outcome: Outcome) {
+        let (now, probe) = (self.now(), ticket.is_probe());
+        let mut state = self.lock();
+        state.board.record(ticket, now, outcome, &self.rules);
+        state.events += 1;
+        drop(state);
+        // Whether it is well again or may now be looked at by somebody else: those who wait want to know.
+        if probe && !matches!(outcome, Outcome::Failed(..)) {
+            self.recovered.notify_waiters();
+        }
+    }
+
+    pub(super) fn cut(&self, key: KeyId, model: &str) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.board.cut(key, model, now, &self.rules);
+        state.events += 1;
+    }
+
+    /// Waits for so long, or until somebody is well again.
+    pub(super) async fn wait(&self, time: Duration) {
+        let recovered = self.recovered.notified();
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = recovered => {}
+        }
+    }
+
+    /// The places of the keys that `name` means: a key, or all keys of an upstream.
+    fn meant(state: &State, name: &str) -> Vec<KeyId> {
+        let meant = |known: &str| known == name || known.split_once(':').is_some_and(|(of, _)| of == name);
+        (0..state.names.len()).filter(|at| meant(&state.names[*at])).map(KeyId).collect()
+    }
+
+    /// Switches `name` off, or on again: a key, or an upstream with all its keys. Whether there is such a one.
+    pub fn set_disabled(&self, name: &str, disabled: bool) -> bool {
+        self.change(name, |board, key| board.set_disabled(key, disabled))
+    }
+
+    /// Forgets all trouble with `name`, as above; with all, where there is no name.
+    pub fn reset(&self, name: Option<&str>) -> bool {
+        let Some(name) = name else {
+            let mut state = self.lock();
+            let all: Vec<KeyId> = (0..state.names.len()).map(KeyId).collect();
+            all.into_iter().for_each(|key| state.board.reset(key));
+            state.events += 1;
+            drop(state);
+            self.recovered.notify_waiters();
+            return true;
+        };
+        self.change(name, Board::reset)
+    }
+
+    fn change(&self, name: &str, change: impl Fn(&mut Board, KeyId)) -> bool {
+        let mut state = self.lock();
+        let keys = Self::meant(&state, name);
+        keys.iter().for_each(|key| change(&mut state.board, *key));
+        state.events += 1;
+        drop(state);
+        self.recovered.notify_waiters();
+        !keys.is_empty()
+    }
+
+    /// How everyone is, in the order of their names' coming.
+    pub fn reports(&self) -> Vec<WardReport> {
+        let now = self.now();
+        let state = self.lock();
+        let reports = state.board.reports(now).into_iter().zip(&state.in_flight);
+        reports.map(|(health, in_flight)| WardReport { health, in_flight: *in_flight }).collect()
+    }
+
+    /// How much has happened.
+    pub fn events(&self) -> u64 {
+        self.lock().events
+    }
+
+    /// What outlives a restart, where `wall` is the time of day.
+    pub fn snapshot(&self, wall: Millis) -> Snapshot {
+        self.lock().board.snapshot(self.now(), wall)
+    }
+
+    /// Goes on from a snapshot.
+    pub fn restore(&self, snapshot: Snapshot, wall: Millis) {
+        let now = self.now();
+        self.lock().board.restore(snapshot, now, wall);
+    }
+
+    /// A panic cannot have left anything half done that matters.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How one key is, and what it has to do.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WardReport {
+    /// Its health.
+    #[serde(flatten)]
+    pub health: Report,
+    /// How many calls it has in work.
+    pub in_flight: usize,
+}
+
+/// A call on its way; whoever drops it without a word has left.
+pub(super) struct Attempt {
+    ward: Arc<Ward>,
+    key: KeyId,
+    began: Instant,
+    ticket: Option<Ticket>,
+    busy: Option<Busy>,
+}
+
+impl Attempt {
+    /// How it went.
+    pub(super) fn ended(mut self, outcome: Outcome) {
+        self.tell(outcome);
+    }
+
+    /// It was answered: the key has to do until what is given back is dropped.
+    pub(super) fn answered(mut self, whole: bool) -> Option<Busy> {
+        self.tell(Outcome::Answered { took: self.began.elapsed(), whole });
+        self.busy.take()
+    }
+
+    /// Whether it finds out for all others.
+    pub(super) fn is_probe(&self) -> bool {
+        self.ticket.as_ref().is_some_and(Ticket::is_probe)
+    }
+
+    pub(super) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.ward.record(ticket, outcome);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.tell(Outcome::Unknown);
+    }
+}
+
+/// A key has to do as long as this lives.
+pub(super) struct Busy {
+    ward: Arc<Ward>,
+    key: KeyId,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(count) = self.ward.lock().in_flight.get_mut(self.key.0) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
