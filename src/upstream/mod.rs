@@ -8,6 +8,7 @@ pub mod chain;
 pub mod health;
 pub mod local;
 pub mod provider;
+pub mod strategy;
 
 pub use call::{Call, Envelope, Priority, Session};
 
