@@ -7,6 +7,7 @@ mod call;
 pub mod chain;
 pub mod health;
 pub mod local;
+pub mod prices;
 pub mod provider;
 pub mod strategy;
 
