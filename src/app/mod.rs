@@ -20,7 +20,7 @@ use crate::pipeline::{
 };
 use crate::server::{self, Providers, Server, StatusReport};
 use crate::telemetry::{Metrics, SemanticReport};
-use crate::upstream::{Upstream, provider};
+use crate::upstream::{self, provider};
 use crate::{cache, intent, store};
 use learned::Learned;
 use parts::{Kept, Lane, LocalModel};
@@ -60,6 +60,17 @@ pub enum Error {
     /// A rule file cannot be used.
     #[error(transparent)]
     Rules(#[from] intent::Error),
+    /// The list of prices cannot be used.
+    #[error("the prices in {} cannot be used: {reason}", file.display())]
+    Prices {
+        /// The list.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The routes have no end.
+    #[error("a route {0}")]
+    Routes(upstream::route::Error),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -106,18 +117,21 @@ impl App {
         if let Some(embedder) = &lane.embedder {
             kept.speak(embedder);
         }
+        let prices = Arc::new(parts::prices(&config)?);
         let (chain, providers) = parts::chain(&config, local.as_ref())?;
-        let facts = Facts { lane, local, order: chain.order().iter().map(ToString::to_string).collect() };
+        let order = chain.order().iter().map(ToString::to_string).collect();
+        let upstream = parts::upstream(&config, chain, &prices)?;
+        let models = parts::model_names(&config, local.as_ref());
+        let facts = Facts { lane, local, order };
         let report = report(&facts, &kept, rules.rules().len(), &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
-        let metrics = Metrics::new(parts::prices(&config.upstreams));
+        let metrics = Metrics::new(Arc::clone(&prices));
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         // What is learned about answers outlives a restart where the answers do.
         let memory = matches!(config.store, config::Store::Embedded(_)).then_some(config.data_dir);
         let cache = Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock)));
         let learned = Learned::open(cache.bound(), memory).await;
-        let upstream: Arc<dyn Upstream> = Arc::new(chain);
         let learner = Learner::spawn(
             Arc::clone(&cache),
             facts.lane.embedder.clone(),
@@ -139,7 +153,6 @@ impl App {
             observer: observer(&metrics),
         };
         let metrics = metrics.with_semantic(semantic_report(&pipeline));
-        let models = parts::model_names(&config.upstreams, facts.local.as_ref());
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref());
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };

@@ -5,6 +5,7 @@ use super::encoder::load_encoder;
 use super::reembed::reembed;
 use crate::cache;
 use crate::cache::judge;
+use crate::chat::Usage;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
@@ -15,10 +16,12 @@ use crate::store::embedded::{Embedded, Recovery, Space};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
 use crate::store::{Room, Store};
-use crate::telemetry::Prices;
-use crate::upstream::chain::{Chain, Link};
+use crate::upstream::chain::{self, Chain, Link};
 use crate::upstream::local::{Local, Status};
+use crate::upstream::prices::{Prices, Source, Table};
 use crate::upstream::provider::{self, Provider};
+use crate::upstream::route::{Router, Routes};
+use crate::upstream::strategy::Facts;
 use crate::upstream::{Origin, Upstream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,7 +184,7 @@ impl LocalModel {
 
 /// Starts the local model where the chain names it. It loads on its own thread, while requests are answered.
 pub(super) async fn local(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<LocalModel>, Error> {
-    let Some(wanted) = config.local.clone().filter(|local| config.chain.contains(&local.name)) else {
+    let Some(wanted) = config.local.clone().filter(|local| is_asked(config, &local.name)) else {
         return Ok(None);
     };
     let config::Local { name, model, config: mut bounds } = wanted;
@@ -213,38 +216,99 @@ fn verified(models_dir: &Path, id: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("\"{id}\" has no files"))
 }
 
-/// The chain, in the configured order, and the providers in it.
+/// Whether anyone asks the upstream `name`.
+fn is_asked(config: &Config, name: &str) -> bool {
+    config.chain.iter().any(|known| known == name) || config.routes.iter().any(|route| route.leads_to(name))
+}
+
+/// The chain, in the configured order and with whoever only routes ask behind it; and the providers in it.
 pub(super) fn chain(
     config: &Config,
     local: Option<&LocalModel>,
 ) -> Result<(Chain, Vec<Arc<Provider>>), Error> {
     let mut links = Vec::new();
     let mut providers = Vec::new();
-    for name in &config.chain {
+    let upstreams = config.upstreams.iter().map(|upstream| &upstream.name);
+    let everyone = upstreams.chain(config.local.iter().map(|local| &local.name));
+    let spare = everyone.filter(|name| !config.chain.contains(name) && is_asked(config, name));
+    for name in config.chain.iter().chain(spare) {
+        let in_order = config.chain.contains(name);
         if let Some(provider) = config.upstreams.iter().find(|upstream| upstream.name == *name) {
             let upstream = Arc::new(Provider::new(provider.clone())?);
             providers.push(Arc::clone(&upstream));
-            links.push(Link::new(upstream as Arc<dyn Upstream>, provider.models.clone()));
+            links.push(Link::new(upstream as Arc<dyn Upstream>, provider.models.clone()).in_order(in_order));
         } else if let Some(Ok(local)) = local.filter(|local| local.name == *name).map(|local| &local.local) {
-            links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()));
+            links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()).in_order(in_order));
         }
     }
     Ok((Chain::new("chain", links), providers))
 }
 
 /// The models that clients may want to see in a list.
-pub(super) fn model_names(upstreams: &[provider::Config], local: Option<&LocalModel>) -> Vec<String> {
-    let named = upstreams.iter().flat_map(|upstream| &upstream.models).filter(|model| !model.contains('*'));
+pub(super) fn model_names(config: &Config, local: Option<&LocalModel>) -> Vec<String> {
+    let routes = config.routes.iter().map(|route| route.name.to_string());
+    let named =
+        config.upstreams.iter().flat_map(|upstream| &upstream.models).filter(|model| !model.contains('*'));
     let local = local.map(|local| format!("{}/{}", Origin::Local.name(), local.model));
-    let mut names: Vec<String> = named.cloned().chain(local).collect();
+    let mut names: Vec<String> = named.cloned().chain(local).chain(routes).collect();
     names.sort();
     names.dedup();
     names
 }
 
-pub(super) fn prices(upstreams: &[provider::Config]) -> Prices {
-    let priced = upstreams.iter().filter_map(|upstream| Some((upstream.name.clone(), upstream.price?)));
-    priced.map(|(name, price)| (name, (price.input, price.output))).collect()
+/// What each upstream's models cost.
+pub(super) fn prices(config: &Config) -> Result<Prices, Error> {
+    let list = if config.prices.list { Table::builtin() } else { Table::default() };
+    let table = match &config.prices.file {
+        Some(file) => list.updated_by(own_prices(file)?),
+        None => list,
+    };
+    let table = Arc::new(table);
+    let source = |upstream: &provider::Config| {
+        let own = [upstream.name.as_str()].into_iter().chain(upstream.listed);
+        let source = Source {
+            fixed: upstream.price,
+            names: upstream.model_names.clone(),
+            listed_as: own.map(str::to_owned).collect(),
+            table: Arc::clone(&table),
+        };
+        (upstream.name.as_str().into(), source)
+    };
+    Ok(Prices::new(config.upstreams.iter().map(source)))
+}
+
+fn own_prices(file: &Path) -> Result<Table, Error> {
+    let failed = |reason: String| Error::Prices { file: file.to_owned(), reason };
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    Table::parse(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// The routes in front of the chain, where there are any.
+pub(super) fn upstream(
+    config: &Config,
+    chain: Chain,
+    prices: &Arc<Prices>,
+) -> Result<Arc<dyn Upstream>, Error> {
+    let chain = Arc::new(chain);
+    if config.routes.is_empty() {
+        return Ok(chain);
+    }
+    let asked = Arc::clone(&chain);
+    let (local, prices) =
+        (config.local.as_ref().map(|local| Arc::from(local.name.as_str())), Arc::clone(prices));
+    let free = local.clone();
+    let known = move |upstream: &str, model: &str, usage: Option<&Usage>| {
+        let cost = usage.and_then(|usage| match free.as_deref() == Some(upstream) {
+            true => Some(0.0),
+            false => prices.cost(upstream, model, usage),
+        });
+        let Some(chain::Known { latency, in_flight, available }) = asked.known(upstream, model) else {
+            return Facts { available: false, ..Facts::default() };
+        };
+        Facts { cost, latency, in_flight, available, ..Facts::default() }
+    };
+    let routes = Routes::new(config.routes.clone(), Arc::new(known), local).map_err(Error::Routes)?;
+    Ok(Arc::new(Router::new(routes, chain)))
 }
 
 /// All rule files as one set, in order.

@@ -6,7 +6,7 @@ use super::origin::{Origin, Place};
 use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
-use super::{Config, Encoder, Local, SentenceModel, Source, Store, identity, upstreams};
+use super::{Config, Encoder, Local, SentenceModel, Source, Store, identity, prices, routes, upstreams};
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
@@ -48,11 +48,14 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     server.replay = check.replay(&raw.replay);
     server.compat_headers = raw.cache.compat_headers.as_ref().is_none_or(|typed| typed.value);
     let mut local = check.local(&raw.local);
+    let routed = routes::mentioned(&raw.route);
     let (upstreams, chain) =
-        upstreams::check(&mut check, raw.upstream, &raw.chain, &mut local, server.listen);
+        upstreams::check(&mut check, (raw.upstream, &routed), &raw.chain, &mut local, server.listen);
     if let (true, None, Some(enabled)) = (chain.is_empty(), &raw.chain.order, &raw.local.enabled) {
         check.findings.problem(&enabled.place, "without it and without an [[upstream]], nobody would answer");
     }
+    let known = routes::Known { providers: &upstreams, local: local.as_ref(), chain: &chain };
+    let routes = routes::check(&mut check, raw.route, &known);
     let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
     let (store, store_deadline) = check.store(&raw.store, &data_dir);
     let (encoder, embed) = check.embed(&raw.embed);
@@ -61,6 +64,8 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         limits,
         upstreams,
         chain,
+        routes,
+        prices: prices::check(&mut check, &raw.prices),
         passthrough_upstream,
         cache: check.cache(&raw.cache, raw.project, raw.cache_rule),
         encoder,
@@ -371,7 +376,7 @@ impl Checker<'_> {
 /// Values.
 impl Checker<'_> {
     /// A path, from the root.
-    fn path(&mut self, typed: Option<&Found<Text>>) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, typed: Option<&Found<Text>>) -> Option<PathBuf> {
         let text = self.filled(typed)?;
         let place = &typed?.place;
         if text == "~" || text.starts_with("~/") {

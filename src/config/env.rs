@@ -285,6 +285,8 @@ mod tests {
         ("store.max_mb", "14", "14"),
         ("store.index_mb", "14", "14"),
         ("store.deadline_ms", "15", "15"),
+        ("prices.list", "false", "false"),
+        ("prices.file", "a file that is there", "its path"),
         ("rules.files", "a file that is there", "its path"),
         ("local.enabled", "false", "false"),
         ("local.model", "other", r#""other""#),
@@ -313,6 +315,26 @@ mod tests {
         ("upstream.spare.reply_timeout_seconds", "22", "22"),
         ("upstream.spare.cost_per_million_input_tokens", "0.5", "0.5"),
         ("upstream.spare.cost_per_million_output_tokens", "1.5", "1.5"),
+        ("route.way.models", "gpt-*", r#"["gpt-*"]"#),
+        ("route.way.paths", "/v1/*", r#"["/v1/*"]"#),
+        ("route.way.projects", "docs", r#"["docs"]"#),
+        ("route.way.tenants", "acme", r#"["acme"]"#),
+        ("route.way.headers", "x-team=ads", r#"{ x-team = "ads" }"#),
+        ("route.way.query", "tier=gold", r#"{ tier = "gold" }"#),
+        ("route.way.json_body", "temperature=0", "{ temperature = 0 }"),
+        ("route.way.keywords", "code", r#"["code"]"#),
+        ("route.way.regex", "[0-9]+", r#"["[0-9]+"]"#),
+        ("route.way.min_tokens", "24", "24"),
+        ("route.way.max_tokens", "25", "25"),
+        ("route.way.strategy", "weighted", r#""weighted""#),
+        ("route.way.upstreams", "spare=m,local", r#"["spare=m", "local"]"#),
+        ("route.way.weights", "local=2", "{ local = 2 }"),
+        ("route.way.percentage", "2.5", "2.5"),
+        ("route.way.max_latency_ms", "26", "26"),
+        ("route.way.sticky", "never", r#""never""#),
+        ("route.way.last_resort", "none", r#""none""#),
+        ("route.way.mirror", "spare=m", r#""spare=m""#),
+        ("route.way.mirror_percentage", "3.5", "3.5"),
         ("cache_rule.spare.protocols", "gemini", r#"["gemini"]"#),
         ("cache_rule.spare.models", "gpt-*", r#"["gpt-*"]"#),
         ("cache_rule.spare.projects", "docs", r#"["docs"]"#),
@@ -331,6 +353,7 @@ mod tests {
             let name = match array {
                 "client" => "editor",
                 "project" => "music",
+                "route" => "way",
                 _ => "spare",
             };
             format!("{array}.{name}.{}", key.name)
@@ -350,6 +373,15 @@ mod tests {
         if path.starts_with("cache_rule") {
             environment.variables.insert("WEIR_CACHE_RULE_SPARE_STORE".to_owned(), "true".into());
         }
+        // A route must lead somewhere, and some of its keys mean something beside others only.
+        if path.starts_with("route") {
+            for (name, value) in [("UPSTREAMS", "local"), ("MIRROR", "spare")] {
+                environment.variables.insert(format!("WEIR_ROUTE_WAY_{name}"), value.into());
+            }
+        }
+        if path == "route.way.percentage" {
+            environment.variables.insert("WEIR_ROUTE_WAY_STRATEGY".to_owned(), "ab".into());
+        }
         environment.variables.insert(format!("{PREFIX}{}", screaming(path)), value.into());
         Config::load(&Overrides::default(), &environment).expect(path).show()
     }
@@ -362,8 +394,11 @@ mod tests {
             let sample = SAMPLES.iter().find(|(known, ..)| *known == path);
             let (_, value, shown) = sample.unwrap_or_else(|| panic!("no sample for the new key {path}"));
             let rules_shown = format!("[\"{rules_file}\"]");
-            let (value, shown) =
-                if path == "rules.files" { (rules_file, rules_shown.as_str()) } else { (*value, *shown) };
+            let (value, shown) = match path.as_str() {
+                "rules.files" => (rules_file, rules_shown.clone()),
+                "prices.file" => (rules_file, format!("\"{rules_file}\"")),
+                _ => (*value, (*shown).to_owned()),
+            };
             let page = shown_with(&path, value);
             let key = path.rsplit('.').next().unwrap();
             let line = format!("{key} = {shown}  # {PREFIX}{}", screaming(&path));

@@ -15,8 +15,10 @@ mod load;
 mod origin;
 mod policy;
 mod presets;
+mod prices;
 mod raw;
 mod read;
+mod routes;
 mod schema;
 mod show;
 mod tree;
@@ -30,6 +32,7 @@ pub use origin::{Origin, Origins};
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
 use crate::store::{Room, embedded};
+use crate::upstream::route::Route;
 use crate::upstream::{local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use error::Findings;
@@ -62,6 +65,10 @@ pub struct Config {
     pub upstreams: Vec<provider::Config>,
     /// Who is asked, in order: names of `upstreams`, and that of `local`. Never empty, and each name is known.
     pub chain: Vec<String>,
+    /// Which requests go where.
+    pub routes: Vec<Route>,
+    /// What models cost.
+    pub prices: Prices,
     /// Who gets the paths that we do not know: a name of `upstreams`; `None` is the first in the chain.
     pub passthrough_upstream: Option<String>,
     /// What is looked up.
@@ -84,6 +91,21 @@ pub struct Config {
     pub notes: Vec<String>,
     /// Where all this came from.
     pub source: Source,
+}
+
+/// What models cost, where an `[[upstream]]` does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prices {
+    /// Whether the public list prices count that come with the program.
+    pub list: bool,
+    /// A list of one's own, which lies over them.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self { list: true, file: None }
+    }
 }
 
 /// A sentence model.
@@ -245,6 +267,7 @@ mod tests {
         "rules.files",
         "chain.order",
         "server.passthrough_upstream",
+        "prices.file",
         "cache.volatile_words",
         "cache.chance_words",
     ];
@@ -286,7 +309,9 @@ mod tests {
         let defaults = values(&in_folder(folder.path(), ""));
         assert_eq!(values(&in_folder(folder.path(), TEMPLATE)), defaults, "as it is, it changes nothing");
 
-        std::fs::write(folder.path().join("rules.toml"), "").unwrap();
+        for file in ["rules.toml", "prices.toml"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
         let typed = values(&in_folder(folder.path(), &switched_on()));
         for (key, default) in defaults.iter().filter(|(key, _)| !EXAMPLES.contains(&key.as_str())) {
             assert_eq!(typed[key], *default, "{key}");
@@ -308,7 +333,9 @@ mod tests {
     #[test]
     fn upstreams_in_the_template_show_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("rules.toml"), "").unwrap();
+        for file in ["rules.toml", "prices.toml"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
         let typed = in_folder(folder.path(), &switched_on());
         let short = in_folder(folder.path(), "[[upstream]]\nname = 'primary'\nkind = 'openai'\n");
         // The others are examples: there is no key, header or price by default.

@@ -107,7 +107,7 @@ impl Checker<'_> {
     }
 
     /// Texts of which none is empty.
-    fn phrases(&mut self, typed: Option<&Found<Texts>>) -> Option<Vec<String>> {
+    pub(super) fn phrases(&mut self, typed: Option<&Found<Texts>>) -> Option<Vec<String>> {
         let Found { value: list, .. } = typed?;
         Some(list.iter().filter_map(|phrase| self.filled(Some(phrase))).collect())
     }

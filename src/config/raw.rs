@@ -61,6 +61,7 @@ document! {
         server: Server,
         replay: Replay,
         chain: Chain,
+        prices: Prices,
         cache: Cache,
         embed: Embed,
         store: Store,
@@ -71,6 +72,7 @@ document! {
     arrays {
         client: Client,
         upstream: Upstream,
+        route: Route,
         project: Project,
         cache_rule: CacheRule,
     }
@@ -128,6 +130,41 @@ section! {
         reply_timeout_seconds: i64,
         cost_per_million_input_tokens: f64,
         cost_per_million_output_tokens: f64,
+    }
+}
+
+section! {
+    /// `[[route]]`
+    Route {
+        name: Text,
+        models: Texts,
+        paths: Texts,
+        projects: Texts,
+        tenants: Texts,
+        headers: JsonFields,
+        query: JsonFields,
+        json_body: JsonFields,
+        keywords: Texts,
+        regex: Texts,
+        min_tokens: i64,
+        max_tokens: i64,
+        strategy: Text,
+        upstreams: Texts,
+        weights: JsonFields,
+        percentage: f64,
+        max_latency_ms: i64,
+        sticky: Text,
+        last_resort: Text,
+        mirror: Text,
+        mirror_percentage: f64,
+    }
+}
+
+section! {
+    /// `[prices]`
+    Prices {
+        list: bool,
+        file: Text,
     }
 }
 

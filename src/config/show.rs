@@ -3,12 +3,13 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Config, Encoder, Local, SentenceModel, Source, Store};
+use super::{Config, Encoder, Local, Prices, SentenceModel, Source, Store, routes};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::cache::policy::{self, Rule, Then, When, WordLists};
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
+use crate::upstream::prices::Price;
 use crate::upstream::{local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use std::fmt::Write as _;
@@ -28,6 +29,8 @@ pub(super) fn show(config: &Config) -> String {
         limits,
         upstreams,
         chain,
+        routes,
+        prices,
         passthrough_upstream,
         cache,
         encoder,
@@ -59,6 +62,10 @@ pub(super) fn show(config: &Config) -> String {
     }
     page.section("replay", replay_keys(server.replay));
     page.section("chain", vec![("order", texts(chain))]);
+    for route in routes {
+        page.element("route", &route.name, routes::shown(route, routes));
+    }
+    page.section("prices", prices_keys(prices));
     page.section("cache", cache_keys(cache, server.compat_headers));
     for project in &cache.projects {
         page.element("project", &project.name, project_keys(project));
@@ -80,7 +87,7 @@ fn chain_head<'c>(upstreams: &'c [provider::Config], chain: &[String]) -> Option
     chain.iter().find_map(named).map(|upstream| upstream.name.as_str())
 }
 
-type Keys = Vec<(&'static str, Value)>;
+pub(super) type Keys = Vec<(&'static str, Value)>;
 
 struct Page<'o> {
     text: String,
@@ -173,6 +180,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         idle_timeout,
         reply_timeout,
         price,
+        listed: _, // goes by the address
     } = upstream;
     let mut keys = vec![("name", text(name)), ("kind", text(preset)), ("base_url", text(base_url))];
     if kind.is_openai_like() {
@@ -198,11 +206,16 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         ("idle_timeout_seconds", seconds(*idle_timeout)),
         ("reply_timeout_seconds", seconds(*reply_timeout)),
     ]);
-    if let Some(provider::Price { input, output }) = price {
+    if let Some(Price { input, output, .. }) = price {
         keys.push(("cost_per_million_input_tokens", Value::Float(*input)));
         keys.push(("cost_per_million_output_tokens", Value::Float(*output)));
     }
     keys
+}
+
+fn prices_keys(Prices { list, file }: &Prices) -> Keys {
+    let file = file.as_ref().map_or_else(|| text(""), |file| path(file));
+    vec![("list", Value::Boolean(*list)), ("file", file)]
 }
 
 fn cache_keys(cache: &cache::Config, compat_headers: bool) -> Keys {
@@ -375,11 +388,11 @@ fn log_keys(log: &telemetry::Config) -> Keys {
     vec![("level", text(filter)), ("format", text(format))]
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-fn texts(texts: &[String]) -> Value {
+pub(super) fn texts(texts: &[String]) -> Value {
     Value::Array(texts.iter().map(|item| text(item)).collect())
 }
 
@@ -388,7 +401,7 @@ fn path(path: &Path) -> Value {
 }
 
 /// Every number was checked to be in a range that fits.
-fn number(number: impl TryInto<i64>) -> Value {
+pub(super) fn number(number: impl TryInto<i64>) -> Value {
     Value::Integer(number.try_into().unwrap_or(i64::MAX))
 }
 
@@ -405,6 +418,6 @@ fn seconds(duration: Duration) -> Value {
     number(duration.as_secs())
 }
 
-fn millis(duration: Duration) -> Value {
+pub(super) fn millis(duration: Duration) -> Value {
     number(duration.as_millis())
 }

@@ -9,7 +9,8 @@ use super::schema::nearest;
 use super::{Local, raw, zero};
 use crate::chat::Protocol;
 use crate::secret::Secret;
-use crate::upstream::provider::{self, Price, ProviderKind};
+use crate::upstream::prices::Price;
+use crate::upstream::provider::{self, ProviderKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ fn kinds() -> Vec<(&'static str, Kind)> {
 /// in the environment.
 pub(super) fn check(
     checker: &mut Checker<'_>,
-    raw: Vec<Found<raw::Upstream>>,
+    (raw, routed): (Vec<Found<raw::Upstream>>, &[String]),
     chain: &raw::Chain,
     local: &mut Option<Local>,
     listen: SocketAddr,
@@ -60,7 +61,7 @@ pub(super) fn check(
         read.add(upstream, &place);
     }
     let order = match &chain.order {
-        Some(order) => read.order(order),
+        Some(order) => read.order(order, routed),
         None => read.order_as_written(),
     };
     (read.providers, order)
@@ -118,6 +119,7 @@ impl Upstreams<'_, '_> {
         }
         let base_url = self.base_url(preset, &raw, place);
         let price = self.price(&raw, place);
+        let listed = listed(preset, &base_url);
         let protocol = self.protocol(preset.kind, &raw);
         let api_key = self.api_key(&name, preset, &raw, &base_url);
         let checker = &mut *self.checker;
@@ -137,6 +139,7 @@ impl Upstreams<'_, '_> {
             headers: headers(checker, raw.headers),
             api_key,
             price,
+            listed,
         });
     }
 
@@ -153,10 +156,7 @@ impl Upstreams<'_, '_> {
             self.checker.sendable(key);
             return Some(key.value.clone());
         }
-        let at_home = match preset.base_url {
-            Some(own) => base_url == own,
-            None => preset.kind == ProviderKind::Azure && is_azure(base_url),
-        };
+        let at_home = is_at_home(preset, base_url);
         let environment = self.checker.surroundings.environment;
         let mut keys = preset.keys.iter().filter(|_| at_home);
         let (variable, key) = keys.find_map(|variable| Some((*variable, environment.get(variable)?)))?;
@@ -216,7 +216,7 @@ impl Upstreams<'_, '_> {
             self.checker.findings.missing(place, key, "a cost needs both, for tokens in and out");
         }
         let (input, output) = (self.checker.real(input, PRICE), self.checker.real(output, PRICE));
-        Some(Price { input: input?, output: output? })
+        Some(Price::flat(input?, output?))
     }
 
     /// As the file lists them, and the local model last where it is not among them.
@@ -227,7 +227,7 @@ impl Upstreams<'_, '_> {
         providers.cloned().chain(local.clone()).collect()
     }
 
-    fn order(&mut self, typed: &Found<Texts>) -> Vec<String> {
+    fn order(&mut self, typed: &Found<Texts>, routed: &[String]) -> Vec<String> {
         let mut order: Vec<String> = Vec::with_capacity(typed.value.len());
         if typed.value.is_empty() {
             self.checker.findings.problem(&typed.place, "must not be empty: nobody would answer");
@@ -244,7 +244,7 @@ impl Upstreams<'_, '_> {
                 Some(name) => order.push(name),
             }
         }
-        self.note_idle(&order);
+        self.note_idle(&order, routed);
         order
     }
 
@@ -266,9 +266,9 @@ impl Upstreams<'_, '_> {
         format!("there is no [[upstream]] named \"{}\"{}", name.typed, near.unwrap_or_default())
     }
 
-    fn note_idle(&mut self, order: &[String]) {
-        for name in self.names.iter().filter(|name| !order.contains(name)) {
-            let note = format!("upstream.{name} is not in chain.order, and is never asked");
+    fn note_idle(&mut self, order: &[String], routed: &[String]) {
+        for name in self.names.iter().filter(|name| !order.contains(name) && !routed.contains(name)) {
+            let note = format!("upstream.{name} is in no route and not in chain.order, and is never asked");
             self.checker.findings.notes.push(note);
         }
     }
@@ -337,6 +337,20 @@ fn model_names(checker: &mut Checker<'_>, typed: Option<Found<Texts>>) -> Vec<(S
         }
     }
     names
+}
+
+/// Whether an address is the provider's own.
+fn is_at_home(preset: &Preset, base_url: &str) -> bool {
+    match preset.base_url {
+        Some(own) => base_url == own,
+        None => preset.kind == ProviderKind::Azure && is_azure(base_url),
+    }
+}
+
+/// Whose list prices hold there. Elsewhere the same model may cost anything.
+pub(super) fn listed(preset: &Preset, base_url: &str) -> Option<&'static str> {
+    let maker = if preset.kind == ProviderKind::Azure { "openai" } else { preset.name };
+    is_at_home(preset, base_url).then_some(maker)
 }
 
 /// Whether an address is one of Azure's.

@@ -133,6 +133,7 @@ impl<'e> Finder<'_, 'e> {
             idle_timeout: IDLE_TIMEOUT,
             reply_timeout: REPLY_TIMEOUT,
             price: None,
+            listed: super::upstreams::listed(preset, preset.base_url.unwrap_or_default()),
         });
     }
 }

@@ -146,6 +146,8 @@ pub type Kept = Arc<OnceLock<Result<(), NotKept>>>;
 pub struct Answer {
     /// Where it comes from.
     pub source: Source,
+    /// The route that the request took, where it took one.
+    pub route: Option<Arc<str>>,
     /// Whether it is the answer to another request too, which asked the same before.
     pub shared: bool,
     /// Those that were asked before and failed, in order.
@@ -172,6 +174,7 @@ impl Answer {
         let chunks = stream::iter([Ok(unfold(reply).into())]).boxed();
         Self {
             source: source.clone(),
+            route: recorder.route(),
             shared: false,
             failed: Vec::new(),
             dropped: Vec::new(),
@@ -190,7 +193,7 @@ impl Answer {
         recorder: Recorder,
         permit: Permit,
     ) -> Self {
-        let Begun { by, origin, failed, dropped, headers: _ } = begun;
+        let Begun { by, model: _, origin, failed, dropped, headers: _ } = begun;
         let upstream = by.to_string();
         let source = match origin {
             Origin::Provider => Source::Upstream { upstream, miss },
@@ -198,6 +201,7 @@ impl Answer {
         };
         Self {
             source: source.clone(),
+            route: recorder.route(),
             shared: follower.is_joined(),
             failed: failed.clone(),
             dropped: dropped.clone(),

@@ -6,10 +6,11 @@ use super::flight::Begun;
 use super::keep::Asked;
 use super::recent::Given;
 use super::record::failures;
+use super::voice::Voice;
 use super::{Caller, Company, Found, Pipeline, Source};
 use crate::cache::{Cache, Freshness, Late, Miss};
 use crate::chat::{Reply, Request};
-use crate::upstream::{self, Origin};
+use crate::upstream::{self, Call};
 use std::sync::Arc;
 
 impl Pipeline {
@@ -19,7 +20,7 @@ impl Pipeline {
         caller: &Caller,
         request: &Request,
         asked: &Asked,
-        origin: Origin,
+        told: &Call,
         company: &mut Company,
     ) -> Found {
         let Some(hit) = self.cache.late(&asked.query, &asked.terms, Late::AtOnce).await else {
@@ -29,7 +30,7 @@ impl Pipeline {
         };
         let due = matches!(hit.freshness, Freshness::Over(by) if asked.terms.revalidates(by));
         if due && !caller.memory.only_if_cached {
-            self.refresh(caller, request, asked, origin);
+            self.refresh(caller, request, asked, told);
         }
         // It may be said to be wrong; but that its time is over is no fault of the one who decided.
         let given = Some(Given { key: Cache::key(&asked.query), trial: None });
@@ -60,10 +61,10 @@ impl Pipeline {
 /// memory has of the one who was asked is better.
 pub(super) fn unanswered(
     begun: &Result<Arc<Begun>, upstream::Error>,
-    origin: Origin,
+    voice: &Voice,
 ) -> Option<Vec<upstream::Error>> {
     match begun {
-        Ok(begun) => (begun.origin != origin).then(|| begun.failed.clone()),
+        Ok(begun) => (!voice.gave(begun)).then(|| begun.failed.clone()),
         Err(error) => Some(failures(error)),
     }
 }

@@ -4,19 +4,19 @@
 //! few are asked upstream all the same, after they were served. Both wait in bounded queues; what finds no
 //! place is dropped and counted, for a label more or less is nothing that anyone should wait for.
 
-use super::second;
+use super::second::{self, Answered};
 use crate::cache::Cache;
 use crate::cache::bound::{AnswerJudge, Equivalence, Label, Reading, Trial, by_cosine, compare};
 use crate::chat::{Block, Finish, Message, Reply, Request, Usage};
 use crate::embed::Embedder;
-use crate::upstream::Upstream;
+use crate::upstream::{Call, Priority, Upstream};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The most comparisons that wait.
 const MAX_WAITING: usize = 1024;
@@ -36,6 +36,8 @@ pub type CheckObserver = Arc<dyn Fn(&Checked) + Send + Sync>;
 pub struct Checked {
     /// Who answered it.
     pub upstream: Arc<str>,
+    /// The model that it was asked for.
+    pub model: Arc<str>,
     /// What it cost, where the upstream said.
     pub usage: Option<Usage>,
     /// Whether it says the same as what was served.
@@ -71,6 +73,7 @@ struct Comparison {
 struct Check {
     trial: Trial,
     request: Request,
+    call: Call,
     known: Arc<Reply>,
 }
 
@@ -118,8 +121,9 @@ impl Learner {
     }
 
     /// A hit was served, and is to be asked upstream all the same.
-    pub(super) fn check(&self, trial: Trial, request: Request, known: Arc<Reply>) {
-        if self.checks.try_send(Check { trial, request, known }).is_err() {
+    pub(super) fn check(&self, trial: Trial, request: Request, told: Call, known: Arc<Reply>) {
+        let call = Call { priority: Priority::Background, ..told };
+        if self.checks.try_send(Check { trial, request, call, known }).is_err() {
             count(&self.counts.checks_dropped);
         }
     }
@@ -255,9 +259,11 @@ impl Worker {
     }
 
     async fn check(self: Arc<Self>, check: Check) {
-        let Check { trial, request, known } = check;
-        let asked = second::answered(self.upstream.as_ref(), &request, CHECK_DEADLINE);
-        let Some((upstream, reply)) = asked.await else {
+        let Check { trial, request, call, known } = check;
+        // Nobody waits for it, so it has its own time.
+        let call = Call { deadline: Instant::now() + CHECK_DEADLINE, ..call };
+        let asked = second::answered(self.upstream.as_ref(), &request, &call);
+        let Some(Answered { upstream, model, reply }) = asked.await else {
             return count(&self.counts.checks_failed);
         };
         count(&self.counts.checks);
@@ -266,6 +272,6 @@ impl Worker {
             Some(fresh) => self.learn(&trial, &question, &fresh, &known).await,
             None => Equivalence::Unclear,
         };
-        (self.observer)(&Checked { upstream, usage: reply.usage, said });
+        (self.observer)(&Checked { upstream, model, usage: reply.usage, said });
     }
 }

@@ -21,6 +21,7 @@ mod recent;
 mod record;
 mod refresh;
 mod second;
+mod voice;
 
 pub use answer::{Answer, Kept, Source};
 pub use explain::{Explained, Lane, Trails};
@@ -37,7 +38,7 @@ use crate::clock::Clock;
 use crate::embed::{self, Embedder};
 use crate::intent::{Action, RuleSet};
 use crate::limits::{Limiter, Permit, Refusal};
-use crate::upstream::{self, Call, Envelope, Origin, Priority, Session, Upstream};
+use crate::upstream::{self, Call, Envelope, Priority, Session, Upstream};
 use crate::vector::UnitVector;
 use explain::Trail;
 use flight::{Flight, Follower, Seat};
@@ -48,6 +49,7 @@ use recent::{Given, Recent, Taken};
 use record::Recorder;
 use std::sync::Arc;
 use tokio::time::Instant;
+use voice::Voice;
 
 /// What the path is made of.
 pub struct Pipeline {
@@ -109,6 +111,7 @@ impl Caller {
             project: project.as_str().into(),
             session: Session::of(tenant, project, envelope, request),
             envelope: Arc::clone(envelope),
+            plan: None,
         }
     }
 }
@@ -169,7 +172,7 @@ struct Plan {
     /// The question, and on which terms its answer is remembered; `None` where it cannot be.
     asked: Option<Asked>,
     vector: Option<UnitVector>,
-    origin: Origin,
+    voice: Voice,
     company: Company,
     /// What was nominated and not served: its answer is compared with the fresh one.
     nominee: Option<(Trial, Arc<Reply>)>,
@@ -205,8 +208,10 @@ impl Pipeline {
     pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
         let permit = self.limiter.admit().inspect_err(|refusal| recorder.refused(*refusal))?;
+        let told = self.upstream.choose(&request, caller.call(&request, caller.envelope.priority));
+        recorder.chosen(&told);
         let mut trail = Trail::default();
-        let recall = self.recall(&caller, &request, &mut trail).await;
+        let recall = self.recall(&caller, &request, &told, &mut trail).await;
         self.leave(&caller, trail, &recall);
         match recall {
             Recall::Ready(source, reply, given) => {
@@ -214,7 +219,7 @@ impl Pipeline {
                 let answer = Answer::ready(source, &reply, recorder, permit);
                 if let Some(given) = given {
                     self.recent.0.remember(&caller.tenant, &caller.request_id, *given);
-                    self.check(*given, request, reply);
+                    self.check(*given, request, &told, reply);
                 }
                 Ok(answer)
             }
@@ -228,17 +233,17 @@ impl Pipeline {
                     let given = Given { key: Cache::key(&asked.query), trial: None };
                     self.recent.0.remember(&caller.tenant, &caller.request_id, given);
                 }
-                let told = caller.call(&request, caller.envelope.priority);
                 self.forward(request, &told, *plan, recorder, permit).await
             }
         }
     }
 
     /// Asks a hit upstream all the same, if it is its turn.
-    fn check(&self, given: Given, request: Request, reply: Arc<Reply>) {
-        let trial = given.trial.filter(|_| self.upstream.origin(&request) == Origin::Provider);
+    fn check(&self, given: Given, request: Request, told: &Call, reply: Arc<Reply>) {
+        let voice = Voice::of(self.upstream.as_ref(), &request, told);
+        let trial = given.trial.filter(|_| voice.is_provider());
         if let Some(trial) = trial.filter(|trial| self.cache.bound().wants_check(trial)) {
-            self.learner.check(trial, request, reply);
+            self.learner.check(trial, request, told.clone(), reply);
         }
     }
 
@@ -261,18 +266,18 @@ impl Pipeline {
     }
 
     /// Rules, then memory. Cannot fail: a broken part is a miss.
-    async fn recall(&self, caller: &Caller, request: &Request, trail: &mut Trail) -> Recall {
+    async fn recall(&self, caller: &Caller, request: &Request, told: &Call, trail: &mut Trail) -> Recall {
         let settings = self.cache.settings(&caller.project);
         let reading = Reading::of(settings.client, request);
         if let Some((rule, reply)) = self.rule(caller, reading.as_ref()) {
             return Recall::Ready(Source::Rule { rule }, Arc::new(reply), None);
         }
-        let origin = self.upstream.origin(request);
-        let query = match Self::query(caller, settings, request, reading, origin) {
+        let voice = Voice::of(self.upstream.as_ref(), request, told);
+        let query = match Self::query(caller, settings, request, reading, &voice) {
             Ok(query) => query,
             Err(miss) => {
                 let plan =
-                    Plan { miss, asked: None, vector: None, origin, company: Company::None, nominee: None };
+                    Plan { miss, asked: None, vector: None, voice, company: Company::None, nominee: None };
                 return Recall::Forward(plan.into());
             }
         };
@@ -284,7 +289,7 @@ impl Pipeline {
         let found = match asked.terms.read {
             Ok(()) => match self.remembered(&asked, &mut company, trail).await {
                 Found { answer: Err(Miss::Expired), vector: None, .. } => {
-                    self.expired(caller, request, &asked, origin, &mut company).await
+                    self.expired(caller, request, &asked, told, &mut company).await
                 }
                 found => found,
             },
@@ -298,9 +303,9 @@ impl Pipeline {
         match answer {
             Ok((source, reply)) => Recall::Ready(source, reply, given.map(Box::new)),
             Err(miss) => {
-                let nominee = nominee.filter(|_| origin == Origin::Provider);
+                let nominee = nominee.filter(|_| voice.is_provider());
                 let asked = Some(asked);
-                Recall::Forward(Plan { miss, asked, vector, origin, company, nominee }.into())
+                Recall::Forward(Plan { miss, asked, vector, voice, company, nominee }.into())
             }
         }
     }
@@ -331,19 +336,22 @@ impl Pipeline {
         settings: &Settings,
         request: &Request,
         reading: Option<Reading<'_>>,
-        origin: Origin,
+        voice: &Voice,
     ) -> Result<Query, Miss> {
         let Caller { request_id: _, tenant, project, state, tags, memory, deadline: _, envelope: _ } = caller;
         if !memory.read && !memory.write {
             return Err(Miss::Bypassed);
         }
+        let arm = voice.arm.iter().map(|arm| ("arm", arm.to_string()));
+        let partitions: Vec<_> = memory.partitions.as_slice().iter().cloned().chain(arm).collect();
         let asker = Asker {
             tenant,
             project,
             state: state.as_deref(),
             tags,
-            origin: origin.name(),
-            partitions: memory.partitions.as_slice(),
+            origin: voice.origin.name(),
+            model: Some(&voice.model),
+            partitions: &partitions,
         };
         Query::new(&asker, settings, request, reading)
     }
@@ -430,7 +438,7 @@ impl Pipeline {
         mut recorder: Recorder,
         permit: Permit,
     ) -> Result<Answer, Error> {
-        let Plan { miss, asked, vector, origin, company, nominee } = plan;
+        let Plan { miss, asked, vector, voice, company, nominee } = plan;
         recorder.missed(miss);
         let request = Arc::new(request);
         let question = asked.as_ref().map_or("", |asked| asked.query.text.as_str());
@@ -438,7 +446,7 @@ impl Pipeline {
         let call = || {
             let keeper = asked.clone().map(|asked| {
                 let keeper = Keeper::new(&self.cache, asked, vector.clone());
-                (keeper.teaching(lesson.clone()), origin)
+                (keeper.teaching(lesson.clone()), voice.clone())
             });
             call(&self.upstream, &request, told, keeper)
         };
@@ -453,7 +461,7 @@ impl Pipeline {
             follower = Follower::alone(call());
             begun = recorder.follow(&mut follower, &request).await;
         }
-        if let Some(failed) = late::unanswered(&begun, origin)
+        if let Some(failed) = late::unanswered(&begun, &voice)
             && let Some((source, reply)) = self.late_on_error(asked.as_ref(), &failed).await
         {
             recorder.answered_late(&failed);
@@ -478,7 +486,7 @@ fn call(
     upstream: &Arc<dyn Upstream>,
     request: &Arc<Request>,
     told: &Call,
-    keeper: Option<(Keeper, Origin)>,
+    keeper: Option<(Keeper, Voice)>,
 ) -> Flight {
     let (upstream, asked, told) = (Arc::clone(upstream), Arc::clone(request), told.clone());
     let opening = async move { upstream.open(&asked, &told).await }.boxed();

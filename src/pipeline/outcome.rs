@@ -22,6 +22,10 @@ pub struct Outcome {
     pub project: String,
     /// The model asked for.
     pub model: String,
+    /// The route that took it, where one did.
+    pub route: Option<Arc<str>>,
+    /// The model that its upstream was asked for.
+    pub answered_as: Option<Arc<str>>,
     /// Whether as a stream.
     pub stream: bool,
     /// Where the answer came from; `None` where there was none.

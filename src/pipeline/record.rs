@@ -7,7 +7,7 @@ use super::{Caller, Ended, Observer, Outcome, Pipeline, Source, Timings};
 use crate::cache::Miss;
 use crate::chat::{Chunk, Event, Request, Usage};
 use crate::limits::{Permit, Refusal};
-use crate::upstream::{self, Chunks, Kind};
+use crate::upstream::{self, Call, Chunks, Kind};
 use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ impl Recorder {
             tenant: Arc::clone(&caller.tenant),
             project: caller.project.clone(),
             model: request.model.clone(),
+            route: None,
+            answered_as: None,
             stream: request.delivery.stream,
             source: None,
             miss: None,
@@ -62,6 +64,16 @@ impl Recorder {
         self.tell(Ended::Refused(refusal.name()));
     }
 
+    /// Which route takes it.
+    pub(super) fn chosen(&mut self, told: &Call) {
+        let route = told.plan.as_ref().map(|plan| Arc::clone(&plan.route));
+        self.note(|outcome| outcome.route = route);
+    }
+
+    pub(super) fn route(&self) -> Option<Arc<str>> {
+        self.outcome.as_ref()?.route.clone()
+    }
+
     pub(super) fn recalled(&mut self) {
         let recall = self.arrived.elapsed();
         self.note(|outcome| outcome.timings.recall = recall);
@@ -87,6 +99,7 @@ impl Recorder {
     pub(super) fn opened(&mut self, begun: &Begun, took: Duration) {
         self.note(|outcome| {
             outcome.failed = blamed(&begun.failed);
+            outcome.answered_as = Some(Arc::clone(&begun.model));
             outcome.timings.upstream = (!outcome.shared).then_some(took);
         });
     }

@@ -3,10 +3,11 @@
 use super::flight::Follower;
 use super::keep::{Asked, Keeper};
 use super::record::Recorder;
+use super::voice::Voice;
 use super::{Answer, Caller, Pipeline, call, embedded};
 use crate::cache::Miss;
 use crate::chat::Request;
-use crate::upstream::{Origin, Priority};
+use crate::upstream::{Call, Priority};
 use futures_util::StreamExt as _;
 use std::collections::HashSet;
 use std::future::Future;
@@ -72,29 +73,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pipeline {
     /// Asks afresh in the background, as far as there is room: whoever waits for an answer comes first.
-    pub(super) fn refresh(&self, caller: &Caller, request: &Request, asked: &Asked, origin: Origin) {
+    pub(super) fn refresh(&self, caller: &Caller, request: &Request, asked: &Asked, told: &Call) {
         let Some(slot) = self.refresher.slot(asked.query.id.0) else { return };
         let Ok(permit) = self.limiter.admit() else { return };
         let mut recorder = Recorder::new(self, caller, request);
         recorder.refreshes();
+        recorder.chosen(told);
         // Whoever asks the same meanwhile, and takes no late answer, joins.
         let seat = self.cache.is_coalescing().then(|| self.flights.seat(asked.query.id.0));
-        let told = caller.call(request, Priority::Background);
+        let told = Call { priority: Priority::Background, ..told.clone() };
+        let voice = Voice::of(self.upstream.as_ref(), request, &told);
         let (asked, request) = (asked.clone(), Arc::new(request.clone()));
         let (cache, upstream) = (Arc::clone(&self.cache), Arc::clone(&self.upstream));
         let embedder = self.embedder.clone();
         self.refresher.start(slot, caller.deadline, async move {
             let vector = embedded(&cache, embedder.as_ref(), &asked).await.ok();
             recorder.recalled();
-            let begin =
-                || call(&upstream, &request, &told, Some((Keeper::new(&cache, asked, vector), origin)));
+            let keeper = (Keeper::new(&cache, asked, vector), voice.clone());
+            let begin = || call(&upstream, &request, &told, Some(keeper));
             let mut follower = match seat {
                 Some(seat) => seat.join_or_begin(begin),
                 None => Follower::alone(begin()),
             };
             let began = Instant::now();
             match recorder.follow(&mut follower, &request).await {
-                Ok(begun) if begun.origin == origin => {
+                Ok(begun) if voice.gave(&begun) => {
                     recorder.opened(&begun, began.elapsed());
                     let mut answer =
                         Answer::begun(&begun, Vec::new(), follower, Miss::Expired, recorder, permit);

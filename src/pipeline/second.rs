@@ -1,8 +1,9 @@
 //! Asks a model whether two answers say the same, where words cannot tell: opt-in, and never in the way.
 
+use super::voice::Voice;
 use crate::cache::bound::Equivalence;
 use crate::chat::{Folder, Message, Reply, Request, Role, Sampling};
-use crate::upstream::{Call, Origin, Upstream};
+use crate::upstream::{Call, Upstream};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +34,10 @@ pub(super) async fn opinion(
         return Equivalence::Unclear;
     }
     let request = request(model, question, one, other);
-    match answered(upstream, &request, DEADLINE).await {
-        Some((_, reply)) => reply.choices.first().map_or(Equivalence::Unclear, |choice| read(&choice.said())),
+    match answered(upstream, &request, &Call::within(DEADLINE)).await {
+        Some(Answered { reply, .. }) => {
+            reply.choices.first().map_or(Equivalence::Unclear, |choice| read(&choice.said()))
+        }
         None => Equivalence::Unclear,
     }
 }
@@ -60,24 +63,26 @@ fn read(said: &str) -> Equivalence {
     }
 }
 
-/// The whole answer of a provider, if it comes in time; a stand-in's tells nothing about it.
-pub(super) async fn answered(
-    upstream: &dyn Upstream,
-    request: &Request,
-    patience: Duration,
-) -> Option<(Arc<str>, Reply)> {
-    let call = Call::within(patience);
-    timeout_at(call.deadline, given(upstream, request, &call)).await.ok()?
+/// A whole answer.
+pub(super) struct Answered {
+    pub(super) upstream: Arc<str>,
+    /// The model that it was asked for.
+    pub(super) model: Arc<str>,
+    pub(super) reply: Reply,
 }
 
-async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<(Arc<str>, Reply)> {
-    if upstream.origin(request) != Origin::Provider {
+/// The whole answer of a provider, if it comes in time; a stand-in's tells nothing about it.
+pub(super) async fn answered(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<Answered> {
+    timeout_at(call.deadline, given(upstream, request, call)).await.ok()?
+}
+
+async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<Answered> {
+    let call = upstream.choose(request, call.clone());
+    let voice = Voice::of(upstream, request, &call);
+    if !voice.is_provider() {
         return None;
     }
-    let mut opened = upstream.open(request, call).await.ok()?;
-    if opened.origin != Origin::Provider {
-        return None;
-    }
+    let mut opened = upstream.open(request, &call).await.ok().filter(|opened| voice.gives(opened))?;
     let mut folder = Folder::default();
     while let Some(chunk) = opened.chunks.next().await {
         chunk.ok()?.events.iter().for_each(|event| folder.push(event));
@@ -85,7 +90,7 @@ async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Optio
             break;
         }
     }
-    Some((opened.by, folder.finish().ok()?))
+    Some(Answered { upstream: opened.by, model: opened.model, reply: folder.finish().ok()? })
 }
 
 #[cfg(test)]

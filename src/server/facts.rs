@@ -18,6 +18,9 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     if let Some(upstream) = source.upstream() {
         set(&mut headers, HeaderName::from_static("x-weir-upstream"), upstream);
     }
+    if let Some(route) = &answer.route {
+        set(&mut headers, HeaderName::from_static("x-weir-route"), route);
+    }
     if answer.shared {
         set(&mut headers, HeaderName::from_static("x-weir-shared"), "true");
     }

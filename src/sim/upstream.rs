@@ -97,7 +97,7 @@ impl Upstream for Scripted {
         self.origin
     }
 
-    async fn open(&self, _: &Request, _: &Call) -> Result<Opened, Error> {
+    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let chunks = match self.next_step() {
             Step::Say(reply) => said(&reply),
@@ -120,6 +120,7 @@ impl Upstream for Scripted {
         let chunks = Live::begin(&self.live).follow(chunks);
         Ok(Opened {
             by: Arc::clone(&self.name),
+            model: request.model.as_str().into(),
             origin: self.origin,
             failed: Vec::new(),
             dropped: Vec::new(),

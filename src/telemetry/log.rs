@@ -97,6 +97,8 @@ pub(super) fn request(outcome: &Outcome) {
         tenant,
         project,
         model,
+        route,
+        answered_as,
         stream,
         source,
         miss,
@@ -115,6 +117,9 @@ pub(super) fn request(outcome: &Outcome) {
         %tenant,
         project,
         model,
+        route = route.as_deref(),
+        // Where it is another one.
+        answered_as = answered_as.as_deref().filter(|answering| answering != model),
         stream,
         source = source.as_ref().map_or("none", Source::name),
         upstream = source.as_ref().and_then(Source::upstream),

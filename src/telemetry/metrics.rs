@@ -5,47 +5,52 @@ use crate::cache::bound::Equivalence;
 use crate::chat::Usage;
 use crate::pipeline::{Checked, Ended, Outcome, Source};
 use crate::upstream::Kind;
+use crate::upstream::prices::Prices;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
-
-/// US dollars for a million tokens read and written, by upstream.
-pub type Prices = HashMap<String, (f64, f64)>;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// From a look-up in memory to a long answer.
 const BUCKETS: [f64; 16] =
     [0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
-/// There is one route until there are rules to choose one.
-const ROUTE: &str = "default";
+/// What is said of a request that no route has taken.
+const NO_ROUTE: &str = "default";
+
+/// What is said of a model that no list of prices knows: the names that clients send are without bound.
+const ANY_MODEL: &str = "*";
+
+/// The most tenants that are counted by name; whatever comes from others is counted together.
+const MAX_TENANTS: usize = 1_000;
+const OTHER_TENANTS: &str = "*";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    route_id: &'static str,
+    route_id: String,
     status: &'static str,
     method: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    route_id: &'static str,
+    route_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HitLabels {
-    route_id: &'static str,
+    route_id: String,
     tier: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MissLabels {
-    route_id: &'static str,
+    route_id: String,
     reason: &'static str,
 }
 
@@ -56,7 +61,7 @@ struct RefreshLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
-    route_id: &'static str,
+    route_id: String,
     upstream_name: String,
 }
 
@@ -88,6 +93,18 @@ struct CostLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    upstream_name: String,
+    model_name: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TenantLabels {
+    tenant_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabels {
     upstream_name: String,
     said: &'static str,
@@ -101,6 +118,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     families: Arc<Families>,
     prices: Arc<Prices>,
+    /// Whose requests have cost something.
+    tenants: Arc<Mutex<HashSet<Box<str>>>>,
 }
 
 struct Families {
@@ -117,6 +136,9 @@ struct Families {
     refreshes: Family<RefreshLabels, Counter>,
     blocked: Family<LimitLabels, Counter>,
     cost: Family<CostLabels, Counter<f64, AtomicU64>>,
+    tokens: Family<TokenLabels, Counter>,
+    tenant_cost: Family<TenantLabels, Counter<f64, AtomicU64>>,
+    tenant_tokens: Family<TenantLabels, Counter>,
     checks: Family<CheckLabels, Counter>,
 }
 
@@ -144,6 +166,9 @@ impl Families {
             refreshes: Family::default(),
             blocked: Family::default(),
             cost: Family::default(),
+            tokens: Family::default(),
+            tenant_cost: Family::default(),
+            tenant_tokens: Family::default(),
             checks: Family::default(),
         }
     }
@@ -200,8 +225,19 @@ impl Families {
         );
         registry.register(
             "estimated_cost_usd",
-            "Tokens times the configured prices, for upstreams that have any",
+            "Tokens times their prices, where these are configured or listed",
             self.cost.clone(),
+        );
+        registry.register("tokens", "Tokens that upstreams have counted, by kind", self.tokens.clone());
+        registry.register(
+            "tenant_cost_usd",
+            "The same cost as estimated_cost_usd, by whose requests it was for",
+            self.tenant_cost.clone(),
+        );
+        registry.register(
+            "tenant_tokens",
+            "Tokens read and written together, by whose requests they were for",
+            self.tenant_tokens.clone(),
         );
         registry.register(
             "semantic_checks",
@@ -213,21 +249,26 @@ impl Families {
 
 impl Metrics {
     /// All at zero.
-    pub fn new(prices: Prices) -> Self {
+    pub fn new(prices: impl Into<Arc<Prices>>) -> Self {
         let families = Families::new();
         let mut registry = Registry::with_prefix("weir");
         families.register(&mut registry);
-        Self { registry: Arc::new(registry), families: Arc::new(families), prices: Arc::new(prices) }
+        Self {
+            registry: Arc::new(registry),
+            families: Arc::new(families),
+            prices: prices.into(),
+            tenants: Arc::default(),
+        }
     }
 
     /// The same, and what the semantic cache knows about itself.
     #[must_use]
     pub fn with_semantic(self, report: SemanticReport) -> Self {
-        let Self { families, prices, .. } = self;
+        let Self { registry: _, families, prices, tenants } = self;
         let mut registry = Registry::with_prefix("weir");
         families.register(&mut registry);
         registry.register_collector(Box::new(Semantic(report)));
-        Self { registry: Arc::new(registry), families, prices }
+        Self { registry: Arc::new(registry), families, prices, tenants }
     }
 
     /// The text that Prometheus reads.
@@ -241,7 +282,7 @@ impl Metrics {
     pub(super) fn count_rejected(&self, status: &'static str) {
         self.families
             .requests
-            .get_or_create(&RequestLabels { route_id: ROUTE, status, method: "POST" })
+            .get_or_create(&RequestLabels { route_id: NO_ROUTE.to_owned(), status, method: "POST" })
             .inc();
     }
 
@@ -254,7 +295,10 @@ impl Metrics {
             self.count_not_kept(outcome);
             return self.count_upstreams(outcome);
         }
-        families.requests.get_or_create(&RequestLabels { route_id: ROUTE, status, method: "POST" }).inc();
+        families
+            .requests
+            .get_or_create(&RequestLabels { route_id: route(outcome), status, method: "POST" })
+            .inc();
         self.count_memory(outcome);
         self.count_upstreams(outcome);
         if let Ended::Refused(limit_id) = outcome.ended {
@@ -263,9 +307,9 @@ impl Metrics {
         let answered_by = outcome.source.as_ref().map_or("none", answered_by).to_owned();
         families
             .request_duration
-            .get_or_create(&DurationLabels { route_id: ROUTE, upstream_name: answered_by })
+            .get_or_create(&DurationLabels { route_id: route(outcome), upstream_name: answered_by })
             .observe(outcome.timings.total.as_secs_f64());
-        let recall = families.recall_duration.get_or_create(&RouteLabels { route_id: ROUTE });
+        let recall = families.recall_duration.get_or_create(&RouteLabels { route_id: route(outcome) });
         recall.observe(outcome.timings.recall.as_secs_f64());
     }
 
@@ -277,22 +321,25 @@ impl Metrics {
             }
             Some(hit @ (Source::Exact { .. } | Source::Semantic { .. })) => {
                 let tier = if hit.is_stale() { "stale" } else { hit.name() };
-                families.hits.get_or_create(&HitLabels { route_id: ROUTE, tier }).inc();
+                families.hits.get_or_create(&HitLabels { route_id: route(outcome), tier }).inc();
             }
             Some(Source::Upstream { .. } | Source::Local { .. }) | None => {}
         }
         if let Some(miss) = outcome.miss {
-            families.misses.get_or_create(&MissLabels { route_id: ROUTE, reason: miss.name() }).inc();
+            families
+                .misses
+                .get_or_create(&MissLabels { route_id: route(outcome), reason: miss.name() })
+                .inc();
         }
         if outcome.shared {
-            families.coalesced.get_or_create(&RouteLabels { route_id: ROUTE }).inc();
+            families.coalesced.get_or_create(&RouteLabels { route_id: route(outcome) }).inc();
         }
         self.count_not_kept(outcome);
     }
 
     fn count_not_kept(&self, outcome: &Outcome) {
         if let Some(Err(why)) = outcome.kept {
-            let labels = MissLabels { route_id: ROUTE, reason: why.name() };
+            let labels = MissLabels { route_id: route(outcome), reason: why.name() };
             self.families.not_kept.get_or_create(&labels).inc();
         }
     }
@@ -317,12 +364,14 @@ impl Metrics {
             self.families.upstream_duration.get_or_create(&labels).observe(took.as_secs_f64());
         }
         if let (Source::Upstream { .. }, Some(usage)) = (source, outcome.usage) {
-            self.count_cost(upstream, usage);
+            let model = outcome.answered_as.as_deref().unwrap_or(&outcome.model);
+            let dollars = self.count_cost(upstream, model, usage);
+            self.count_tenant(&outcome.tenant, usage, dollars);
         }
     }
 
     pub(super) fn count_check(&self, checked: &Checked) {
-        let Checked { upstream, usage, said } = checked;
+        let Checked { upstream, model, usage, said } = checked;
         let said = match said {
             Equivalence::Same => "same",
             Equivalence::Different => "different",
@@ -332,7 +381,7 @@ impl Metrics {
         self.families.checks.get_or_create(&labels).inc();
         self.count_upstream(upstream, "ok");
         if let Some(usage) = usage {
-            self.count_cost(upstream, *usage);
+            self.count_cost(upstream, model, *usage);
         }
     }
 
@@ -341,14 +390,57 @@ impl Metrics {
         self.families.upstream_requests.get_or_create(&labels).inc();
     }
 
-    fn count_cost(&self, upstream: &str, usage: Usage) {
-        if let Some((input, output)) = self.prices.get(upstream) {
-            let dollars = (usage.input as f64 * input + usage.output as f64 * output) / 1e6;
-            // One price a upstream, so one label: the names that clients send are without bound.
-            let labels = CostLabels { upstream_name: upstream.to_owned(), model_name: "*".to_owned() };
-            self.families.cost.get_or_create(&labels).inc_by(dollars);
+    /// What it cost, where anyone knows.
+    fn count_cost(&self, upstream: &str, model: &str, usage: Usage) -> Option<f64> {
+        let upstream_name = upstream.to_owned();
+        let model_name = self.prices.listed_name(upstream, model).unwrap_or(ANY_MODEL).to_owned();
+        let labels = CostLabels { upstream_name, model_name };
+        for (kind, tokens) in kinds(usage) {
+            let CostLabels { upstream_name, model_name } = labels.clone();
+            let labels = TokenLabels { upstream_name, model_name, kind };
+            self.families.tokens.get_or_create(&labels).inc_by(tokens);
+        }
+        let dollars = self.prices.cost(upstream, model, &usage)?;
+        self.families.cost.get_or_create(&labels).inc_by(dollars);
+        Some(dollars)
+    }
+
+    fn count_tenant(&self, tenant: &str, usage: Usage, dollars: Option<f64>) {
+        let tenant_id = self.known_tenant(tenant).to_owned();
+        let tokens =
+            self.families.tenant_tokens.get_or_create(&TenantLabels { tenant_id: tenant_id.clone() });
+        tokens.inc_by(usage.input + usage.output);
+        if let Some(dollars) = dollars {
+            self.families.tenant_cost.get_or_create(&TenantLabels { tenant_id }).inc_by(dollars);
         }
     }
+
+    fn known_tenant<'t>(&self, tenant: &'t str) -> &'t str {
+        // It is whole between any two lines.
+        let mut known = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(tenant) || (known.len() < MAX_TENANTS && known.insert(tenant.into())) {
+            tenant
+        } else {
+            OTHER_TENANTS
+        }
+    }
+}
+
+/// Tokens by kind. Those that were cached are of those that were read, and those spent thinking of those written.
+fn kinds(usage: Usage) -> [(&'static str, u64); 5] {
+    let Usage { input, output, cached_input, cache_write, reasoning } = usage;
+    [
+        ("input", input),
+        ("output", output),
+        ("cached_input", cached_input),
+        ("cache_write", cache_write),
+        ("reasoning", reasoning),
+    ]
+}
+
+/// The route that took a request.
+fn route(outcome: &Outcome) -> String {
+    outcome.route.as_deref().unwrap_or(NO_ROUTE).to_owned()
 }
 
 /// Who gave the answer now: a hit is ours, whoever once gave it.

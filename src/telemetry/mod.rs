@@ -6,7 +6,7 @@ mod metrics;
 mod semantic;
 
 pub use log::{Config, Error, Format, Log};
-pub use metrics::{Metrics, Prices};
+pub use metrics::Metrics;
 pub use semantic::SemanticReport;
 
 use crate::pipeline::{Checked, Outcome};

@@ -1,5 +1,6 @@
 //! [`Call`]: by when an answer is wanted, and on whose behalf.
 
+use super::route::Plan;
 use crate::chat::{Request, Role};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct Call {
     pub session: Option<Session>,
     /// What the client sent beside the body.
     pub envelope: Arc<Envelope>,
+    /// Who is asked, where a route has decided that.
+    pub plan: Option<Arc<Plan>>,
 }
 
 impl Call {
@@ -36,6 +39,7 @@ impl Call {
             project: "".into(),
             session: None,
             envelope: Arc::default(),
+            plan: None,
         }
     }
 

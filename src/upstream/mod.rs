@@ -9,9 +9,11 @@ pub mod health;
 pub mod local;
 pub mod prices;
 pub mod provider;
+pub mod route;
 pub mod strategy;
 
 pub use call::{Call, Envelope, Priority, Session};
+pub use chain::is_local;
 
 use crate::chat::{Chunk, Request};
 use async_trait::async_trait;
@@ -34,6 +36,13 @@ pub trait Upstream: Send + Sync {
     /// Who answers `request` here when nothing fails. Part of the scope: an answer of the local model is
     /// never served where a provider's was asked for.
     fn origin(&self, request: &Request) -> Origin;
+
+    /// Decides who is asked for `request`, where there is a choice: once, before memory is looked at, for who would
+    /// answer is part of the scope. What comes back is the call to [`open`](Self::open) with.
+    fn choose(&self, request: &Request, call: Call) -> Call {
+        let _ = request;
+        call
+    }
 
     /// Resolves once the answer's first words are in hand: an `Err` here may be failed over, one inside may not.
     /// `call` says by when, and on whose behalf; what is asked is in `request` alone.
@@ -64,6 +73,8 @@ impl Origin {
 pub struct Opened {
     /// The upstream that gives it.
     pub by: Arc<str>,
+    /// The model it was asked for.
+    pub model: Arc<str>,
     /// The kind of voice it has.
     pub origin: Origin,
     /// Those that were asked before and failed, in order.
@@ -80,6 +91,7 @@ impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opened")
             .field("by", &self.by)
+            .field("model", &self.model)
             .field("origin", &self.origin)
             .field("failed", &self.failed)
             .field("dropped", &self.dropped)

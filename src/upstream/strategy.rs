@@ -21,7 +21,7 @@ const WHOLE: u64 = 10_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Strategy {
-    /// In the order in which they are listed, always.
+    /// In the order in which they are listed, whoever is available.
     #[default]
     Failover,
     /// In the order in which they are listed, those that are unavailable last.
@@ -33,10 +33,7 @@ pub enum Strategy {
     /// Whoever answers fastest; who is about as fast shares.
     LowestLatency,
     /// Whoever is cheapest.
-    LowestCost {
-        /// Who is slower than this comes after those who are not, however cheap.
-        max_latency: Option<Duration>,
-    },
+    LowestCost,
     /// Whoever has the least to do, measured by weight.
     LeastBusy,
     /// The first, and a share of the requests to the others, as long as they hold.
@@ -64,11 +61,13 @@ pub struct Facts {
     pub in_flight: usize,
     /// Whether it would be asked now: it neither cools down nor is switched off.
     pub available: bool,
+    /// Whether it is slower than the route allows: it comes after those who are not.
+    pub slow: bool,
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Self { weight: 1, cost: None, latency: None, in_flight: 0, available: true }
+        Self { weight: 1, cost: None, latency: None, in_flight: 0, available: true, slow: false }
     }
 }
 
@@ -81,7 +80,7 @@ impl Strategy {
             Self::RoundRobin => "round_robin",
             Self::Weighted => "weighted",
             Self::LowestLatency => "lowest_latency",
-            Self::LowestCost { .. } => "lowest_cost",
+            Self::LowestCost => "lowest_cost",
             Self::LeastBusy => "least_busy",
             Self::Canary { .. } => "canary",
             Self::Ab { .. } => "ab",
@@ -100,7 +99,7 @@ pub fn arrange(strategy: &Strategy, candidates: &[Facts], turn: u64, session: Op
     let everyone: Vec<usize> = (0..candidates.len()).collect();
     let chance = Chance::of(turn, session);
     match *strategy {
-        Strategy::Failover => everyone,
+        Strategy::Failover => fast_first(everyone, candidates),
         Strategy::FirstAvailable => available_first(everyone, candidates),
         Strategy::RoundRobin => match session {
             None => in_turn(candidates, turn),
@@ -110,12 +109,18 @@ pub fn arrange(strategy: &Strategy, candidates: &[Facts], turn: u64, session: Op
         Strategy::LowestLatency => {
             looking_around(lowest_latency(candidates, chance), candidates, turn, session)
         }
-        Strategy::LowestCost { max_latency } => lowest_cost(candidates, max_latency, chance),
+        Strategy::LowestCost => lowest_cost(candidates, chance),
         Strategy::LeastBusy => least_busy(candidates, chance),
         Strategy::Canary { percentage } => available_first(split(candidates, percentage, chance), candidates),
         // Whoever is in a group stays in it: a group that takes in the other's requests is no measure.
         Strategy::Ab { percentage } => split(candidates, percentage, chance),
     }
+}
+
+/// Whether a request is among so many in a hundred, whoever is chosen for it.
+pub fn is_drawn(turn: u64, percentage: f64) -> bool {
+    // Not by the turns' own sequence: whatever is chosen by that as well would always be chosen together.
+    Chance(scrambled(turn)).is_within(percentage)
 }
 
 /// A number from everywhere in `u64` with equal frequency, in place of chance.
@@ -135,11 +140,20 @@ impl Chance {
         ((u128::from(self.0) * u128::from(total)) >> 64) as u64
     }
 
+    /// Whether it is among so many in a hundred.
+    fn is_within(self, percentage: f64) -> bool {
+        self.within(WHOLE) < share_of(percentage)
+    }
+
     /// What it is within the part of `total` that begins at `start` and is `size` wide: equally frequent again.
     fn rest(self, total: u64, start: u64, size: u64) -> Self {
         let inside = u128::from(self.0) * u128::from(total) - (u128::from(start) << 64);
         Self((inside / u128::from(size.max(1))) as u64)
     }
+}
+
+fn share_of(percentage: f64) -> u64 {
+    (percentage.clamp(0.0, 100.0) / 100.0 * WHOLE as f64).round() as u64
 }
 
 /// Neighbours become strangers (the finaliser of SplitMix64).
@@ -149,7 +163,13 @@ fn scrambled(session: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-fn available_first(mut order: Vec<usize>, candidates: &[Facts]) -> Vec<usize> {
+fn fast_first(mut order: Vec<usize>, candidates: &[Facts]) -> Vec<usize> {
+    order.sort_by_key(|at| candidates[*at].slow);
+    order
+}
+
+fn available_first(order: Vec<usize>, candidates: &[Facts]) -> Vec<usize> {
+    let mut order = fast_first(order, candidates);
     order.sort_by_key(|at| !candidates[*at].available);
     order
 }
@@ -164,7 +184,7 @@ fn in_turn(candidates: &[Facts], turn: u64) -> Vec<usize> {
         }
     }
     able.append(&mut unable);
-    able
+    available_first(able, candidates)
 }
 
 /// `order`, each drawn from those that are left in proportion to their shares. Whoever is left out, by whatever
@@ -202,9 +222,8 @@ fn by_weight(order: Vec<usize>, candidates: &[Facts], chance: Chance) -> Vec<usi
 /// The first listed, or in so many of a hundred cases one of the others.
 fn split(candidates: &[Facts], percentage: f64, chance: Chance) -> Vec<usize> {
     let mut others: Vec<usize> = (1..candidates.len()).collect();
-    let share = ((percentage.clamp(0.0, 100.0) / 100.0 * WHOLE as f64).round() as u64).min(WHOLE);
-    let goes_to_others = chance.within(WHOLE) < share;
-    others = by_weight(others, candidates, chance.rest(WHOLE, 0, share));
+    let goes_to_others = chance.is_within(percentage);
+    others = by_weight(others, candidates, chance.rest(WHOLE, 0, share_of(percentage)));
     let first = (0..candidates.len()).take(1);
     match goes_to_others {
         true => others.into_iter().chain(first).collect(),
@@ -227,13 +246,9 @@ fn lowest_latency(candidates: &[Facts], chance: Chance) -> Vec<usize> {
 }
 
 /// Who has no price may cost anything, and comes after those who have one.
-fn lowest_cost(candidates: &[Facts], max_latency: Option<Duration>, chance: Chance) -> Vec<usize> {
-    let too_slow =
-        |facts: &Facts| matches!((facts.latency, max_latency), (Some(is), Some(most)) if is > most);
+fn lowest_cost(candidates: &[Facts], chance: Chance) -> Vec<usize> {
     let cost = |facts: &Facts| facts.cost.unwrap_or(f64::INFINITY);
-    sorted(candidates, chance, |one, other| {
-        too_slow(one).cmp(&too_slow(other)).then_with(|| cost(one).total_cmp(&cost(other)))
-    })
+    sorted(candidates, chance, |one, other| cost(one).total_cmp(&cost(other)))
 }
 
 /// Twice the weight may have twice as much to do.
@@ -281,7 +296,7 @@ mod tests {
         Strategy::RoundRobin,
         Strategy::Weighted,
         Strategy::LowestLatency,
-        Strategy::LowestCost { max_latency: Some(Duration::from_millis(500)) },
+        Strategy::LowestCost,
         Strategy::LeastBusy,
         Strategy::Canary { percentage: 5.0 },
         Strategy::Ab { percentage: 50.0 },
@@ -317,23 +332,27 @@ mod tests {
     #[test]
     fn each_strategy_has_its_order() {
         let plain = Facts::default();
-        let cheapest = |most| Strategy::LowestCost { max_latency: most };
+        let slow_at = |facts: Facts| Facts { slow: true, ..facts };
         let table: &[(&str, Strategy, Vec<Facts>, &[usize])] = &[
             ("as listed", Strategy::Failover, vec![away(plain), plain, plain], &[0, 1, 2]),
             ("the unavailable last", Strategy::FirstAvailable, vec![away(plain), plain, plain], &[1, 2, 0]),
             ("the fastest", Strategy::LowestLatency, vec![slow(900), slow(300), slow(600)], &[1, 2, 0]),
             ("the unknown once", Strategy::LowestLatency, vec![slow(300), plain], &[1, 0]),
             ("an outage is not fast", Strategy::LowestLatency, vec![away(slow(1)), slow(600)], &[1, 0]),
-            ("the cheapest", cheapest(None), vec![costing(3.0), costing(1.0), plain], &[1, 0, 2]),
+            ("the cheapest", Strategy::LowestCost, vec![costing(3.0), costing(1.0), plain], &[1, 0, 2]),
+            ("cheap is not fast", Strategy::LowestCost, vec![slow_at(costing(1.0)), costing(2.0)], &[1, 0]),
+            ("as listed, if fast enough", Strategy::Failover, vec![slow_at(plain), away(plain)], &[1, 0]),
             (
-                "the cheapest that is fast enough",
-                cheapest(Some(Duration::from_millis(500))),
-                vec![
-                    Facts { cost: Some(1.0), ..slow(600) },
-                    Facts { cost: Some(2.0), ..slow(400) },
-                    costing(3.0),
-                ],
-                &[1, 2, 0],
+                "slow is better than away",
+                Strategy::FirstAvailable,
+                vec![away(plain), slow_at(plain)],
+                &[1, 0],
+            ),
+            (
+                "a group stays, however slow",
+                Strategy::Ab { percentage: 0.0 },
+                vec![slow_at(plain), plain],
+                &[0, 1],
             ),
             ("the idle", Strategy::LeastBusy, vec![busy(3), busy(1), busy(2)], &[1, 2, 0]),
             (
@@ -388,6 +407,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_is_of_every_choice() {
+        let (mut drawn, mut heavy) = (0_u32, 0_u32);
+        for turn in 0..100_000 {
+            if is_drawn(turn, 10.0) {
+                drawn += 1;
+                heavy += u32::from(arrange(&Strategy::Weighted, &weighing(&[70, 30]), turn, None)[0] == 0);
+            }
+        }
+        assert!(drawn.abs_diff(10_000) < 400, "{drawn}");
+        assert!((f64::from(heavy) / f64::from(drawn) - 0.7).abs() < 0.03, "{heavy} of {drawn}");
+    }
+
+    #[test]
     fn a_group_keeps_its_members_when_its_upstream_is_away() {
         let candidates = [Facts::default(), away(Facts::default())];
         let counts = firsts(Strategy::Ab { percentage: 50.0 }, &candidates, 1_000);
@@ -411,13 +443,14 @@ mod tests {
 
     fn facts() -> impl proptest::strategy::Strategy<Value = Facts> {
         let millis = proptest::option::of(0_u64..2_000);
-        (0_u32..5, proptest::option::of(0.0..10.0_f64), millis, 0_usize..9, any::<bool>()).prop_map(
-            |(weight, cost, millis, in_flight, available)| Facts {
+        (0_u32..5, proptest::option::of(0.0..10.0_f64), millis, 0_usize..9, any::<(bool, bool)>()).prop_map(
+            |(weight, cost, millis, in_flight, (available, slow))| Facts {
                 weight,
                 cost,
                 latency: millis.map(Duration::from_millis),
                 in_flight,
                 available,
+                slow,
             },
         )
     }

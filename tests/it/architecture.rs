@@ -49,7 +49,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hnsw_rs", &["store/embedded/"]),
     ("prometheus_client", &["telemetry/"]),
     ("clap", &["cli/", "main.rs"]),
-    ("regex", &["cache/identity/", "intent/", "upstream/local/"]),
+    ("regex", &["cache/identity/", "intent/", "upstream/local/", "upstream/route/"]),
 ];
 
 /// Production code of one source file: up to its tests, without comments.

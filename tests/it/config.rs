@@ -127,6 +127,65 @@ semantic = false
     }
 
     #[test]
+    fn of_routes_that_lead_nowhere_or_round() {
+        let text = "
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+api_key = 'sk-1'
+[[route]]
+name = 'primary'
+upstreams = ['primary=m']
+[[route]]
+name = 'alias'
+upstreams = ['primary', 'primry=m', 'primary=']
+[[route]]
+name = 'round'
+models = ['*']
+upstreams = ['about']
+[[route]]
+name = 'about'
+upstreams = ['round', 'round=m']
+";
+        assert_snapshot!(refusal(text), @"");
+    }
+
+    #[test]
+    fn of_routes_that_cannot_be_what_they_say() {
+        let text = "
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+api_key = 'sk-1'
+[[route]]
+name = 'alias'
+upstreams = ['primary']
+[[route]]
+name = 'round'
+upstreams = ['about']
+[[route]]
+name = 'about'
+upstreams = ['round']
+[[route]]
+name = 'odd'
+upstreams = ['primary=m', 'local']
+strategy = 'cannary'
+percentage = 5
+regex = ['a(?=b)', '(']
+min_tokens = 9
+max_tokens = 1
+weights = { other = 1, primary = -1, local = 0 }
+mirror_percentage = 5
+headers = { x-n = 5 }
+[[route]]
+name = 'half'
+strategy = 'ab'
+upstreams = []
+";
+        assert_snapshot!(refusal(text), @"");
+    }
+
+    #[test]
     fn of_wrong_types() {
         let text = "
 [server]

@@ -13,8 +13,9 @@ use weir::chat::Protocol;
 use weir::server::{self, Providers, Server};
 use weir::sim::{Manual, Scripted, Step};
 use weir::store::memory::Memory;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
 use weir::upstream::chain::{Chain, Link};
+use weir::upstream::prices::Prices;
 use weir::upstream::provider::{self, Provider, ProviderKind};
 use weir::upstream::{Kind, Upstream};
 
@@ -126,6 +127,7 @@ fn provider(kind: ProviderKind, protocol: Protocol, address: SocketAddr) -> Arc<
         idle_timeout: Duration::from_secs(2),
         reply_timeout: Duration::from_secs(2),
         price: None,
+        listed: None,
     };
     Arc::new(Provider::new(config).unwrap())
 }

@@ -11,8 +11,9 @@ use weir::chat::Reply;
 use weir::server::{self, Providers, Replay, Server};
 use weir::sim::{Scripted, Step};
 use weir::store::memory::Memory;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
 use weir::upstream::Upstream;
+use weir::upstream::prices::Prices;
 use weir::upstream::provider::{self, Provider, ProviderKind};
 
 /// Every path that takes a question, with one that it understands.
@@ -255,6 +256,7 @@ fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
         idle_timeout: wait,
         reply_timeout: wait,
         price: None,
+        listed: None,
     }
 }
 

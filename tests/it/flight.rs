@@ -18,7 +18,8 @@ use weir::server::{self, Server};
 use weir::sim::Faulty;
 use weir::sim::store::Fault;
 use weir::store::memory::Memory as MemoryStore;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
+use weir::upstream::prices::Prices;
 use weir::upstream::{self, Call, Kind, Opened, Origin, Upstream};
 
 type Said = Result<Chunk, upstream::Error>;
@@ -76,13 +77,14 @@ impl Upstream for Prompted {
         self.origin
     }
 
-    async fn open(&self, _: &Request, _: &Call) -> Result<Opened, upstream::Error> {
+    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, upstream::Error> {
         let (said, mut heard) = mpsc::unbounded_channel();
         self.calls.lock().unwrap().push(said);
         let first = heard.recv().await.expect("the test says something")?;
         let rest = stream::unfold(heard, async |mut heard| Some((heard.recv().await?, heard)));
         Ok(Opened {
             by: "prompted".into(),
+            model: request.model.as_str().into(),
             origin: self.origin,
             failed: Vec::new(),
             dropped: Vec::new(),

@@ -374,6 +374,7 @@ fn an_entry_tells_its_state_and_its_tags() {
         state: Some("s1"),
         tags: &tags,
         origin: "provider",
+        model: None,
         partitions: &[],
     };
     let request = question("q");

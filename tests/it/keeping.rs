@@ -15,7 +15,8 @@ use weir::server::{self, Client, Component, Server, Status};
 use weir::sim::{Manual, Scripted, Step};
 use weir::store::memory::Memory;
 use weir::store::{About, Entry, EntryId, Scope, Store};
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
+use weir::upstream::prices::Prices;
 use weir::vector::UnitVector;
 
 /// When the tests take place.

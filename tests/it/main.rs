@@ -31,6 +31,7 @@ mod pipeline;
 mod policy;
 mod provider;
 mod room;
+mod routes;
 mod server;
 mod stores;
 mod wire;

@@ -24,8 +24,9 @@ use weir::chat::{
 use weir::secret::Secret;
 use weir::server::{self, Component, Providers, Server, Status};
 use weir::store::memory::Memory;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
 use weir::upstream::chain::{Chain, Link};
+use weir::upstream::prices::Prices;
 use weir::upstream::provider::{self, Provider, ProviderKind};
 use weir::wire::{Decoder, decode_request};
 
@@ -149,6 +150,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         idle_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(5),
         price: None,
+        listed: None,
     }
 }
 

@@ -10,8 +10,9 @@ use weir::chat::{Block, Choice, Finish, Reply, Request, ToolCall};
 use weir::pipeline::{Caller, Ended, Error};
 use weir::sim::{Scripted, Step};
 use weir::store::memory::Memory;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
 use weir::upstream::chain::{Chain, Link};
+use weir::upstream::prices::Prices;
 use weir::upstream::{Kind, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -110,6 +110,7 @@ fn config(address: SocketAddr) -> Config {
         idle_timeout: Duration::from_millis(300),
         reply_timeout: Duration::from_secs(2),
         price: None,
+        listed: None,
     }
 }
 

@@ -12,8 +12,9 @@ use weir::secret::Secret;
 use weir::server::{self, Client, Component, Server, Status};
 use weir::sim::{Scripted, Step};
 use weir::store::memory::Memory;
-use weir::telemetry::{Metrics, Prices};
+use weir::telemetry::Metrics;
 use weir::upstream::Kind;
+use weir::upstream::prices::Prices;
 
 struct Running {
     address: SocketAddr,

@@ -27,6 +27,8 @@ pub struct Asker<'a> {
     pub tags: &'a [String],
     /// The kind of voice that would answer: `provider` or `local`.
     pub origin: &'a str,
+    /// The model that would answer; `None` is the one that the request names.
+    pub model: Option<&'a str>,
     /// What the caller keeps apart from, beside all that.
     pub partitions: &'a [Partition],
 }
@@ -118,7 +120,7 @@ fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Re
         extra,
         received: Received { protocol, body: _, headers },
     } = request;
-    let Asker { tenant, project, state, tags: _, origin, partitions } = asker;
+    let Asker { tenant, project, state, tags: _, origin, model: answering, partitions } = asker;
     let Reading { text: _, earlier, message, parts, wrapping, rewordable: _, needs_context } = reading;
     let mut making = Making::default();
     making.add(Part::Tenant, |f| f.text(tenant));
@@ -126,7 +128,7 @@ fn scope(asker: &Asker<'_>, settings: &Settings, request: &Request, reading: &Re
     making.add(Part::State, |f| f.option(*state, Fingerprint::text));
     making.add(Part::Origin, |f| f.text(origin));
     making.add(Part::Partitions, |f| feed_partitions(f, partitions));
-    making.add(Part::Model, |f| f.text(model));
+    making.add(Part::Model, |f| f.text(answering.unwrap_or(model)));
     let context = if *needs_context { Context::Strict } else { settings.context };
     let mut turns = Turns::new(settings, reading);
     let counts = |message: &&Message| match context {
@@ -278,8 +280,15 @@ mod tests {
     use crate::wire::openai_chat::decode_request;
     use serde_json::json;
 
-    const ASKER: Asker<'_> =
-        Asker { tenant: "t", project: "p", state: None, tags: &[], origin: "provider", partitions: &[] };
+    const ASKER: Asker<'_> = Asker {
+        tenant: "t",
+        project: "p",
+        state: None,
+        tags: &[],
+        origin: "provider",
+        model: None,
+        partitions: &[],
+    };
 
     fn query(asker: &Asker<'_>, body: &Value) -> Result<Query, Miss> {
         of(asker, &Settings::default(), &decode_request(body.to_string().as_bytes()).unwrap())
@@ -415,6 +424,7 @@ mod tests {
             Asker { tenant: "t2", ..ASKER },
             Asker { project: "p2", ..ASKER },
             Asker { origin: "local", ..ASKER },
+            Asker { model: Some("m2"), ..ASKER },
             // The same letters, split elsewhere.
             Asker { tenant: "tp", project: "", ..ASKER },
             Asker { partitions: &[("seed", "p".to_owned())], ..ASKER },

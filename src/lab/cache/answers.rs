@@ -90,6 +90,7 @@ impl Upstream for Labelled {
         let reply = Reply { id: id.to_owned(), ..Reply::text("bench", answer) };
         Ok(Opened {
             by: Arc::clone(&self.name),
+            model: request.model.as_str().into(),
             origin: Origin::Provider,
             failed: Vec::new(),
             dropped: Vec::new(),

@@ -6,6 +6,7 @@ use super::log::{At, Log};
 use super::{Seat, lock};
 use crate::cache::NotKept;
 use crate::chat::{Chunk, Form, Request};
+use crate::pipeline::voice::Voice;
 use crate::upstream::{Chunks, Error, Kind, Opened, Origin};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
@@ -28,6 +29,7 @@ pub(in super::super) struct Flight {
 /// How an answer began.
 pub(in super::super) struct Begun {
     pub(in super::super) by: Arc<str>,
+    pub(in super::super) model: Arc<str>,
     pub(in super::super) origin: Origin,
     pub(in super::super) failed: Vec<Error>,
     pub(in super::super) dropped: Vec<String>,
@@ -40,7 +42,7 @@ struct State {
     log: Log,
     end: Option<End>,
     /// Remembers the answer, where it is to be, if it comes from there.
-    keeper: Option<(Keeper, Origin)>,
+    keeper: Option<(Keeper, Voice)>,
     kept: Option<Result<(), NotKept>>,
     /// How many follow it, and how many ever did.
     aboard: usize,
@@ -68,7 +70,7 @@ impl Flight {
     pub(in super::super) fn new(
         request: &Arc<Request>,
         opening: Opening,
-        keeper: Option<(Keeper, Origin)>,
+        keeper: Option<(Keeper, Voice)>,
     ) -> Self {
         let state = State {
             call: Call::Opening(opening),
@@ -164,11 +166,11 @@ impl State {
             Call::Giving(_) | Call::Over => Err(broken()),
         };
         self.begun = Some(opened.map(|opened| {
-            let Opened { by, origin, failed, dropped, headers, chunks } = opened;
-            self.call = Call::Giving(chunks);
             // A stand-in's answer is not what was asked for, so it is given and forgotten.
-            self.keeper.take_if(|(_, wanted)| *wanted != origin);
-            Arc::new(Begun { by, origin, failed, dropped, headers })
+            self.keeper.take_if(|(_, wanted)| !wanted.gives(&opened));
+            let Opened { by, model, origin, failed, dropped, headers, chunks } = opened;
+            self.call = Call::Giving(chunks);
+            Arc::new(Begun { by, model, origin, failed, dropped, headers })
         }));
         Poll::Ready(())
     }

@@ -15,6 +15,8 @@ pub struct Link {
     /// How many tokens its models read, by patterns of their names; the first that matches counts.
     windows: Vec<(String, u64)>,
     pub(super) rotation: Rotation,
+    /// It has a place in the order; otherwise only a plan asks it.
+    pub(super) in_order: bool,
     /// It looks after itself: a chain, or the model in this process.
     pub(super) exempt: bool,
 }
@@ -56,7 +58,15 @@ impl Link {
         let name: Arc<str> = upstream.name().into();
         let exempt = upstream.origin(&Request::default()) == Origin::Local;
         let profiles = vec![Profile { name: Arc::clone(&name), upstream }];
-        Self { name, profiles, models, windows: Vec::new(), rotation: Rotation::default(), exempt }
+        Self {
+            name,
+            profiles,
+            models,
+            windows: Vec::new(),
+            rotation: Rotation::default(),
+            in_order: true,
+            exempt,
+        }
     }
 
     /// A chain within a chain: it looks after its own.
@@ -74,6 +84,12 @@ impl Link {
             return self;
         }
         Self { profiles, rotation, ..self }
+    }
+
+    /// Whether it has a place in the order; otherwise only a plan asks it.
+    #[must_use]
+    pub fn in_order(self, in_order: bool) -> Self {
+        Self { in_order, ..self }
     }
 
     /// How many tokens its models read.

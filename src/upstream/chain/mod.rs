@@ -155,7 +155,7 @@ impl Chain {
 
     /// Its links' names, in order.
     pub fn order(&self) -> Vec<&str> {
-        self.rungs.iter().map(|rung| &*rung.link.name).collect()
+        self.rungs.iter().filter(|rung| rung.link.in_order).map(|rung| &*rung.link.name).collect()
     }
 
     /// What is known of its links.
@@ -195,7 +195,7 @@ impl Upstream for Chain {
     }
 
     fn origin(&self, request: &Request) -> Origin {
-        let mut serving = self.rungs.iter().filter(|rung| rung.link.serves(request));
+        let mut serving = self.rungs.iter().filter(|rung| rung.link.in_order && rung.link.serves(request));
         serving.next().map_or(Origin::Provider, |first| first.link.origin(request))
     }
 

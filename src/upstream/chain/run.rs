@@ -155,7 +155,7 @@ impl<'r> Run<'r> {
     /// The right to ask; a stand-in needs none.
     fn attempt(&self, candidate: &Candidate<'_>, alone: bool) -> Result<Option<Attempt>, Error> {
         let Some(key) = candidate.key else { return Ok(None) };
-        let attempt = self.chain.ward.ask(key, &self.model, alone);
+        let attempt = self.chain.ward.ask(key, &candidate.model, alone);
         let passed = |refused| passed_over(&candidate.profile.name, refused, |refused| self.left(refused));
         attempt.map(Some).map_err(passed)
     }
@@ -163,7 +163,7 @@ impl<'r> Run<'r> {
     /// Asks, and gives up while there is time left for those who come next.
     async fn call(&self, candidate: &Candidate<'_>, next: &[Candidate<'_>]) -> Result<Opened, Error> {
         let until = self.patience(next).map_or(self.call.deadline, |patience| Instant::now() + patience);
-        let opening = candidate.profile.upstream.open(self.request, self.call);
+        let opening = candidate.profile.upstream.open(&candidate.request, self.call);
         let opened = timeout_at(until, opening).await.unwrap_or_else(|_| {
             let why = "no answer in the time that the request leaves it";
             Err(Error::new(Kind::Timeout, &candidate.profile.name, why))
@@ -187,7 +187,7 @@ impl<'r> Run<'r> {
         let Some(attempt) = attempt else { return opened };
         let key = attempt.key();
         let busy = attempt.answered(whole);
-        let model = Arc::clone(&self.model);
+        let model = Arc::clone(&candidate.model);
         Opened { chunks: follow::to_the_end(opened.chunks, &self.chain.ward, key, model, busy), ..opened }
     }
 
@@ -211,10 +211,11 @@ impl<'r> Run<'r> {
 
     /// With the time after which it may be asked again, where it did not say so itself.
     fn with_wait(&self, candidate: &Candidate<'_>, error: Error) -> Error {
-        let left = candidate.key.and_then(|key| match self.chain.ward.may_ask(key, &self.model, false) {
-            Err(refused) => Some(self.left(refused)),
-            Ok(()) => None,
-        });
+        let left =
+            candidate.key.and_then(|key| match self.chain.ward.may_ask(key, &candidate.model, false) {
+                Err(refused) => Some(self.left(refused)),
+                Ok(()) => None,
+            });
         if let (Some(left), None) = (left, error.retry_after) {
             tracing::info!(upstream = %candidate.profile.name, seconds = left.as_secs(), "left alone for a while");
         }
@@ -235,7 +236,7 @@ impl<'r> Run<'r> {
 
     /// Whether somebody reads longer conversations; whoever does not is not asked any more.
     fn larger_window(&mut self, candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
-        let known = candidate.rung.link.window(&self.model);
+        let known = candidate.rung.link.window(&candidate.model);
         let window = known.unwrap_or_else(|| estimate_tokens(self.request));
         self.too_small = Some(self.too_small.map_or(window, |before| before.max(window)));
         all.iter().any(|other| other.key.is_some() && !self.has_no_room(other))
@@ -243,24 +244,26 @@ impl<'r> Run<'r> {
 
     fn has_no_room(&self, candidate: &Candidate<'_>) -> bool {
         let Some(too_small) = self.too_small else { return false };
-        candidate.rung.link.window(&self.model).is_none_or(|window| window <= too_small)
+        candidate.rung.link.window(&candidate.model).is_none_or(|window| window <= too_small)
     }
 
     /// Whether somebody else who gives a provider's answer may be asked at once.
     fn another_may_be_asked(&self, candidate: &Candidate<'_>, all: &[Candidate<'_>]) -> bool {
-        let other = |other: &&Candidate<'_>| other.key.is_some() && other.key != candidate.key;
+        let other = |other: &&Candidate<'_>| {
+            other.key.is_some() && (other.key, &other.model) != (candidate.key, &candidate.model)
+        };
         all.iter().filter(other).any(|other| !self.has_no_room(other) && self.may_be_asked(other))
     }
 
     fn may_be_asked(&self, candidate: &Candidate<'_>) -> bool {
-        candidate.key.is_none_or(|key| self.chain.ward.may_ask(key, &self.model, false).is_ok())
+        candidate.key.is_none_or(|key| self.chain.ward.may_ask(key, &candidate.model, false).is_ok())
     }
 
     /// After how long the first of `candidates` may be asked, where waiting helps.
     fn earliest(&self, candidates: &[Candidate<'_>]) -> Option<Duration> {
         let waits =
             candidates.iter().filter(|candidate| !self.has_no_room(candidate)).filter_map(|candidate| {
-                let Err(refused) = self.chain.ward.may_ask(candidate.key?, &self.model, true) else {
+                let Err(refused) = self.chain.ward.may_ask(candidate.key?, &candidate.model, true) else {
                     // It could be asked this very moment.
                     return Some(Duration::ZERO);
                 };

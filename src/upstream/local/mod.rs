@@ -163,6 +163,7 @@ impl Upstream for Local {
         let chunks = chunks_from(first, heard);
         Ok(Opened {
             by: Arc::clone(&self.name),
+            model: request.model.as_str().into(),
             origin: Origin::Local,
             failed: Vec::new(),
             dropped: Vec::new(),

@@ -95,6 +95,8 @@ pub struct Prices {
 pub struct Source {
     /// One price for whatever it answers, as configured.
     pub fixed: Option<Price>,
+    /// What clients call a model, and what the upstream calls it; a client's `*` is every other model.
+    pub names: Vec<(String, String)>,
     /// Where it is listed: under its own name, or its maker's.
     pub listed_as: Vec<String>,
     /// The list.
@@ -104,11 +106,18 @@ pub struct Source {
 impl Source {
     /// What is known of `model`.
     fn model(&self, model: &str) -> Option<Model> {
-        let listed = || self.listed_as.iter().find_map(|maker| self.table.model(maker, model));
+        let listed = || Some(*self.listed(model)?.1);
         match self.fixed {
             Some(price) => Some(Model { price, long: None, ..listed().unwrap_or_default() }),
             None => listed(),
         }
+    }
+
+    /// Under which name `model` is listed, and what there is to know of it.
+    fn listed(&self, model: &str) -> Option<(&str, &Model)> {
+        let named = |wanted: &str| self.names.iter().find(|(ours, _)| ours == wanted);
+        let theirs = named(model).or_else(|| named("*")).map_or(model, |(_, theirs)| theirs);
+        self.listed_as.iter().find_map(|maker| self.table.model(maker, theirs))
     }
 }
 
@@ -118,9 +127,14 @@ impl Prices {
         Self { upstreams: sources.into_iter().collect() }
     }
 
-    /// What is known of a model of an upstream's, by the name that the upstream has for it.
+    /// What is known of a model of an upstream's, by the name that clients have for it.
     pub fn model(&self, upstream: &str, model: &str) -> Option<Model> {
         self.upstreams.get(upstream)?.model(model)
+    }
+
+    /// Under which name a model is listed: of those there are only so many, where clients may name any.
+    pub fn listed_name(&self, upstream: &str, model: &str) -> Option<&str> {
+        Some(self.upstreams.get(upstream)?.listed(model)?.0)
     }
 
     /// US dollars for what was used; `None` where nobody knows.
@@ -178,8 +192,12 @@ mod tests {
     #[test]
     fn the_configured_price_counts_before_the_list_and_an_unknown_model_has_none() {
         let table = Arc::new(Table::builtin());
-        let source =
-            |fixed, maker: &str| Source { fixed, listed_as: vec![maker.to_owned()], table: table.clone() };
+        let source = |fixed, maker: &str| Source {
+            fixed,
+            names: vec![("mini".into(), "gpt-4o-mini".into())],
+            listed_as: vec![maker.to_owned()],
+            table: table.clone(),
+        };
         let prices = Prices::new([
             ("openai".into(), source(None, "openai")),
             ("mine".into(), source(Some(Price::flat(1.0, 1.0)), "openai")),
@@ -189,6 +207,12 @@ mod tests {
         assert!(near(prices.cost("openai", "gpt-4o", &used), 2.5));
         assert!(near(prices.cost("mine", "gpt-4o", &used), 1.0));
         assert_eq!(prices.model("mine", "gpt-4o").and_then(|model| model.context), Some(128_000));
+        assert_eq!(
+            prices.listed_name("openai", "mini"),
+            Some("gpt-4o-mini"),
+            "by the upstream's name for it"
+        );
+        assert_eq!(prices.listed_name("openai", "gpt-4o-2024-08-06"), Some("gpt-4o"));
         for (upstream, model) in [("openai", "gpt-unheard-of"), ("box", "gpt-4o"), ("nobody", "gpt-4o")] {
             assert_eq!(prices.cost(upstream, model, &used), None, "{upstream} {model}");
         }

@@ -8,9 +8,6 @@ use std::collections::HashMap;
 /// The list that ships with the program.
 const LIST: &str = include_str!("list.toml");
 
-/// The longest list that is read.
-pub const MAX_BYTES: u64 = 4 << 20;
-
 /// What models cost, by who offers them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -135,18 +132,18 @@ impl Table {
 
     /// A model of a maker's: by its name, its name without a date or the way to it, or the longest pattern that
     /// its name matches.
-    pub fn model(&self, maker: &str, model: &str) -> Option<Model> {
+    pub fn model(&self, maker: &str, model: &str) -> Option<(&str, &Model)> {
         let models = self.makers.get(maker)?;
         let plain = [model, undated(model), unrouted(model), undated(unrouted(model))];
-        let named = plain.iter().find_map(|name| models.get(*name));
-        named.or_else(|| longest(models, model)).copied()
+        let named = plain.iter().find_map(|name| models.get_key_value(*name));
+        named.or_else(|| longest(models, model)).map(|(name, model)| (name.as_str(), model))
     }
 }
 
-fn longest<'m>(models: &'m HashMap<String, Model>, name: &str) -> Option<&'m Model> {
+fn longest<'m>(models: &'m HashMap<String, Model>, name: &str) -> Option<(&'m String, &'m Model)> {
     let fitting = models.iter().filter(|(pattern, _)| pattern.contains('*') && matches(pattern, name));
     // The second key makes the choice the same every time.
-    fitting.max_by_key(|(pattern, _)| (pattern.len(), pattern.as_str())).map(|(_, model)| model)
+    fitting.max_by_key(|(pattern, _)| (pattern.len(), pattern.as_str()))
 }
 
 /// `gpt-5-2025-08-07` and `claude-opus-5-20260205` are the models of that date.
@@ -183,7 +180,7 @@ mod tests {
         let table = Table::parse(LIST).unwrap();
         assert!(table.len() > 300, "{}", table.len());
         assert_eq!(table.updated.as_deref(), Some("2026-11-25"));
-        let haiku = table.model("anthropic", "claude-haiku-4-5").unwrap();
+        let haiku = table.model("anthropic", "claude-haiku-4-5").unwrap().1;
         assert_eq!(haiku.price.cached_write, Some(1.25));
         for (maker, models) in &table.makers {
             for (name, model) in models {
@@ -210,10 +207,10 @@ mod tests {
         let own = "[openai]\n\"gpt-5\" = { input = 9, output = 9 }\n\n[box]\n\"*\" = { input = 0, output = 0 }\n\
                    \"big-*\" = { input = 1, output = 1, context = 7 }\n";
         let table = Table::builtin().updated_by(Table::parse(own).unwrap());
-        assert_eq!(table.model("openai", "gpt-5").unwrap().price, Price::flat(9.0, 9.0));
+        assert_eq!(table.model("openai", "gpt-5").unwrap().1.price, Price::flat(9.0, 9.0));
         assert!(table.model("openai", "gpt-4o").is_some(), "the others stay");
-        assert_eq!(table.model("box", "big-one").unwrap().context, Some(7), "the longest pattern");
-        assert_eq!(table.model("box", "any").unwrap().price, Price::flat(0.0, 0.0));
+        assert_eq!(table.model("box", "big-one").unwrap().1.context, Some(7), "the longest pattern");
+        assert_eq!(table.model("box", "any").unwrap().1.price, Price::flat(0.0, 0.0));
         assert_eq!(table.updated.as_deref(), Some("2026-11-25"));
     }
 

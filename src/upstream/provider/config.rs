@@ -2,6 +2,7 @@
 
 use crate::chat::Protocol;
 use crate::secret::Secret;
+use crate::upstream::prices::Price;
 use std::time::Duration;
 
 /// How a provider is reached.
@@ -38,8 +39,10 @@ pub struct Config {
     /// How long a reply that comes whole may take, and a stream up to its first words, whatever signs of life
     /// it gives. The server's own limit on a request comes on top.
     pub reply_timeout: Duration,
-    /// US dollars for a million tokens read, and for a million written.
+    /// What it costs, whichever model answers.
     pub price: Option<Price>,
+    /// Whose list prices hold for it otherwise: none where it is not at an address of a maker's.
+    pub listed: Option<&'static str>,
 }
 
 /// What sort of provider an upstream is: its protocols, its paths, and how it wants its key.
@@ -115,16 +118,6 @@ fn ends_with_version(url: &str) -> bool {
 fn has_no_path(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| !rest.contains('/'))
 }
-
-/// US dollars for a million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Read.
-    pub input: f64,
-    /// Written.
-    pub output: f64,
-}
-
 /// A provider that cannot be set up as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {

@@ -288,6 +288,7 @@ mod tests {
             idle_timeout: wait,
             reply_timeout: wait,
             price: None,
+            listed: None,
         })
         .unwrap()
     }

@@ -11,7 +11,7 @@ mod frames;
 mod pass;
 mod wait;
 
-pub use config::{Config, Price, ProviderKind, SetupError};
+pub use config::{Config, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
 
 use super::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
@@ -89,6 +89,7 @@ impl Provider {
             idle_timeout,
             reply_timeout,
             price: _,
+            listed: _,
         } = config;
         Ok(Self {
             client: client(&name, &base_url, connect_timeout)?,
@@ -192,7 +193,8 @@ impl Provider {
             self.open_whole(protocol, response).await?
         };
         let (by, failed) = (Arc::clone(&self.name), Vec::new());
-        Ok(Opened { by, origin: Origin::Provider, failed, dropped, headers, chunks })
+        let model = request.model.as_str().into();
+        Ok(Opened { by, model, origin: Origin::Provider, failed, dropped, headers, chunks })
     }
 }
 

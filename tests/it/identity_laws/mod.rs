@@ -164,6 +164,7 @@ fn no_two_askers_share_a_scope() {
             state,
             tags: &[],
             origin: draw.name(&["provider", "local"]),
+            model: draw.chance(2).then(|| draw.name(&["a", "b"])),
             partitions: &[],
         };
         let scope = query_as(&asker, &request).unwrap().scope.0;
