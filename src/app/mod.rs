@@ -23,7 +23,7 @@ use crate::telemetry::{Metrics, SemanticReport};
 use crate::upstream::{self, provider};
 use crate::{cache, intent, store};
 use learned::Learned;
-use parts::{Kept, Lane, LocalModel};
+use parts::{Gates, Kept, Lane, LocalModel};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -118,11 +118,11 @@ impl App {
             kept.speak(embedder);
         }
         let prices = Arc::new(parts::prices(&config)?);
-        let (chain, providers) = parts::chain(&config, local.as_ref())?;
+        let (chain, providers, gates) = parts::chain(&config, local.as_ref())?;
         let order = chain.order().iter().map(ToString::to_string).collect();
         let upstream = parts::upstream(&config, chain, &prices)?;
         let models = parts::model_names(&config, local.as_ref());
-        let facts = Facts { lane, local, order };
+        let facts = Facts { lane, local, order, gates };
         let report = report(&facts, &kept, rules.rules().len(), &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
@@ -215,6 +215,7 @@ struct Facts {
     lane: Lane,
     local: Option<LocalModel>,
     order: Vec<String>,
+    gates: Gates,
 }
 
 fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
@@ -236,6 +237,7 @@ fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> S
     let started = clock.now().0;
     let (device, encoder) = (facts.lane.device.clone(), facts.lane.component.clone());
     let (local, kept, chain) = (facts.local.clone(), kept.clone(), facts.order.clone());
+    let gates = facts.gates.clone();
     Arc::new(move || server::Status {
         version: env!("CARGO_PKG_VERSION"),
         started,
@@ -245,6 +247,7 @@ fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> S
         store: kept.describe(),
         rules,
         chain: chain.clone(),
+        queues: gates.iter().map(|(name, gate)| (name.clone(), gate.report())).collect(),
     })
 }
 

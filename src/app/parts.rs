@@ -20,6 +20,7 @@ use crate::upstream::chain::{self, Chain, Link};
 use crate::upstream::local::{Local, Status};
 use crate::upstream::prices::{Prices, Source, Table};
 use crate::upstream::provider::{self, Provider};
+use crate::upstream::queue::{Gate, Gated};
 use crate::upstream::route::{Router, Routes};
 use crate::upstream::strategy::Facts;
 use crate::upstream::{Origin, Upstream};
@@ -216,6 +217,9 @@ fn verified(models_dir: &Path, id: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("\"{id}\" has no files"))
 }
 
+/// What stands in front of each provider.
+pub(super) type Gates = Vec<(String, Arc<Gate>)>;
+
 /// Whether anyone asks the upstream `name`.
 fn is_asked(config: &Config, name: &str) -> bool {
     config.chain.iter().any(|known| known == name) || config.routes.iter().any(|route| route.leads_to(name))
@@ -225,9 +229,8 @@ fn is_asked(config: &Config, name: &str) -> bool {
 pub(super) fn chain(
     config: &Config,
     local: Option<&LocalModel>,
-) -> Result<(Chain, Vec<Arc<Provider>>), Error> {
-    let mut links = Vec::new();
-    let mut providers = Vec::new();
+) -> Result<(Chain, Vec<Arc<Provider>>, Gates), Error> {
+    let (mut links, mut providers, mut gates) = (Vec::new(), Vec::new(), Gates::new());
     let upstreams = config.upstreams.iter().map(|upstream| &upstream.name);
     let everyone = upstreams.chain(config.local.iter().map(|local| &local.name));
     let spare = everyone.filter(|name| !config.chain.contains(name) && is_asked(config, name));
@@ -236,12 +239,14 @@ pub(super) fn chain(
         if let Some(provider) = config.upstreams.iter().find(|upstream| upstream.name == *name) {
             let upstream = Arc::new(Provider::new(provider.clone())?);
             providers.push(Arc::clone(&upstream));
-            links.push(Link::new(upstream as Arc<dyn Upstream>, provider.models.clone()).in_order(in_order));
+            let gated = Gated::new(upstream, provider.limits.clone());
+            gates.push((name.clone(), Arc::clone(gated.gate())));
+            links.push(Link::new(Arc::new(gated), provider.models.clone()).in_order(in_order));
         } else if let Some(Ok(local)) = local.filter(|local| local.name == *name).map(|local| &local.local) {
             links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()).in_order(in_order));
         }
     }
-    Ok((Chain::new("chain", links), providers))
+    Ok((Chain::new("chain", links), providers, gates))
 }
 
 /// The models that clients may want to see in a list.

@@ -6,7 +6,9 @@ use super::origin::{Origin, Place};
 use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
-use super::{Config, Encoder, Local, SentenceModel, Source, Store, identity, prices, routes, upstreams};
+use super::{
+    Config, Encoder, Local, SentenceModel, Source, Store, identity, prices, quotas, routes, upstreams,
+};
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
@@ -43,7 +45,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     let mut check = Checker { findings: context.findings, surroundings: context.surroundings };
     let data_dir = check.data_dir(raw.top.data_dir.as_ref());
     let models_dir = check.models_dir(raw.top.models_dir.as_ref(), &data_dir);
-    let limits = check.limits(raw.server.concurrent_requests.as_ref());
+    let limits = check.limits(raw.server.concurrent_requests.as_ref(), raw.limit);
     let mut server = check.server(&raw.server, raw.client);
     server.replay = check.replay(&raw.replay);
     server.compat_headers = raw.cache.compat_headers.as_ref().is_none_or(|typed| typed.value);
@@ -55,7 +57,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         check.findings.problem(&enabled.place, "without it and without an [[upstream]], nobody would answer");
     }
     let known = routes::Known { providers: &upstreams, local: local.as_ref(), chain: &chain };
-    let routes = routes::check(&mut check, raw.route, &known);
+    let routes = routes::check(&mut check, &raw.route, &known);
     let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
     let (store, store_deadline) = check.store(&raw.store, &data_dir);
     let (encoder, embed) = check.embed(&raw.embed);
@@ -116,9 +118,16 @@ impl Checker<'_> {
         }
     }
 
-    fn limits(&mut self, concurrent_requests: Option<&Found<i64>>) -> limits::Config {
-        let limits::Config { concurrent_requests: default } = limits::Config::default();
-        limits::Config { concurrent_requests: self.whole(concurrent_requests, 1..=1_000_000, default) }
+    fn limits(
+        &mut self,
+        concurrent_requests: Option<&Found<i64>>,
+        raw: Vec<Found<raw::Limit>>,
+    ) -> limits::Config {
+        let limits::Config { concurrent_requests: default, limits: _ } = limits::Config::default();
+        limits::Config {
+            concurrent_requests: self.whole(concurrent_requests, 1..=1_000_000, default),
+            limits: quotas::check(self, raw),
+        }
     }
 
     fn server(&mut self, raw: &raw::Server, clients: Vec<Found<raw::Client>>) -> server::Config {

@@ -315,6 +315,22 @@ mod tests {
         ("upstream.spare.reply_timeout_seconds", "22", "22"),
         ("upstream.spare.cost_per_million_input_tokens", "0.5", "0.5"),
         ("upstream.spare.cost_per_million_output_tokens", "1.5", "1.5"),
+        ("upstream.spare.max_concurrent", "27", "27"),
+        ("upstream.spare.requests_per_minute", "28", "28"),
+        ("upstream.spare.tokens_per_minute", "29", "29"),
+        ("upstream.spare.min_spacing_ms", "30", "30"),
+        ("upstream.spare.queue", "31", "31"),
+        ("upstream.spare.queue_wait_seconds", "32", "32"),
+        ("limit.spare.tenants", "acme", r#"["acme"]"#),
+        ("limit.spare.projects", "docs", r#"["docs"]"#),
+        ("limit.spare.models", "gpt-*", r#"["gpt-*"]"#),
+        ("limit.spare.per", "tenant", r#""tenant""#),
+        ("limit.spare.requests_per_minute", "33", "33"),
+        ("limit.spare.burst", "34", "34"),
+        ("limit.spare.tokens_per_minute", "35", "35"),
+        ("limit.spare.concurrent_requests", "36", "36"),
+        ("limit.spare.budget_tokens", "37", "37"),
+        ("limit.spare.budget_hours", "38", "38"),
         ("route.way.models", "gpt-*", r#"["gpt-*"]"#),
         ("route.way.paths", "/v1/*", r#"["/v1/*"]"#),
         ("route.way.projects", "docs", r#"["docs"]"#),
@@ -377,6 +393,11 @@ mod tests {
         if path.starts_with("route") {
             for (name, value) in [("UPSTREAMS", "local"), ("MIRROR", "spare")] {
                 environment.variables.insert(format!("WEIR_ROUTE_WAY_{name}"), value.into());
+            }
+        }
+        if path.starts_with("limit") {
+            for name in ["REQUESTS_PER_MINUTE", "BUDGET_TOKENS"] {
+                environment.variables.insert(format!("WEIR_LIMIT_SPARE_{name}"), "1".into());
             }
         }
         if path == "route.way.percentage" {

@@ -16,6 +16,7 @@ mod origin;
 mod policy;
 mod presets;
 mod prices;
+mod quotas;
 mod raw;
 mod read;
 mod routes;
@@ -343,6 +344,8 @@ mod tests {
             let mut upstream = config.upstreams[0].clone();
             (upstream.headers, upstream.price, upstream.api_key) = (Vec::new(), None, None);
             upstream.model_names = Vec::new();
+            (upstream.limits.concurrent, upstream.limits.requests_per_minute) = (None, None);
+            upstream.limits.tokens_per_minute = None;
             format!("{upstream:?}")
         };
         assert_eq!(comparable(&typed), comparable(&short));

@@ -73,6 +73,7 @@ document! {
         client: Client,
         upstream: Upstream,
         route: Route,
+        limit: Limit,
         project: Project,
         cache_rule: CacheRule,
     }
@@ -128,6 +129,12 @@ section! {
         first_token_timeout_seconds: i64,
         idle_timeout_seconds: i64,
         reply_timeout_seconds: i64,
+        max_concurrent: i64,
+        requests_per_minute: i64,
+        tokens_per_minute: i64,
+        min_spacing_ms: i64,
+        queue: i64,
+        queue_wait_seconds: i64,
         cost_per_million_input_tokens: f64,
         cost_per_million_output_tokens: f64,
     }
@@ -157,6 +164,23 @@ section! {
         last_resort: Text,
         mirror: Text,
         mirror_percentage: f64,
+    }
+}
+
+section! {
+    /// `[[limit]]`
+    Limit {
+        name: Text,
+        tenants: Texts,
+        projects: Texts,
+        models: Texts,
+        per: Text,
+        requests_per_minute: i64,
+        burst: i64,
+        tokens_per_minute: i64,
+        concurrent_requests: i64,
+        budget_tokens: i64,
+        budget_hours: i64,
     }
 }
 

@@ -57,23 +57,24 @@ pub(super) fn mentioned(raw: &[Found<raw::Route>]) -> Vec<String> {
 }
 
 /// The routes.
-pub(super) fn check(checker: &mut Checker<'_>, raw: Vec<Found<raw::Route>>, known: &Known<'_>) -> Vec<Route> {
+pub(super) fn check(checker: &mut Checker<'_>, raw: &[Found<raw::Route>], known: &Known<'_>) -> Vec<Route> {
     let mut names: Vec<Option<String>> = Vec::with_capacity(raw.len());
-    for Found { value: route, place } in &raw {
+    for Found { value: route, place } in raw {
         let taken = names.iter().flatten().map(String::as_str);
         let name = checker.name(route.name.as_ref(), place, taken);
-        if let Some(name) = name.as_ref().filter(|name| known.upstream(name).is_some()) {
-            let reason = format!("there is an upstream named \"{name}\" already");
-            checker.findings.problem(&route.name.as_ref().map_or(place, |name| &name.place).clone(), reason);
+        let taken = name.as_ref().is_some_and(|name| known.upstream(name).is_some());
+        if let (true, Some(typed)) = (taken, &route.name) {
+            let reason = format!("there is an upstream named \"{}\" already", typed.value.typed);
+            checker.findings.problem(&typed.place, reason);
         }
-        names.push(name);
+        names.push(name.filter(|_| !taken));
     }
     let mut reader = Routes { checker, known, names: &names };
     let routes: Vec<Option<Route>> = raw.iter().map(|found| reader.route(found)).collect();
     // Places in the list are what members go by, so nothing is looked at further where one is missing.
     let Some(routes) = routes.into_iter().collect::<Option<Vec<Route>>>() else { return Vec::new() };
-    reader.refuse_endless(&routes, &raw);
-    reader.refuse_nameless(&routes, &raw);
+    reader.refuse_endless(&routes, raw);
+    reader.refuse_nameless(&routes, raw);
     routes
 }
 
@@ -207,7 +208,8 @@ impl Routes<'_, '_, '_> {
     }
 
     fn strategy(&mut self, raw: &raw::Route, place: &Place) -> Strategy {
-        let strategy = self.checker.choice(raw.strategy.as_ref(), &STRATEGIES).unwrap_or_default();
+        let chosen = self.checker.choice(raw.strategy.as_ref(), &STRATEGIES);
+        let (strategy, misspelt) = (chosen.unwrap_or_default(), raw.strategy.is_some() && chosen.is_none());
         let percentage = self.checker.real(raw.percentage.as_ref(), PERCENTAGE);
         match (strategy, percentage) {
             (Strategy::Canary { .. }, Some(percentage)) => Strategy::Canary { percentage },
@@ -218,7 +220,7 @@ impl Routes<'_, '_, '_> {
                 strategy
             }
             _ => {
-                if let Some(typed) = &raw.percentage {
+                if let Some(typed) = raw.percentage.as_ref().filter(|_| !misspelt) {
                     self.problem(&typed.place, "means something for canary and ab only");
                 }
                 strategy
@@ -294,7 +296,7 @@ impl Routes<'_, '_, '_> {
                 }
                 Some(weight) => named.iter().for_each(|at| weights[*at] = weight as u32),
                 None => {
-                    self.problem(place, format!("\"{name}\" must be a whole number from 0 to {MAX_WEIGHT}"))
+                    self.problem(place, format!("\"{name}\" must be a whole number from 0 to {MAX_WEIGHT}"));
                 }
             }
         }

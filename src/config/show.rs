@@ -3,7 +3,7 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Config, Encoder, Local, Prices, SentenceModel, Source, Store, routes};
+use super::{Config, Encoder, Local, Prices, SentenceModel, Source, Store, quotas, routes};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::cache::policy::{self, Rule, Then, When, WordLists};
@@ -50,7 +50,7 @@ pub(super) fn show(config: &Config) -> String {
     }
     page.keys("", vec![("data_dir", path(data_dir)), ("models_dir", path(models_dir))]);
     let passthrough = passthrough_upstream.as_deref().or(chain_head(upstreams, chain));
-    page.section("server", server_keys(server, *limits, passthrough));
+    page.section("server", server_keys(server, limits, passthrough));
     for client in &server.clients {
         page.element("client", &client.name, client_keys(client));
     }
@@ -64,6 +64,9 @@ pub(super) fn show(config: &Config) -> String {
     page.section("chain", vec![("order", texts(chain))]);
     for route in routes {
         page.element("route", &route.name, routes::shown(route, routes));
+    }
+    for limit in &limits.limits {
+        page.element("limit", &limit.name, quotas::shown(limit));
     }
     page.section("prices", prices_keys(prices));
     page.section("cache", cache_keys(cache, server.compat_headers));
@@ -117,7 +120,7 @@ impl Page<'_> {
     }
 }
 
-fn server_keys(server: &server::Config, limits: limits::Config, passthrough_upstream: Option<&str>) -> Keys {
+fn server_keys(server: &server::Config, limits: &limits::Config, passthrough_upstream: Option<&str>) -> Keys {
     let server::Config {
         listen,
         clients: _, // sections of their own
@@ -132,13 +135,13 @@ fn server_keys(server: &server::Config, limits: limits::Config, passthrough_upst
         replay: _,         // a section of its own
         compat_headers: _, // in [cache]
     } = server;
-    let limits::Config { concurrent_requests } = limits;
+    let limits::Config { concurrent_requests, limits: _ } = limits;
     let mut keys = vec![
         ("listen", text(&listen.to_string())),
         ("max_body_mb", number(max_body_bytes >> 20)),
         ("max_header_kb", number(max_header_bytes >> 10)),
         ("max_connections", number(*max_connections)),
-        ("concurrent_requests", number(concurrent_requests)),
+        ("concurrent_requests", number(*concurrent_requests)),
         ("header_timeout_seconds", seconds(*header_timeout)),
         ("body_timeout_seconds", seconds(*body_timeout)),
         ("request_timeout_seconds", seconds(*request_timeout)),
@@ -179,6 +182,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         first_token_timeout,
         idle_timeout,
         reply_timeout,
+        limits,
         price,
         listed: _, // goes by the address
     } = upstream;
@@ -206,6 +210,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         ("idle_timeout_seconds", seconds(*idle_timeout)),
         ("reply_timeout_seconds", seconds(*reply_timeout)),
     ]);
+    keys.extend(quotas::shown_of_upstream(limits));
     if let Some(Price { input, output, .. }) = price {
         keys.push(("cost_per_million_input_tokens", Value::Float(*input)));
         keys.push(("cost_per_million_output_tokens", Value::Float(*output)));

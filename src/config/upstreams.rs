@@ -6,7 +6,7 @@ use super::origin::{Origin, Place};
 use super::presets::{PRESETS, Preset};
 use super::read::{Found, Headers, Text, Texts};
 use super::schema::nearest;
-use super::{Local, raw, zero};
+use super::{Local, quotas, raw, zero};
 use crate::chat::Protocol;
 use crate::secret::Secret;
 use crate::upstream::prices::Price;
@@ -120,6 +120,7 @@ impl Upstreams<'_, '_> {
         let base_url = self.base_url(preset, &raw, place);
         let price = self.price(&raw, place);
         let listed = listed(preset, &base_url);
+        let limits = quotas::of_upstream(self.checker, &raw);
         let protocol = self.protocol(preset.kind, &raw);
         let api_key = self.api_key(&name, preset, &raw, &base_url);
         let checker = &mut *self.checker;
@@ -138,6 +139,7 @@ impl Upstreams<'_, '_> {
             include_usage: raw.include_usage.is_none_or(|typed| typed.value),
             headers: headers(checker, raw.headers),
             api_key,
+            limits,
             price,
             listed,
         });
@@ -293,6 +295,12 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
         first_token_timeout_seconds: first_token,
         idle_timeout_seconds: idle,
         reply_timeout_seconds: reply,
+        max_concurrent,
+        requests_per_minute,
+        tokens_per_minute,
+        min_spacing_ms,
+        queue,
+        queue_wait_seconds,
         cost_per_million_input_tokens: input,
         cost_per_million_output_tokens: output,
     } = raw;
@@ -306,6 +314,12 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
             place(first_token.as_ref()),
             place(idle.as_ref()),
             place(reply.as_ref()),
+            place(max_concurrent.as_ref()),
+            place(requests_per_minute.as_ref()),
+            place(tokens_per_minute.as_ref()),
+            place(min_spacing_ms.as_ref()),
+            place(queue.as_ref()),
+            place(queue_wait_seconds.as_ref()),
             place(input.as_ref()),
             place(output.as_ref()),
         ])

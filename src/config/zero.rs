@@ -132,6 +132,7 @@ impl<'e> Finder<'_, 'e> {
             first_token_timeout: FIRST_TOKEN_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             reply_timeout: REPLY_TIMEOUT,
+            limits: crate::upstream::queue::Limits::default(),
             price: None,
             listed: super::upstreams::listed(preset, preset.base_url.unwrap_or_default()),
         });

@@ -37,7 +37,7 @@ use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::embed::{self, Embedder};
 use crate::intent::{Action, RuleSet};
-use crate::limits::{Limiter, Permit, Refusal};
+use crate::limits::{Limiter, Permit, Refusal, Who};
 use crate::upstream::{self, Call, Envelope, Priority, Session, Upstream};
 use crate::vector::UnitVector;
 use explain::Trail;
@@ -207,7 +207,9 @@ impl Pipeline {
     /// Answers a request.
     pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
-        let permit = self.limiter.admit().inspect_err(|refusal| recorder.refused(*refusal))?;
+        let who = Who { tenant: &caller.tenant, project: &caller.project, model: &request.model };
+        let permit = self.limiter.admit(Some(&who)).inspect_err(|refusal| recorder.refused(refusal))?;
+        recorder.charges(permit.charge());
         let told = self.upstream.choose(&request, caller.call(&request, caller.envelope.priority));
         recorder.chosen(&told);
         let mut trail = Trail::default();

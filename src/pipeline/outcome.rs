@@ -24,6 +24,8 @@ pub struct Outcome {
     pub model: String,
     /// The route that took it, where one did.
     pub route: Option<Arc<str>>,
+    /// The limit by which it was not let in.
+    pub limit: Option<Arc<str>>,
     /// The model that its upstream was asked for.
     pub answered_as: Option<Arc<str>>,
     /// Whether as a stream.
@@ -63,7 +65,7 @@ pub enum Ended {
     Deadline,
     /// No upstream could answer.
     Failed(Kind),
-    /// It was not let in.
+    /// It was not let in, for too much of this.
     Refused(&'static str),
     /// Memory had no answer, and nobody else was to be asked.
     NotCached,

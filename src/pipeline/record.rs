@@ -6,7 +6,7 @@ use super::keep::is_last;
 use super::{Caller, Ended, Observer, Outcome, Pipeline, Source, Timings};
 use crate::cache::Miss;
 use crate::chat::{Chunk, Event, Request, Usage};
-use crate::limits::{Permit, Refusal};
+use crate::limits::{Charge, Permit, Refusal};
 use crate::upstream::{self, Call, Chunks, Kind};
 use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
@@ -24,6 +24,7 @@ pub(super) struct Recorder {
     /// The call upstream that it follows.
     flight: Option<Arc<Flight>>,
     kept: Kept,
+    charge: Option<Arc<Charge>>,
     /// Taken when it has been told.
     outcome: Option<Box<Outcome>>,
 }
@@ -36,6 +37,7 @@ impl Recorder {
             project: caller.project.clone(),
             model: request.model.clone(),
             route: None,
+            limit: None,
             answered_as: None,
             stream: request.delivery.stream,
             source: None,
@@ -56,12 +58,20 @@ impl Recorder {
             usage: None,
             flight: None,
             kept: Kept::default(),
+            charge: None,
             outcome: Some(Box::new(outcome)),
         }
     }
 
-    pub(super) fn refused(&mut self, refusal: Refusal) {
-        self.tell(Ended::Refused(refusal.name()));
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        let limit = Arc::clone(&refusal.limit);
+        self.note(|outcome| outcome.limit = Some(limit));
+        self.tell(Ended::Refused(refusal.what.name()));
+    }
+
+    /// Where what an upstream says it has cost is counted.
+    pub(super) fn charges(&mut self, charge: Arc<Charge>) {
+        self.charge = Some(charge);
     }
 
     /// Which route takes it.
@@ -160,6 +170,11 @@ impl Recorder {
             outcome.ended = ended;
             outcome.timings.total = self.arrived.elapsed();
             self.account(&mut outcome);
+            if let (Some(charge), Some(usage)) = (self.charge.take(), outcome.usage)
+                && outcome.source.as_ref().is_some_and(Source::is_upstream)
+            {
+                charge.tokens(usage.input + usage.output);
+            }
             if let Some(kept) = outcome.kept {
                 // It is told once.
                 let _ = self.kept.set(kept);

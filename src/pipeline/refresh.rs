@@ -75,7 +75,7 @@ impl Pipeline {
     /// Asks afresh in the background, as far as there is room: whoever waits for an answer comes first.
     pub(super) fn refresh(&self, caller: &Caller, request: &Request, asked: &Asked, told: &Call) {
         let Some(slot) = self.refresher.slot(asked.query.id.0) else { return };
-        let Ok(permit) = self.limiter.admit() else { return };
+        let Ok(permit) = self.limiter.admit(None) else { return };
         let mut recorder = Recorder::new(self, caller, request);
         recorder.refreshes();
         recorder.chosen(told);

@@ -19,15 +19,11 @@ pub(super) struct Voice {
 impl Voice {
     /// Who is to answer `request`, as `call` was chosen.
     pub(super) fn of(upstream: &dyn Upstream, request: &Request, call: &Call) -> Self {
-        match &call.plan {
-            Some(plan) => {
-                Self { origin: plan.origin, model: plan.model(&request.model).into(), arm: plan.arm.clone() }
-            }
-            None => {
-                let origin = upstream.origin(request);
-                Self { origin, model: request.model.as_str().into(), arm: None }
-            }
-        }
+        let Some(plan) = &call.plan else {
+            let origin = upstream.origin(request);
+            return Self { origin, model: request.model.as_str().into(), arm: None };
+        };
+        Self { origin: plan.origin, model: plan.model(&request.model).into(), arm: plan.arm.clone() }
     }
 
     /// Whether it is a provider's.

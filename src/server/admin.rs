@@ -2,8 +2,9 @@
 
 use super::error::Error;
 use super::{Server, auth, read};
-use crate::cache::bound::{GroundId, GroundReport, Report};
+use crate::cache::bound::{GroundId, GroundReport, Report as BoundReport};
 use crate::pipeline::LearnCounts;
+use crate::upstream::queue::Report;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -11,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Tells how the parts are, whenever it is asked.
@@ -35,6 +37,8 @@ pub struct Status {
     pub rules: usize,
     /// Who is asked, in order.
     pub chain: Vec<String>,
+    /// What each provider has in work, and who waits for it.
+    pub queues: BTreeMap<String, Report>,
 }
 
 /// A part that may be missing while the rest works.
@@ -124,7 +128,7 @@ struct Semantic<'a> {
     /// `on`, `shadow` or `off`.
     mode: &'static str,
     /// All projects together.
-    all: Report,
+    all: BoundReport,
     /// Whose project is asked about.
     project: &'a str,
     /// That project; nothing where it was never asked.

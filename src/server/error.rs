@@ -3,7 +3,7 @@
 use super::embed;
 use crate::cache::keeper::Fault;
 use crate::chat::Protocol;
-use crate::limits::Refusal;
+use crate::limits::{Refusal, What};
 use crate::upstream::Kind;
 use crate::wire::{Failure, error_body};
 use crate::{pipeline, upstream, wire};
@@ -291,7 +291,7 @@ fn keeper(fault: &Fault) -> Failed {
 
 fn unanswered(error: &pipeline::Error) -> Failed {
     match error {
-        pipeline::Error::Refused(refusal) => refused(*refusal),
+        pipeline::Error::Refused(refusal) => refused(refusal),
         pipeline::Error::Upstream(error) => upstream(error),
         pipeline::Error::NotCached(_) => not_cached(error),
     }
@@ -303,18 +303,15 @@ fn not_cached(error: &pipeline::Error) -> Failed {
     Failed { tried_enough: true, ..failed }
 }
 
-fn refused(refusal: Refusal) -> Failed {
-    match refusal {
-        Refusal::Concurrency => Failed {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Failed::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limit_error",
-                "too_many_requests",
-                refusal.to_string(),
-            )
-        },
-    }
+fn refused(refusal: &Refusal) -> Failed {
+    let (kind, code) = match refusal.what {
+        What::Concurrency => ("rate_limit_error", "too_many_requests"),
+        What::Requests => ("rate_limit_error", "rate_limit_requests"),
+        What::Tokens => ("rate_limit_error", "rate_limit_tokens"),
+        What::Budget => ("rate_limit_error", "budget_spent"),
+    };
+    let failed = Failed::new(StatusCode::TOO_MANY_REQUESTS, kind, code, refusal.to_string());
+    failed.come_back_in(refusal.retry_after)
 }
 
 /// The status is the provider's own where it has one that fits, so that SDKs raise what they would without us.
@@ -351,7 +348,7 @@ fn single(error: &upstream::Error) -> Failed {
         Kind::ModelNotFound => invalid(StatusCode::NOT_FOUND, "model_not_found"),
         Kind::NoRoute => invalid(StatusCode::NOT_FOUND, "no_route"),
         Kind::RateLimit => shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "upstream_rate_limit"),
-        Kind::Busy => shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "local_model_busy"),
+        Kind::Busy => shape(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "upstream_busy"),
         Kind::Billing => {
             shape(client(StatusCode::PAYMENT_REQUIRED), "insufficient_quota", "upstream_billing")
         }

@@ -99,6 +99,7 @@ pub(super) fn request(outcome: &Outcome) {
         model,
         route,
         answered_as,
+        limit,
         stream,
         source,
         miss,
@@ -120,6 +121,7 @@ pub(super) fn request(outcome: &Outcome) {
         route = route.as_deref(),
         // Where it is another one.
         answered_as = answered_as.as_deref().filter(|answering| answering != model),
+        limit = limit.as_deref(),
         stream,
         source = source.as_ref().map_or("none", Source::name),
         upstream = source.as_ref().and_then(Source::upstream),

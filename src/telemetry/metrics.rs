@@ -83,7 +83,7 @@ struct RuleLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
-    limit_id: &'static str,
+    limit_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -301,7 +301,8 @@ impl Metrics {
             .inc();
         self.count_memory(outcome);
         self.count_upstreams(outcome);
-        if let Ended::Refused(limit_id) = outcome.ended {
+        if let Ended::Refused(what) = outcome.ended {
+            let limit_id = outcome.limit.as_deref().unwrap_or(what).to_owned();
             families.blocked.get_or_create(&LimitLabels { limit_id }).inc();
         }
         let answered_by = outcome.source.as_ref().map_or("none", answered_by).to_owned();

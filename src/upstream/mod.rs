@@ -9,6 +9,7 @@ pub mod health;
 pub mod local;
 pub mod prices;
 pub mod provider;
+pub mod queue;
 pub mod route;
 pub mod strategy;
 

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("wire", "chat clock"),
     // layer 2: judgement
     ("cache", "store chat vector clock secret"),
-    ("upstream", "wire chat clock secret"),
+    ("upstream", "wire limits chat clock secret"),
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),
     // layer 4: faces

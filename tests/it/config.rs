@@ -147,7 +147,13 @@ upstreams = ['about']
 name = 'about'
 upstreams = ['round', 'round=m']
 ";
-        assert_snapshot!(refusal(text), @"");
+        assert_snapshot!(refusal(text), @r#"
+        4 problems in the configuration
+          weir.toml:7:8: route.primary.name: there is an upstream named "primary" already
+          weir.toml:11:25: route.alias.upstreams[1]: there is no [[upstream]] and no [[route]] named "primry"; did you mean "primary"?
+          weir.toml:11:37: route.alias.upstreams[2]: "primary=" is not of the form "upstream=model"
+          weir.toml:18:23: route.about.upstreams[1]: a route is not asked for a model; its own upstreams are
+        "#);
     }
 
     #[test]
@@ -182,7 +188,43 @@ name = 'half'
 strategy = 'ab'
 upstreams = []
 ";
-        assert_snapshot!(refusal(text), @"");
+        assert_snapshot!(refusal(text), @r#"
+        12 problems in the configuration
+          weir.toml:8:14: route.alias.upstreams[0]: for which model? nobody has one called "alias"; write "primary=MODEL"
+          weir.toml:11:13: route.round.upstreams: leads back to itself: round → about → round
+          weir.toml:18:12: route.odd.strategy: "cannary" is none of failover, first_available, round_robin, weighted, weighted_random, weighted_round_robin, lowest_latency, lowest_cost, least_busy, canary, ab; did you mean "canary"?
+          weir.toml:20:10: route.odd.regex[0]: look-around, including look-ahead and look-behind, is not supported
+          weir.toml:20:20: route.odd.regex[1]: unclosed group
+          weir.toml:22:14: route.odd.max_tokens: no request has that many: min_tokens is above max_tokens
+          weir.toml:23:11: route.odd.weights: "other" is none of this route's upstreams
+          weir.toml:23:11: route.odd.weights: "primary" must be a whole number from 0 to 1000000
+          weir.toml:24:21: route.odd.mirror_percentage: means nothing without mirror, the upstream that is asked beside
+          weir.toml:25:11: route.odd.headers: "x-n" must be a string, in which * stands for anything
+          weir.toml:26:1: route.half.percentage: missing; how many requests in a hundred go to the upstreams after the first
+          weir.toml:29:13: route.half.upstreams: must not be empty: nobody would answer
+        "#);
+    }
+
+    #[test]
+    fn of_limits_that_limit_nothing() {
+        let text = "
+[[limit]]
+name = 'idle'
+burst = 5
+budget_hours = 3
+[[limit]]
+name = 'odd'
+per = 'tenants'
+concurrent_requests = 0
+";
+        assert_snapshot!(refusal(text), @r#"
+        5 problems in the configuration
+          weir.toml:2:1: limit.idle: limits nothing; add requests_per_minute, tokens_per_minute, concurrent_requests or budget_tokens
+          weir.toml:4:9: limit.idle.burst: means nothing without requests_per_minute
+          weir.toml:5:16: limit.idle.budget_hours: means nothing without budget_tokens
+          weir.toml:8:7: limit.odd.per: "tenants" is none of all, tenant, project; did you mean "tenant"?
+          weir.toml:9:23: limit.odd.concurrent_requests: must be from 1 to 1000000
+        "#);
     }
 
     #[test]
@@ -840,7 +882,7 @@ api_key = '${KEY:-sk-1}'
         ");
         assert_snapshot!(chain(&Bench::with_file(&format!("{text}\n[chain]\norder = ['a']\n"))), @"
         a https://gateway/v1 (key) *
-        note: upstream.b is not in chain.order, and is never asked
+        note: upstream.b is in no route and not in chain.order, and is never asked
         ");
     }
 
@@ -931,6 +973,21 @@ models = ['gpt-*']
 json_body = { temperature = 0.0, metadata = { team = 'docs' } }
 ttl_seconds = 60
 volatile = false
+[[route]]
+name = 'small-talk'
+headers = { x-team = 'ads' }
+json_body = { temperature = 0.5 }
+keywords = ['hello']
+regex = ['^hi$$']
+max_tokens = 50
+strategy = 'ab'
+upstreams = ['primary=m', 'small']
+weights = { small = 2 }
+percentage = 5
+mirror = 'primary'
+[[limit]]
+name = 'all'
+requests_per_minute = 5
 ";
 
     fn full() -> Bench {
@@ -977,6 +1034,9 @@ volatile = false
         first_token_timeout_seconds = 90  # default
         idle_timeout_seconds = 60  # default
         reply_timeout_seconds = 600  # default
+        min_spacing_ms = 0  # default
+        queue = 256  # default
+        queue_wait_seconds = 30  # default
         cost_per_million_input_tokens = 2.5  # weir.toml:14:33
         cost_per_million_output_tokens = 10.0  # weir.toml:15:34
 
@@ -991,6 +1051,32 @@ volatile = false
 
         [chain]
         order = ["primary", "small"]  # default
+
+        [[route]]
+        name = "small-talk"  # weir.toml:30:8
+        headers = { x-team = "ads" }  # weir.toml:31:11
+        json_body = { temperature = 0.5 }  # weir.toml:32:13
+        keywords = ["hello"]  # weir.toml:33:12
+        regex = ["^hi$$"]  # weir.toml:34:9
+        min_tokens = 0  # default
+        max_tokens = 50  # weir.toml:35:14
+        strategy = "ab"  # weir.toml:36:12
+        upstreams = ["primary=m", "small"]  # weir.toml:37:13
+        weights = { "primary=m" = 1, small = 2 }  # weir.toml:38:11
+        percentage = 5.0  # weir.toml:39:14
+        sticky = "always"  # default
+        last_resort = "local"  # default
+        mirror = "primary"  # weir.toml:40:10
+        mirror_percentage = 10.0  # default
+
+        [[limit]]
+        name = "all"  # weir.toml:42:8
+        per = "all"  # default
+        requests_per_minute = 5  # weir.toml:43:23
+
+        [prices]
+        list = true  # default
+        file = ""  # default
 
         [cache]
         exact = "on"  # default

@@ -126,6 +126,7 @@ fn provider(kind: ProviderKind, protocol: Protocol, address: SocketAddr) -> Arc<
         first_token_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),
         reply_timeout: Duration::from_secs(2),
+        limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,
     };

@@ -255,6 +255,7 @@ fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
         first_token_timeout: wait,
         idle_timeout: wait,
         reply_timeout: wait,
+        limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,
     }

@@ -66,6 +66,7 @@ fn status() -> Status {
         store,
         rules: 0,
         chain: Vec::new(),
+        queues: std::collections::BTreeMap::new(),
     }
 }
 

@@ -157,5 +157,6 @@ pub(crate) fn some_status() -> StatusReport {
         store: ready(),
         rules: 0,
         chain: vec![],
+        queues: std::collections::BTreeMap::new(),
     })
 }

@@ -149,6 +149,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         first_token_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(5),
+        limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,
     }
@@ -165,6 +166,7 @@ fn status() -> Status {
         store: idle(),
         rules: 0,
         chain: vec![],
+        queues: std::collections::BTreeMap::new(),
     }
 }
 

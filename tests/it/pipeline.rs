@@ -4,7 +4,7 @@ use crate::kit::{Rig, caller, eventually, question, streamed, whole};
 use std::sync::Arc;
 use std::time::Duration;
 use weir::cache::{self, Miss, NotKept, Semantic, Wishes};
-use weir::chat::{Block, Choice, Event, Finish, Protocol, Reply, Request, ToolCall};
+use weir::chat::{Block, Choice, Event, Finish, Protocol, Reply, Request, ToolCall, Usage};
 use weir::limits;
 use weir::pipeline::{Caller, Ended, Source};
 use weir::sim::store::Fault;
@@ -226,13 +226,38 @@ async fn an_answer_is_known_the_moment_its_last_event_is_given() {
 #[tokio::test]
 async fn more_than_the_limit_is_refused_and_told() {
     let upstream = scripted([Step::SayThenStall("x".into())]);
-    let limits = limits::Config { concurrent_requests: 1 };
+    let limits = limits::Config { concurrent_requests: 1, ..limits::Config::default() };
     let rig = Rig::with(upstream, Arc::new(MemoryStore::default()), weir::intent::RuleSet::default(), limits);
     let first = rig.pipeline.answer(caller(), question("a")).await.unwrap();
     assert!(rig.pipeline.answer(caller(), question("b")).await.is_err());
     assert_eq!(rig.last().ended, Ended::Refused("concurrency"));
     drop(first);
     assert!(rig.pipeline.answer(caller(), question("c")).await.is_ok());
+}
+
+#[tokio::test]
+async fn whoever_has_spent_a_budget_is_refused_and_memory_costs_nothing() {
+    let usage = Some(Usage { input: 60, output: 40, ..Usage::default() });
+    let upstream = scripted([Step::Say(Reply { usage, ..Reply::text("m", "x") })]);
+    let budget = limits::Budget { tokens: 150, every: Duration::from_hours(1) };
+    let limit = limits::Limit {
+        name: "tenants".into(),
+        per: limits::Per::Tenant,
+        budget: Some(budget),
+        ..limits::Limit::default()
+    };
+    let limits = limits::Config { limits: vec![limit], ..limits::Config::default() };
+    let rig = Rig::with(upstream, Arc::new(MemoryStore::default()), weir::intent::RuleSet::default(), limits);
+    assert_eq!(rig.ask(question("a")).await.0, "upstream");
+    for _ in 0..5 {
+        assert_eq!(rig.ask(question("a")).await.0, "exact");
+    }
+    assert_eq!(rig.ask(question("something else")).await.0, "upstream", "a hundred of them are spent");
+    let refused = rig.pipeline.answer(caller(), question("a")).await.unwrap_err();
+    assert!(refused.to_string().contains("budget"), "{refused}");
+    assert_eq!((rig.last().ended, rig.last().limit.as_deref()), (Ended::Refused("budget"), Some("tenants")));
+    let another = Caller { tenant: "another".into(), ..caller() };
+    assert_eq!(rig.ask_as(another, question("a")).await.0, "upstream");
 }
 
 #[tokio::test]

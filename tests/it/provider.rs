@@ -109,6 +109,7 @@ fn config(address: SocketAddr) -> Config {
         first_token_timeout: Duration::from_millis(400),
         idle_timeout: Duration::from_millis(300),
         reply_timeout: Duration::from_secs(2),
+        limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,
     }

@@ -66,6 +66,7 @@ pub(crate) fn status() -> Status {
         store: Component::ready("memory"),
         rules: 0,
         chain: vec!["primary".into()],
+        queues: std::collections::BTreeMap::new(),
     }
 }
 

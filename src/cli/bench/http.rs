@@ -71,6 +71,7 @@ fn status() -> Status {
         store: none(),
         rules: 0,
         chain: Vec::new(),
+        queues: std::collections::BTreeMap::new(),
     }
 }
 

@@ -163,7 +163,9 @@ impl<'r> Run<'r> {
     /// Asks, and gives up while there is time left for those who come next.
     async fn call(&self, candidate: &Candidate<'_>, next: &[Candidate<'_>]) -> Result<Opened, Error> {
         let until = self.patience(next).map_or(self.call.deadline, |patience| Instant::now() + patience);
-        let opening = candidate.profile.upstream.open(&candidate.request, self.call);
+        // Whoever waits in a queue of its own gives up by then, and says so.
+        let call = Call { deadline: until, ..self.call.clone() };
+        let opening = candidate.profile.upstream.open(&candidate.request, &call);
         let opened = timeout_at(until, opening).await.unwrap_or_else(|_| {
             let why = "no answer in the time that the request leaves it";
             Err(Error::new(Kind::Timeout, &candidate.profile.name, why))

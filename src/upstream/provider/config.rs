@@ -3,6 +3,7 @@
 use crate::chat::Protocol;
 use crate::secret::Secret;
 use crate::upstream::prices::Price;
+use crate::upstream::queue::Limits;
 use std::time::Duration;
 
 /// How a provider is reached.
@@ -39,6 +40,8 @@ pub struct Config {
     /// How long a reply that comes whole may take, and a stream up to its first words, whatever signs of life
     /// it gives. The server's own limit on a request comes on top.
     pub reply_timeout: Duration,
+    /// How much it takes, with each of its keys.
+    pub limits: Limits,
     /// What it costs, whichever model answers.
     pub price: Option<Price>,
     /// Whose list prices hold for it otherwise: none where it is not at an address of a maker's.

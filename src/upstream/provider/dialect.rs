@@ -287,6 +287,7 @@ mod tests {
             first_token_timeout: wait,
             idle_timeout: wait,
             reply_timeout: wait,
+            limits: crate::upstream::queue::Limits::default(),
             price: None,
             listed: None,
         })

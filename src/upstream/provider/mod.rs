@@ -88,6 +88,7 @@ impl Provider {
             first_token_timeout,
             idle_timeout,
             reply_timeout,
+            limits: _,
             price: _,
             listed: _,
         } = config;

@@ -129,7 +129,7 @@ pub type Known = Arc<dyn Fn(&str, &str, Option<&Usage>) -> Facts + Send + Sync>;
 
 /// All routes, and how many requests each has had.
 pub struct Routes {
-    routes: Vec<Route>,
+    list: Vec<Route>,
     turns: Vec<AtomicU64>,
     known: Known,
     /// What the local model is called.
@@ -144,12 +144,12 @@ impl Routes {
         verify(&routes)?;
         let turns = routes.iter().map(|_| AtomicU64::new(0)).collect();
         let weighs_costs = routes.iter().any(|route| route.strategy == Strategy::LowestCost);
-        Ok(Self { routes, turns, known, local, weighs_costs })
+        Ok(Self { list: routes, turns, known, local, weighs_costs })
     }
 
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.routes.iter().map(|route| &route.name)
+        self.list.iter().map(|route| &route.name)
     }
 
     /// Who is asked for `request`; `None` where no route is for it.
@@ -158,7 +158,7 @@ impl Routes {
         let at = self.chosen(&asked)?;
         let usage = self.weighs_costs.then(|| expected(&asked));
         let planner = Planner {
-            routes: &self.routes,
+            routes: &self.list,
             turns: &self.turns,
             known: |step: &Step| {
                 let model = step.model.as_deref().unwrap_or(&request.model);
@@ -173,11 +173,11 @@ impl Routes {
     /// Whoever names a route means that one; whoever asks for the local model means that.
     fn chosen(&self, asked: &Asked<'_>) -> Option<usize> {
         let model = asked.request.model.as_str();
-        let named = self.routes.iter().position(|route| *route.name == *model);
+        let named = self.list.iter().position(|route| *route.name == *model);
         if named.is_some() || is_local(model) {
             return named;
         }
-        self.routes.iter().position(|route| !route.when.is_empty() && route.when.holds(asked))
+        self.list.iter().position(|route| !route.when.is_empty() && route.when.holds(asked))
     }
 }
 
