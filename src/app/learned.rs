@@ -1,10 +1,8 @@
 //! What the bound has learned, in a file: read at the start, and written every minute and at the end.
 
-use crate::cache::bound::{Bound, Report, Snapshot};
+use super::state_file::{self, Error};
+use crate::cache::bound::{Bound, Report};
 use crate::cache::judge;
-use sha2::{Digest as _, Sha256};
-use std::fs;
-use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +21,6 @@ pub(super) struct Learned {
     bound: Arc<Bound>,
     /// `None`: nothing outlives this process.
     file: Option<PathBuf>,
-}
-
-/// Why a file cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it is longer than {MAX_BYTES} bytes")]
-    TooLong,
-    #[error("it is not of this format, or damaged")]
-    Damaged,
 }
 
 impl Learned {
@@ -66,7 +53,7 @@ impl Learned {
     /// Writes it.
     pub(super) async fn write(&self) {
         self.blocking(|bound, file| {
-            if let Err(error) = write(bound, file) {
+            if let Err(error) = state_file::write(file, FORMAT, &bound.snapshot(judge::version())) {
                 tracing::warn!(%error, "what the cache has learned could not be written down");
             }
         })
@@ -96,63 +83,21 @@ fn tell(report: &Report) {
 }
 
 fn restore(bound: &Bound, file: &Path) {
-    let restored = match read(file) {
+    let restored = match state_file::read(file, FORMAT, MAX_BYTES) {
         Ok(None) => return,
         Ok(Some(snapshot)) => bound.restore(snapshot, judge::version()).map_err(|_| Error::Damaged),
         Err(error) => Err(error),
     };
     if let Err(error) = restored {
-        let aside = file.with_extension("json.damaged");
-        let moved = fs::rename(file, &aside).is_ok();
-        tracing::error!(%error, file = %file.display(), aside = moved.then(|| aside.display().to_string()),
-            "what the cache had learned cannot be used; it learns anew");
+        state_file::set_aside(file, &error, "what the cache had learned cannot be used; it learns anew");
     }
-}
-
-/// `None` where there is no file.
-fn read(file: &Path) -> Result<Option<Snapshot>, Error> {
-    let mut text = String::new();
-    let read = fs::File::open(file).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(Error::Damaged),
-        Err(error) => return Err(error.into()),
-        Ok(bytes) if bytes as u64 > MAX_BYTES => return Err(Error::TooLong),
-        Ok(_) => {}
-    }
-    let (head, body) = text.split_once('\n').ok_or(Error::Damaged)?;
-    if head.strip_prefix(FORMAT) != Some(&digest(body)) {
-        return Err(Error::Damaged);
-    }
-    serde_json::from_str(body).map(Some).map_err(|_| Error::Damaged)
-}
-
-/// In one piece or not at all: it is written beside the old one, and takes its place when it is on the disk.
-fn write(bound: &Bound, file: &Path) -> Result<(), Error> {
-    let body = serde_json::to_string(&bound.snapshot(judge::version())).map_err(io::Error::other)?;
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let beside = file.with_extension("json.new");
-    let mut new = fs::File::create(&beside)?;
-    new.write_all(format!("{FORMAT}{}\n{body}", digest(&body)).as_bytes())?;
-    new.sync_all()?;
-    Ok(fs::rename(&beside, file)?)
-}
-
-fn digest(body: &str) -> String {
-    use std::fmt::Write as _;
-    let digest: [u8; 32] = Sha256::digest(body).into();
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::bound::{Config, GroundId};
+    use std::fs;
 
     fn bound() -> Arc<Bound> {
         Arc::new(Bound::new(Config::default()))

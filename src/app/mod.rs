@@ -8,6 +8,8 @@ mod encoder;
 mod learned;
 mod parts;
 mod reembed;
+mod remembered;
+mod state_file;
 
 pub use banner::Banner;
 pub use encoder::{LoadedEncoder, load_encoder};
@@ -19,11 +21,13 @@ use crate::pipeline::{
     CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
 use crate::server::{self, Providers, Server, StatusReport};
-use crate::telemetry::{Metrics, SemanticReport};
+use crate::telemetry::{ChainReport, Metrics, SemanticReport};
+use crate::upstream::chain::Ward;
 use crate::upstream::{self, provider};
 use crate::{cache, intent, store};
 use learned::Learned;
 use parts::{Gates, Kept, Lane, LocalModel};
+use remembered::Remembered;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,6 +99,7 @@ pub struct App {
     server: Arc<Server>,
     kept: Kept,
     learned: Learned,
+    remembered: Remembered,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
     banner: Banner,
@@ -120,13 +125,15 @@ impl App {
         let prices = Arc::new(parts::prices(&config)?);
         let (chain, providers, gates) = parts::chain(&config, local.as_ref())?;
         let order = chain.order().iter().map(ToString::to_string).collect();
+        let ward = Arc::clone(chain.ward());
         let upstream = parts::upstream(&config, chain, &prices)?;
         let models = parts::model_names(&config, local.as_ref());
         let facts = Facts { lane, local, order, gates };
         let report = report(&facts, &kept, rules.rules().len(), &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
-        let metrics = Metrics::new(Arc::clone(&prices));
+        let remembered = Remembered::open(&ward, &clock, &config.data_dir).await;
+        let metrics = Metrics::new(Arc::clone(&prices)).with_chain(chain_report(&ward));
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         // What is learned about answers outlives a restart where the answers do.
         let memory = matches!(config.store, config::Store::Embedded(_)).then_some(config.data_dir);
@@ -153,10 +160,10 @@ impl App {
             observer: observer(&metrics),
         };
         let metrics = metrics.with_semantic(semantic_report(&pipeline));
-        let providers = Providers::new(providers, config.passthrough_upstream.as_deref());
+        let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        Ok(Self { listener, server: Arc::new(server), kept, learned, renews, banner })
+        Ok(Self { listener, server: Arc::new(server), kept, learned, remembered, renews, banner })
     }
 
     /// Where it listens.
@@ -188,11 +195,13 @@ impl App {
                 () = server::serve(self.listener, self.server, stop) => {}
                 () = self.kept.sweep(clock.as_ref()) => {}
                 () = self.learned.keep() => {}
+                () = self.remembered.keep() => {}
                 () = self.kept.renew(self.renews.as_ref()) => {}
             }
             let written = async {
                 learner.close().await;
                 self.learned.write().await;
+                self.remembered.write().await;
                 cache.drain().await;
                 self.kept.close().await;
             };
@@ -221,6 +230,11 @@ struct Facts {
 fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
     let metrics = metrics.clone();
     Arc::new(move |outcome: &Outcome| metrics.record(outcome))
+}
+
+fn chain_report(ward: &Arc<Ward>) -> ChainReport {
+    let ward = Arc::clone(ward);
+    Arc::new(move || ward.reports())
 }
 
 fn semantic_report(pipeline: &Pipeline) -> SemanticReport {

@@ -16,7 +16,7 @@ use crate::store::embedded::{Embedded, Recovery, Space};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
 use crate::store::{Room, Store};
-use crate::upstream::chain::{self, Chain, Link};
+use crate::upstream::chain::{Chain, Known, Link, Ward};
 use crate::upstream::local::{Local, Status};
 use crate::upstream::prices::{Prices, Source, Table};
 use crate::upstream::provider::{self, Provider};
@@ -32,6 +32,9 @@ use std::time::Duration;
 const NOTE_EVERY: Duration = Duration::from_mins(1);
 /// Every how many times expired answers are removed as well. They are never served, however long they lie there.
 const SWEEP_EVERY: u32 = 10;
+
+/// What the key in an `[[upstream]]` itself is called, beside those in `[[profile]]`s.
+const OWN_KEY: &str = "default";
 
 /// Where answers are kept.
 #[derive(Clone)]
@@ -238,15 +241,43 @@ pub(super) fn chain(
         let in_order = config.chain.contains(name);
         if let Some(provider) = config.upstreams.iter().find(|upstream| upstream.name == *name) {
             let upstream = Arc::new(Provider::new(provider.clone())?);
-            providers.push(Arc::clone(&upstream));
-            let gated = Gated::new(upstream, provider.limits.clone());
-            gates.push((name.clone(), Arc::clone(gated.gate())));
-            links.push(Link::new(Arc::new(gated), provider.models.clone()).in_order(in_order));
+            // Whoever would refuse everything is not asked; the paths of its API lead to it all the same.
+            if provider.lacks_key() {
+                tracing::warn!(upstream = %provider.name, "has no key, and is not asked; set its api_key");
+            } else {
+                links.push(link(provider, &upstream, &mut gates)?.in_order(in_order));
+            }
+            providers.push(upstream);
         } else if let Some(Ok(local)) = local.filter(|local| local.name == *name).map(|local| &local.local) {
             links.push(Link::new(Arc::clone(local) as Arc<dyn Upstream>, Vec::new()).in_order(in_order));
         }
     }
-    Ok((Chain::new("chain", links), providers, gates))
+    let config::Chain { rules, config: effort, budget, .. } = config.failover.clone();
+    let ward = Arc::new(Ward::new(rules, budget));
+    Ok((Chain::sharing("chain", links, effort, &ward), providers, gates))
+}
+
+/// A provider, with all its keys. Each key has a queue of its own: providers count by key.
+fn link(config: &provider::Config, provider: &Arc<Provider>, gates: &mut Gates) -> Result<Link, Error> {
+    let mut gated = |own: Option<&str>, upstream: Arc<dyn Upstream>| {
+        let gated = Gated::new(upstream, config.limits.clone());
+        let name = own.map_or_else(|| config.name.clone(), |own| format!("{}:{own}", config.name));
+        gates.push((name, Arc::clone(gated.gate())));
+        Arc::new(gated) as Arc<dyn Upstream>
+    };
+    let mut keys: Vec<(String, Arc<dyn Upstream>)> = Vec::new();
+    if config.api_key.is_some() && !config.profiles.is_empty() {
+        keys.push((OWN_KEY.to_owned(), gated(Some(OWN_KEY), Arc::clone(provider) as Arc<dyn Upstream>)));
+    }
+    for (name, key) in &config.profiles {
+        keys.push((name.clone(), gated(Some(name), Arc::new(provider.with_key(key)?))));
+    }
+    let alone = match keys.first() {
+        Some((_, first)) => Arc::clone(first),
+        None => gated(None, Arc::clone(provider) as Arc<dyn Upstream>),
+    };
+    let link = Link::new(alone, config.models.clone()).with_windows(config.context_windows.clone());
+    Ok(link.of_family(config.preset).with_profiles(keys, config.rotation))
 }
 
 /// The models that clients may want to see in a list.
@@ -307,7 +338,7 @@ pub(super) fn upstream(
             true => Some(0.0),
             false => prices.cost(upstream, model, usage),
         });
-        let Some(chain::Known { latency, in_flight, available }) = asked.known(upstream, model) else {
+        let Some(Known { latency, in_flight, available }) = asked.known(upstream, model) else {
             return Facts { available: false, ..Facts::default() };
         };
         Facts { cost, latency, in_flight, available, ..Facts::default() }

@@ -3,6 +3,7 @@
 mod ask;
 mod bench;
 mod cache;
+mod chain;
 pub mod config;
 mod embed;
 mod explain;
@@ -61,6 +62,8 @@ enum Command {
     Cache(cache::Args),
     /// Tell why the running sidecar answered a request as it did
     Explain(explain::Args),
+    /// Look after the upstreams: how they are, switch them off and on, try a failover
+    Chain(chain::Args),
     /// Print the vectors of texts, or how alike they are
     Embed(embed::Args),
     /// Measure what is built
@@ -120,6 +123,9 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         }
         Command::Explain(args) => {
             runtime()?.block_on(explain::run(args, &environment, || load().map_err(Into::into)))
+        }
+        Command::Chain(args) => {
+            runtime()?.block_on(chain::run(args, &environment, || load().map_err(Into::into)))
         }
         Command::Embed(args) => {
             settle_threads(&environment);

@@ -50,12 +50,14 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     server.replay = check.replay(&raw.replay);
     server.compat_headers = raw.cache.compat_headers.as_ref().is_none_or(|typed| typed.value);
     let mut local = check.local(&raw.local);
+    let failover = check.chain(&raw.chain);
     let routed = routes::mentioned(&raw.route);
-    let (upstreams, chain) =
+    let (mut upstreams, chain) =
         upstreams::check(&mut check, (raw.upstream, &routed), &raw.chain, &mut local, server.listen);
     if let (true, None, Some(enabled)) = (chain.is_empty(), &raw.chain.order, &raw.local.enabled) {
         check.findings.problem(&enabled.place, "without it and without an [[upstream]], nobody would answer");
     }
+    check.profiles(raw.profile, &mut upstreams);
     let known = routes::Known { providers: &upstreams, local: local.as_ref(), chain: &chain };
     let routes = routes::check(&mut check, &raw.route, &known);
     let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
@@ -68,6 +70,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         chain,
         routes,
         prices: prices::check(&mut check, &raw.prices),
+        failover,
         passthrough_upstream,
         cache: check.cache(&raw.cache, raw.project, raw.cache_rule),
         encoder,

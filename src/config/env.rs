@@ -245,6 +245,24 @@ mod tests {
         ("replay.pace", "paced", r#""paced""#),
         ("replay.tokens_per_second", "50", "50"),
         ("chain.order", "local, spare", r#"["local", "spare"]"#),
+        ("chain.cooldowns", "classic", r#""classic""#),
+        ("chain.cooldown_seconds", "5, 10", r#"["5", "10"]"#),
+        ("chain.billing_cooldown_seconds", "60", "60"),
+        ("chain.failure_window_hours", "12", "12"),
+        ("chain.short_wait_ms", "100", "100"),
+        ("chain.max_wait_seconds", "0", "0"),
+        ("chain.probe_seconds", "9", "9"),
+        ("chain.max_attempts", "3", "3"),
+        ("chain.backoff_ms", "0", "0"),
+        ("chain.trigger_codes", "429, 503", r#"["429", "503"]"#),
+        ("chain.trigger_on_auth_failure", "false", "false"),
+        ("chain.trigger_on_timeout", "false", "false"),
+        ("chain.max_calls", "4", "4"),
+        ("chain.retry_share", "0.2", "0.2"),
+        ("chain.breaker_share", "0.9", "0.9"),
+        ("chain.breaker_calls", "20", "20"),
+        ("chain.slow_after_ms", "5000", "5000"),
+        ("chain.degraded_at", "2.5", "2.5"),
         ("cache.exact", "off", r#""off""#),
         ("cache.semantic", "off", r#""off""#),
         ("cache.min_similarity", "0.9", "0.9"),
@@ -308,6 +326,10 @@ mod tests {
         ("upstream.spare.model_names", "a=b,*=c", r#"["a=b", "*=c"]"#),
         ("upstream.spare.include_usage", "false", "false"),
         ("upstream.spare.models", "gpt-*,o1*", r#"["gpt-*", "o1*"]"#),
+        ("upstream.spare.context_windows", "gpt-*=8000,*=128000", r#"["gpt-*=8000", "*=128000"]"#),
+        ("upstream.spare.key_rotation", "round_robin", r#""round_robin""#),
+        ("profile.second.upstream", "spare", r#""spare""#),
+        ("profile.second.api_key", "sk-secret", r#""***""#),
         ("upstream.spare.headers", "x-a=sk-secret, x-b=2", r#"{ x-a = "***", x-b = "***" }"#),
         ("upstream.spare.connect_timeout_seconds", "19", "19"),
         ("upstream.spare.first_token_timeout_seconds", "20", "20"),
@@ -370,6 +392,7 @@ mod tests {
                 "client" => "editor",
                 "project" => "music",
                 "route" => "way",
+                "profile" => "second",
                 _ => "spare",
             };
             format!("{array}.{name}.{}", key.name)
@@ -385,6 +408,11 @@ mod tests {
             ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_INPUT_TOKENS", "1"),
             ("WEIR_UPSTREAM_SPARE_COST_PER_MILLION_OUTPUT_TOKENS", "1"),
         ]);
+        // A profile is somebody's, and has a key.
+        if path.starts_with("profile") {
+            environment.variables.insert("WEIR_PROFILE_SECOND_UPSTREAM".to_owned(), "spare".into());
+            environment.variables.insert("WEIR_PROFILE_SECOND_API_KEY".to_owned(), "sk-2".into());
+        }
         // A rule must say what then holds.
         if path.starts_with("cache_rule") {
             environment.variables.insert("WEIR_CACHE_RULE_SPARE_STORE".to_owned(), "true".into());

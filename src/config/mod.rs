@@ -6,6 +6,7 @@
 //! variable, or its flag.
 
 mod address;
+mod chain;
 mod check;
 mod env;
 mod error;
@@ -26,6 +27,7 @@ mod tree;
 mod upstreams;
 mod zero;
 
+pub use chain::Chain;
 pub use env::{CONFIG_VARIABLE, Environment};
 pub use error::{Error, Problem, Problems};
 pub use origin::{Origin, Origins};
@@ -70,6 +72,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What models cost.
     pub prices: Prices,
+    /// How hard the chain tries, and whom it leaves alone.
+    pub failover: Chain,
     /// Who gets the paths that we do not know: a name of `upstreams`; `None` is the first in the chain.
     pub passthrough_upstream: Option<String>,
     /// What is looked up.
@@ -287,7 +291,11 @@ mod tests {
 
     fn in_folder(folder: &Path, text: &str) -> Config {
         std::fs::write(folder.join("weir.toml"), text).unwrap();
-        let mut environment = Environment::with([("OPENAI_API_KEY", "sk-1"), ("EDITOR_KEY", "sk-2")]);
+        let mut environment = Environment::with([
+            ("OPENAI_API_KEY", "sk-1"),
+            ("EDITOR_KEY", "sk-2"),
+            ("OPENAI_API_KEY_2", "sk-3"),
+        ]);
         environment.working_dir = folder.to_owned();
         environment.data_dir = Some(folder.join("data"));
         Config::load(&Overrides::default(), &environment).unwrap_or_else(|error| panic!("{error}"))
@@ -346,6 +354,7 @@ mod tests {
             upstream.model_names = Vec::new();
             (upstream.limits.concurrent, upstream.limits.requests_per_minute) = (None, None);
             upstream.limits.tokens_per_minute = None;
+            (upstream.profiles, upstream.context_windows) = (Vec::new(), Vec::new());
             format!("{upstream:?}")
         };
         assert_eq!(comparable(&typed), comparable(&short));

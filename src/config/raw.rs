@@ -74,6 +74,7 @@ document! {
         upstream: Upstream,
         route: Route,
         limit: Limit,
+        profile: Profile,
         project: Project,
         cache_rule: CacheRule,
     }
@@ -124,6 +125,8 @@ section! {
         models: Texts,
         model_names: Texts,
         include_usage: bool,
+        context_windows: Texts,
+        key_rotation: Text,
         headers: Headers,
         connect_timeout_seconds: i64,
         first_token_timeout_seconds: i64,
@@ -193,6 +196,15 @@ section! {
 }
 
 section! {
+    /// `[[profile]]`
+    Profile {
+        name: Text,
+        upstream: Text,
+        api_key: Secret,
+    }
+}
+
+section! {
     /// `[replay]`
     Replay {
         usage: Text,
@@ -205,6 +217,24 @@ section! {
     /// `[chain]`
     Chain {
         order: Texts,
+        cooldowns: Text,
+        cooldown_seconds: Texts,
+        billing_cooldown_seconds: i64,
+        failure_window_hours: i64,
+        short_wait_ms: i64,
+        max_wait_seconds: i64,
+        probe_seconds: i64,
+        max_attempts: i64,
+        backoff_ms: i64,
+        trigger_codes: Texts,
+        trigger_on_auth_failure: bool,
+        trigger_on_timeout: bool,
+        max_calls: i64,
+        retry_share: f64,
+        breaker_share: f64,
+        breaker_calls: i64,
+        slow_after_ms: i64,
+        degraded_at: f64,
     }
 }
 

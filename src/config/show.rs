@@ -3,14 +3,15 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Config, Encoder, Local, Prices, SentenceModel, Source, Store, quotas, routes};
+use super::{Chain, Config, Encoder, Local, Prices, SentenceModel, Source, Store, quotas, routes};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::cache::policy::{self, Rule, Then, When, WordLists};
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
+use crate::upstream::health::{Preset, Rules};
 use crate::upstream::prices::Price;
-use crate::upstream::{local, provider};
+use crate::upstream::{chain, local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub(super) fn show(config: &Config) -> String {
         chain,
         routes,
         prices,
+        failover,
         passthrough_upstream,
         cache,
         encoder,
@@ -61,7 +63,12 @@ pub(super) fn show(config: &Config) -> String {
         page.element("upstream", &local.name, vec![("name", text(&local.name)), ("kind", text("local"))]);
     }
     page.section("replay", replay_keys(server.replay));
-    page.section("chain", vec![("order", texts(chain))]);
+    for upstream in upstreams {
+        for (name, _) in &upstream.profiles {
+            page.element("profile", name, profile_keys(name, &upstream.name));
+        }
+    }
+    page.section("chain", chain_keys(chain, failover));
     for route in routes {
         page.element("route", &route.name, routes::shown(route, routes));
     }
@@ -177,6 +184,10 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         models,
         model_names,
         include_usage,
+        context_windows,
+        rotation,
+        profiles: _,  // sections of their own
+        needs_key: _, // follows from the rest
         headers,
         connect_timeout,
         first_token_timeout,
@@ -200,6 +211,11 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         keys.push(("model_names", Value::Array(named.collect())));
     }
     keys.push(("include_usage", Value::Boolean(*include_usage)));
+    if !context_windows.is_empty() {
+        let named = context_windows.iter().map(|(models, tokens)| text(&format!("{models}={tokens}")));
+        keys.push(("context_windows", Value::Array(named.collect())));
+    }
+    keys.push(("key_rotation", text(rotation.name())));
     if !headers.is_empty() {
         let hidden = headers.iter().map(|(name, _)| (name.clone(), text(HIDDEN))).collect();
         keys.push(("headers", Value::Table(hidden)));
@@ -221,6 +237,40 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
 fn prices_keys(Prices { list, file }: &Prices) -> Keys {
     let file = file.as_ref().map_or_else(|| text(""), |file| path(file));
     vec![("list", Value::Boolean(*list)), ("file", file)]
+}
+
+fn profile_keys(name: &str, upstream: &str) -> Keys {
+    vec![("name", text(name)), ("upstream", text(upstream)), ("api_key", text(HIDDEN))]
+}
+
+fn chain_keys(order: &[String], failover: &Chain) -> Keys {
+    let Chain { preset, cooldowns, rules, config, budget } = failover;
+    let chain::Config { max_attempts, backoff, triggers, max_calls, max_wait } = config;
+    let chain::Triggers { statuses, auth, timeout } = triggers;
+    let Rules { billing, failure_window, short_wait, probe_every, breaker, latency, .. } = rules;
+    let preset = Preset::ALL.iter().find(|(_, known)| known == preset).map_or("", |(name, _)| name);
+    let cooldowns: Vec<String> = cooldowns.iter().map(|time| time.as_secs().to_string()).collect();
+    vec![
+        ("order", texts(order)),
+        ("cooldowns", text(preset)),
+        ("cooldown_seconds", texts(&cooldowns)),
+        ("billing_cooldown_seconds", seconds(billing.nth(1))),
+        ("failure_window_hours", number(failure_window.as_secs() / 3600)),
+        ("short_wait_ms", millis(*short_wait)),
+        ("max_wait_seconds", seconds(*max_wait)),
+        ("probe_seconds", seconds(*probe_every)),
+        ("max_attempts", number(*max_attempts)),
+        ("backoff_ms", millis(backoff.first)),
+        ("trigger_codes", texts(&statuses.shown())),
+        ("trigger_on_auth_failure", Value::Boolean(*auth)),
+        ("trigger_on_timeout", Value::Boolean(*timeout)),
+        ("max_calls", number(*max_calls)),
+        ("retry_share", Value::Float(budget.share)),
+        ("breaker_share", Value::Float(breaker.share)),
+        ("breaker_calls", number(breaker.least_calls)),
+        ("slow_after_ms", millis(breaker.slow.unwrap_or_default())),
+        ("degraded_at", Value::Float(latency.degraded_at)),
+    ]
 }
 
 fn cache_keys(cache: &cache::Config, compat_headers: bool) -> Keys {

@@ -1,6 +1,7 @@
 //! The upstreams, and the order in which they are asked.
 
 use super::address::Address;
+use super::chain::windows;
 use super::check::Checker;
 use super::origin::{Origin, Place};
 use super::presets::{PRESETS, Preset};
@@ -9,6 +10,7 @@ use super::schema::nearest;
 use super::{Local, quotas, raw, zero};
 use crate::chat::Protocol;
 use crate::secret::Secret;
+use crate::upstream::chain::Rotation;
 use crate::upstream::prices::Price;
 use crate::upstream::provider::{self, ProviderKind};
 use std::net::SocketAddr;
@@ -123,6 +125,7 @@ impl Upstreams<'_, '_> {
         let limits = quotas::of_upstream(self.checker, &raw);
         let protocol = self.protocol(preset.kind, &raw);
         let api_key = self.api_key(&name, preset, &raw, &base_url);
+        let needs_key = needs_key(preset, &base_url);
         let checker = &mut *self.checker;
         self.providers.push(provider::Config {
             name,
@@ -137,6 +140,10 @@ impl Upstreams<'_, '_> {
             models: models(checker, raw.models),
             model_names: model_names(checker, raw.model_names),
             include_usage: raw.include_usage.is_none_or(|typed| typed.value),
+            context_windows: windows(checker, raw.context_windows),
+            rotation: checker.choice(raw.key_rotation.as_ref(), &Rotation::ALL).unwrap_or_default(),
+            profiles: Vec::new(),
+            needs_key,
             headers: headers(checker, raw.headers),
             api_key,
             limits,
@@ -276,6 +283,11 @@ impl Upstreams<'_, '_> {
     }
 }
 
+/// Whether nobody is answered without a key: at the address where the provider's own tools look for one.
+fn needs_key(preset: &Preset, base_url: &str) -> bool {
+    !preset.keys.is_empty() && preset.base_url.is_some_and(|own| own == base_url)
+}
+
 /// What is set of all that only a provider has.
 fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
     fn place<T>(found: Option<&Found<T>>) -> Option<&Place> {
@@ -290,6 +302,8 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
         models,
         model_names,
         include_usage,
+        context_windows,
+        key_rotation,
         headers,
         connect_timeout_seconds: connect,
         first_token_timeout_seconds: first_token,
@@ -310,6 +324,8 @@ fn provider_settings(raw: &raw::Upstream) -> impl Iterator<Item = &Place> {
             place(api.as_ref()),
             place(model_names.as_ref()),
             place(include_usage.as_ref()),
+            place(context_windows.as_ref()),
+            place(key_rotation.as_ref()),
             place(connect.as_ref()),
             place(first_token.as_ref()),
             place(idle.as_ref()),

@@ -8,6 +8,7 @@ use super::presets::{PRESETS, Preset, named};
 use super::read::Found;
 use super::upstreams::{CONNECT_TIMEOUT, FIRST_TOKEN_TIMEOUT, IDLE_TIMEOUT, REPLY_TIMEOUT};
 use crate::secret::Secret;
+use crate::upstream::chain::Rotation;
 use crate::upstream::provider::{self, ProviderKind};
 use std::net::SocketAddr;
 
@@ -30,6 +31,9 @@ pub(super) fn upstreams(checker: &mut Checker<'_>, listen: SocketAddr) -> Vec<pr
     found.sort_by_key(|provider| provider.models == ["*"]);
     found
 }
+
+/// The most keys of one provider that are looked for.
+const MOST_KEYS: u32 = 20;
 
 struct Finder<'c, 'e> {
     checker: &'c mut Checker<'e>,
@@ -92,6 +96,23 @@ impl<'e> Finder<'_, 'e> {
         Some(key.value)
     }
 
+    /// The keys in `OPENAI_API_KEY_2` and so on, named by their numbers.
+    fn further_keys(&mut self, known: &'static Preset) -> Vec<(String, Secret)> {
+        let mut keys = Vec::new();
+        let Some(variable) = known.keys.iter().find(|name| self.environment().get(name).is_some()) else {
+            return keys;
+        };
+        for nth in 2..=MOST_KEYS {
+            let variable = format!("{variable}_{nth}");
+            let Some(key) = self.environment().get(&variable) else { break };
+            let place = Place { key: format!("profile.{nth}.api_key"), origin: Origin::Variable(variable) };
+            let key = Found { value: Secret::new(key), place };
+            self.checker.sendable(&key);
+            keys.push((nth.to_string(), key.value));
+        }
+        keys
+    }
+
     /// The address in a variable, unless it is our own. Clients are pointed at us by `OPENAI_BASE_URL`, and
     /// we may well have been started from the same shell.
     fn base_url(&mut self, name: &str, variable: &str, url: Option<&str>) -> Option<String> {
@@ -117,6 +138,7 @@ impl<'e> Finder<'_, 'e> {
     }
 
     fn add(&mut self, preset: &'static Preset, base_url: String, api_key: Option<Secret>, models: &[&str]) {
+        let profiles = self.further_keys(preset);
         self.found.push(provider::Config {
             name: preset.name.to_owned(),
             kind: preset.kind,
@@ -127,6 +149,10 @@ impl<'e> Finder<'_, 'e> {
             models: models.iter().map(|pattern| (*pattern).to_owned()).collect(),
             model_names: Vec::new(),
             include_usage: true,
+            context_windows: Vec::new(),
+            rotation: Rotation::default(),
+            profiles,
+            needs_key: false,
             headers: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             first_token_timeout: FIRST_TOKEN_TIMEOUT,

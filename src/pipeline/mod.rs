@@ -10,6 +10,7 @@
 //! pipeline hands one [`Outcome`] to one observer when an answer has ended, however it ended.
 
 mod answer;
+mod drill;
 mod explain;
 mod flight;
 mod keep;
@@ -24,6 +25,7 @@ mod second;
 mod voice;
 
 pub use answer::{Answer, Kept, Source};
+pub use drill::Drilled;
 pub use explain::{Explained, Lane, Trails};
 pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
@@ -112,6 +114,7 @@ impl Caller {
             session: Session::of(tenant, project, envelope, request),
             envelope: Arc::clone(envelope),
             plan: None,
+            without: None,
         }
     }
 }

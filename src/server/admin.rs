@@ -4,6 +4,7 @@ use super::error::Error;
 use super::{Server, auth, read};
 use crate::cache::bound::{GroundId, GroundReport, Report as BoundReport};
 use crate::pipeline::LearnCounts;
+use crate::upstream::chain::WardReport;
 use crate::upstream::queue::Report;
 use axum::Json;
 use axum::extract::State;
@@ -112,13 +113,16 @@ pub(super) async fn status(State(server): State<Arc<Server>>, headers: HeaderMap
         learned: server.pipeline.learner.counts(),
     };
     let status = (server.status)();
-    Ok(Json(Told { status, semantic }).into_response())
+    let upstreams = server.providers.ward().map(|ward| ward.reports()).unwrap_or_default();
+    Ok(Json(Told { status, upstreams, semantic }).into_response())
 }
 
 #[derive(Serialize)]
 struct Told<'a> {
     #[serde(flatten)]
     status: Status,
+    /// How each of those who are asked is.
+    upstreams: Vec<WardReport>,
     semantic: Semantic<'a>,
 }
 

@@ -6,7 +6,7 @@ use super::read::{self, Asker};
 use super::{Server, auth, pass};
 use crate::chat::Protocol;
 use crate::upstream::Upstream as _;
-use crate::upstream::chain::is_local;
+use crate::upstream::chain::{Ward, is_local};
 use crate::upstream::provider::{Provider, ProviderKind};
 use crate::wire::ollama::catalog::{self, ModelEntry};
 use axum::Json;
@@ -36,6 +36,8 @@ pub struct Providers {
     passthrough: Option<Arc<Provider>>,
     /// What they said of their models, and when.
     said: Mutex<Option<(Instant, Vec<String>)>>,
+    /// What is known of how they are.
+    ward: Option<Arc<Ward>>,
 }
 
 impl Providers {
@@ -44,7 +46,18 @@ impl Providers {
     pub fn new(list: Vec<Arc<Provider>>, passthrough: Option<&str>) -> Self {
         let named = |provider: &&Arc<Provider>| passthrough.is_none_or(|name| provider.name() == name);
         let passthrough = list.iter().find(named).cloned();
-        Self { list, passthrough, said: Mutex::default() }
+        Self { list, passthrough, said: Mutex::default(), ward: None }
+    }
+
+    /// The same, and what is known of how they are.
+    #[must_use]
+    pub fn watched_by(self, ward: &Arc<Ward>) -> Self {
+        Self { ward: Some(Arc::clone(ward)), ..self }
+    }
+
+    /// What is known of how they are.
+    pub(super) fn ward(&self) -> Option<&Arc<Ward>> {
+        self.ward.as_ref()
     }
 
     /// Who gets the paths that we do not know.

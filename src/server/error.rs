@@ -1,8 +1,8 @@
 //! The only place where an error becomes HTTP.
 
-use super::embed;
+use super::read::Asker;
+use super::{chain, embed};
 use crate::cache::keeper::Fault;
-use crate::chat::Protocol;
 use crate::limits::{Refusal, What};
 use crate::upstream::Kind;
 use crate::wire::{Failure, error_body};
@@ -10,8 +10,12 @@ use crate::{pipeline, upstream, wire};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
+
+/// What the way to an answer is called where no route has a name.
+const ROUTE: &str = "chain";
 
 /// What can go wrong with a request.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub(super) enum Error {
     CrossSite,
     /// Where there are several tenants, nothing is imported.
     SharedImport,
+    /// What is to be done with the chain cannot be done.
+    Chain(chain::Fault),
     /// What is asked of the cache cannot be done.
     Keeper(Fault),
     /// Not a path of ours, and of no provider.
@@ -89,6 +95,14 @@ pub(super) struct Failed {
     retry_after: Option<Duration>,
     /// Several upstreams were asked already: another try of the client's only adds to the storm.
     tried_enough: bool,
+    /// Who was asked, where somebody was.
+    summary: Option<Summary>,
+}
+
+/// How a request went from one to the next, without a word of what they said.
+struct Summary {
+    route: String,
+    attempts: Vec<Value>,
 }
 
 impl Failed {
@@ -107,6 +121,7 @@ impl Failed {
             param: None,
             retry_after: None,
             tried_enough: false,
+            summary: None,
         }
     }
 
@@ -133,11 +148,27 @@ impl Failed {
     }
 
     /// The response that tells it to a client of `protocol`.
-    pub(super) fn respond(&self, protocol: Protocol, request_id: &str) -> Response {
-        let body = error_body(protocol, &self.failure(request_id)).to_string();
+    pub(super) fn respond(&self, asker: &Asker) -> Response {
+        let mut body = error_body(asker.protocol, &self.failure(&asker.request_id));
+        if let (Some(summary), Some(body)) = (&self.summary, body.as_object_mut()) {
+            body.insert("weir".to_owned(), self.summarised(summary, &asker.correlation_id));
+        }
+        let body = body.to_string();
         let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         self.advise(response.headers_mut());
         response
+    }
+
+    fn summarised(&self, Summary { route, attempts }: &Summary, correlation_id: &str) -> Value {
+        // Of the last one: whoever it was, it was the last hope.
+        let family = attempts.last().map(|attempt| &attempt["provider_family"]);
+        json!({
+            "route": route,
+            "provider_family": family,
+            "retry_after_ms": self.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()),
+            "correlation_id": correlation_id,
+            "attempts": attempts,
+        })
     }
 
     /// When to come back, and whether.
@@ -236,6 +267,7 @@ impl From<&Error> for Failed {
                 "shared_between_tenants",
                 "nothing is imported where there are several tenants; import without their [[client]]s first",
             ),
+            Error::Chain(fault) => of_chain(fault),
             Error::Keeper(fault) => keeper(fault),
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
@@ -272,6 +304,27 @@ fn about_an_answer(error: &Error) -> Failed {
         ),
     };
     Failed::invalid(status, code, message)
+}
+
+fn of_chain(fault: &chain::Fault) -> Failed {
+    match fault {
+        chain::Fault::Shared => Failed::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            "shared_between_tenants",
+            "who is asked is asked for all tenants, and changed by none of them",
+        ),
+        chain::Fault::Unreadable => Failed::invalid(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "what is meant is {\"name\": \"an upstream, or upstream:profile\"}",
+        ),
+        chain::Fault::Unknown(name) => Failed::invalid(
+            StatusCode::NOT_FOUND,
+            "no_such_upstream",
+            format!("there is no upstream \"{name}\" here; GET /weir/chain lists those there are"),
+        ),
+    }
 }
 
 fn keeper(fault: &Fault) -> Failed {
@@ -325,8 +378,20 @@ fn upstream(error: &upstream::Error) -> Failed {
     Failed {
         retry_after: error.retry_after.or(failed.retry_after),
         tried_enough: !error.attempts.is_empty(),
+        summary: Some(summary(error)),
         ..failed
     }
+}
+
+/// Everyone who was asked or passed over; where there was one only, that one.
+fn summary(error: &upstream::Error) -> Summary {
+    let route = match error.kind {
+        Kind::Exhausted => error.upstream.to_string(),
+        _ => ROUTE.to_owned(),
+    };
+    let own = (error.kind != Kind::Exhausted).then_some(error);
+    let attempts = error.attempts.iter().chain(own);
+    Summary { route, attempts: attempts.map(chain::attempt).collect() }
 }
 
 /// Where everyone failed for the same reason, that is the reason.
@@ -368,6 +433,6 @@ fn single(error: &upstream::Error) -> Failed {
 /// Where no client's protocol is known, the one that most clients speak.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        Failed::from(&self).respond(Protocol::OpenAiChat, "")
+        Failed::from(&self).respond(&Asker::nobody())
     }
 }

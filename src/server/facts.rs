@@ -40,6 +40,9 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     if !answer.failed.is_empty() {
         set(&mut headers, HeaderName::from_static("x-weir-failed"), &failures(&answer.failed));
     }
+    if let Some(notice) = notice(answer) {
+        set(&mut headers, HeaderName::from_static("x-weir-notice"), &notice);
+    }
     if !answer.dropped.is_empty() {
         set(&mut headers, HeaderName::from_static("x-weir-dropped"), &listed(&answer.dropped));
     }
@@ -49,6 +52,15 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
         }
     }
     headers
+}
+
+/// That somebody else answers than who was to: "Switched to spare (primary rate limited)".
+fn notice(answer: &Answer) -> Option<String> {
+    let first = answer.failed.first().filter(|_| answer.source.is_upstream())?;
+    let by = answer.source.upstream()?;
+    let told = format!("Switched to {by} ({} {})", first.upstream, first.kind.words());
+    // Another try of the same one is no switch.
+    (*first.upstream != *by).then_some(told)
 }
 
 /// The facts about what the cache did, in our words and in those of the gateways whose headers were used.

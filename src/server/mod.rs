@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod cache;
 mod catalog;
+mod chain;
 mod controls;
 mod embed;
 mod envelope;
@@ -129,7 +130,7 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The routes to what is kept.
+/// The routes to what is kept, and to what is known of those who are asked.
 fn kept() -> Router<Arc<Server>> {
     Router::new()
         .route("/weir/cache", get(cache::list))
@@ -143,6 +144,11 @@ fn kept() -> Router<Arc<Server>> {
         .route("/weir/cache/{id}/wrong", post(cache::wrong))
         .route("/weir/explain/{id}", get(cache::explain))
         .route("/weir/feedback", post(feedback::feedback))
+        .route("/weir/chain", get(chain::show))
+        .route("/weir/chain/disable", post(chain::disable))
+        .route("/weir/chain/enable", post(chain::enable))
+        .route("/weir/chain/reset", post(chain::reset))
+        .route("/weir/chain/test", post(chain::test))
 }
 
 /// The routes.

@@ -49,12 +49,18 @@ impl Asker {
         Self { protocol, request_id, correlation_id }
     }
 
+    /// Where nobody knows who asks: most clients speak this.
+    pub(super) fn nobody() -> Self {
+        let (request_id, correlation_id) = (String::new(), String::new());
+        Self { protocol: Protocol::OpenAiChat, request_id, correlation_id }
+    }
+
     /// The answer, or the failure in the shape of the protocol, under the request's id.
     pub(super) fn respond(&self, answered: Result<Response, Error>) -> Response {
-        let mut response =
-            answered.unwrap_or_else(|error| Failed::from(&error).respond(self.protocol, &self.request_id));
+        let mut response = answered.unwrap_or_else(|error| Failed::from(&error).respond(self));
         set(response.headers_mut(), REQUEST_ID, &self.request_id);
         set(response.headers_mut(), ANTHROPIC_REQUEST_ID, &self.request_id);
+        set(response.headers_mut(), CORRELATION_ID, &self.correlation_id);
         response
     }
 }

@@ -1,5 +1,6 @@
 //! Metrics in the OpenMetrics text format that Prometheus reads.
 
+use super::chain::{Chain, ChainReport};
 use super::semantic::{Semantic, SemanticReport};
 use crate::cache::bound::Equivalence;
 use crate::chat::Usage;
@@ -120,6 +121,8 @@ pub struct Metrics {
     prices: Arc<Prices>,
     /// Whose requests have cost something.
     tenants: Arc<Mutex<HashSet<Box<str>>>>,
+    semantic: Option<SemanticReport>,
+    chain: Option<ChainReport>,
 }
 
 struct Families {
@@ -258,17 +261,33 @@ impl Metrics {
             families: Arc::new(families),
             prices: prices.into(),
             tenants: Arc::default(),
+            semantic: None,
+            chain: None,
         }
     }
 
     /// The same, and what the semantic cache knows about itself.
     #[must_use]
     pub fn with_semantic(self, report: SemanticReport) -> Self {
-        let Self { registry: _, families, prices, tenants } = self;
+        Self { semantic: Some(report), ..self }.registered()
+    }
+
+    /// The same, and how those who are asked are.
+    #[must_use]
+    pub fn with_chain(self, report: ChainReport) -> Self {
+        Self { chain: Some(report), ..self }.registered()
+    }
+
+    fn registered(self) -> Self {
         let mut registry = Registry::with_prefix("weir");
-        families.register(&mut registry);
-        registry.register_collector(Box::new(Semantic(report)));
-        Self { registry: Arc::new(registry), families, prices, tenants }
+        self.families.register(&mut registry);
+        if let Some(report) = &self.semantic {
+            registry.register_collector(Box::new(Semantic(Arc::clone(report))));
+        }
+        if let Some(report) = &self.chain {
+            registry.register_collector(Box::new(Chain(Arc::clone(report))));
+        }
+        Self { registry: Arc::new(registry), ..self }
     }
 
     /// The text that Prometheus reads.

@@ -1,10 +1,12 @@
 //! What is told about requests: metrics and one log line each. Never their words.
 
+mod chain;
 mod lines;
 mod log;
 mod metrics;
 mod semantic;
 
+pub use chain::ChainReport;
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;
 pub use semantic::SemanticReport;

@@ -27,6 +27,8 @@ pub struct Call {
     pub envelope: Arc<Envelope>,
     /// Who is asked, where a route has decided that.
     pub plan: Option<Arc<Plan>>,
+    /// The upstream, or its key, that is not to be asked: as if it had failed.
+    pub without: Option<Arc<str>>,
 }
 
 impl Call {
@@ -40,6 +42,7 @@ impl Call {
             session: None,
             envelope: Arc::default(),
             plan: None,
+            without: None,
         }
     }
 

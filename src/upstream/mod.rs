@@ -116,6 +116,8 @@ pub struct Error {
     pub names: Box<Names>,
     /// How long the upstream asked us to wait.
     pub retry_after: Option<Duration>,
+    /// What sort of provider it is, by the name that the configuration has for it.
+    pub family: Option<&'static str>,
     /// Whether it was asked at all, and not only passed over since it is to be left alone.
     pub asked: bool,
     /// The others that were asked, where a whole chain failed.
@@ -141,6 +143,7 @@ impl Error {
             status: None,
             names: Box::default(),
             retry_after: None,
+            family: None,
             asked: true,
             attempts: Vec::new(),
         }
@@ -205,6 +208,26 @@ impl Kind {
             Self::Busy => "busy",
             Self::NoRoute => "no_route",
             Self::Exhausted => "exhausted",
+        }
+    }
+
+    /// In words, after a name: "primary rate limited".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::BadRequest => "at odds with the request",
+            Self::ContextOverflow => "too small for this conversation",
+            Self::Auth => "refusing the key",
+            Self::Billing => "out of credit",
+            Self::Unsupported => "unable to do this",
+            Self::RateLimit => "rate limited",
+            Self::Overloaded => "overloaded",
+            Self::ModelNotFound => "without this model",
+            Self::Timeout => "too slow",
+            Self::Server | Self::Exhausted => "failing",
+            Self::Connection => "unreachable",
+            Self::BadResponse | Self::Cut => "answering badly",
+            Self::Busy => "busy",
+            Self::NoRoute => "not for this model",
         }
     }
 

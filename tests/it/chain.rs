@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir::sim::{Scripted, Step};
-use weir::upstream::chain::{Chain, Config, Link, Rotation, Ward};
+use weir::upstream::chain::{Chain, Config, Link, Rotation, Triggers, Ward};
 use weir::upstream::health::{BreakerRules, BudgetRules, Ladder, Preset, Rules};
 use weir::upstream::{Call, Error, Kind, Opened, Priority, Upstream};
 
@@ -349,8 +349,17 @@ async fn second_tries_are_a_share_of_the_first_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_down_is_told_of_soon_and_in_its_own_words() {
+    let a = failing("a", Kind::Connection);
+    let began = Instant::now();
+    let error = ask(&chain(&[&a])).await.unwrap_err();
+    assert_eq!((error.kind, error.attempts.len(), calls([&a])), (Kind::Connection, 1, [2]));
+    assert!(began.elapsed() <= SECOND && error.retry_after > Some(20 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_request_causes_only_so_many_calls() {
-    let a = failing("a", Kind::Server);
+    let a = scripted("a", [Step::FailFor(Kind::RateLimit, 3 * SECOND)]);
     let config = Config { max_wait: 500 * SECOND, max_calls: 3, ..Config::default() };
     assert!(ask(&with(config, &[&a])).await.is_err());
     assert_eq!(calls([&a]), [3]);
@@ -377,6 +386,43 @@ async fn a_short_wait_is_waited_for_before_a_stand_in_answers_and_a_long_one_is_
         assert_eq!(who(&chain(&[&a, &local])).await, by);
         assert_eq!(began.elapsed().as_millis(), if by == "a" { u128::from(wait) } else { 0 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_moment_again_and_again_is_not_waited_for_again_and_again() {
+    let a = scripted("a", [Step::FailFor(Kind::RateLimit, SECOND)]);
+    let local = Arc::new(Scripted::local([Step::say("me")]));
+    let began = Instant::now();
+    assert_eq!(who(&chain(&[&a, &local])).await, "local");
+    assert_eq!((calls([&a]), began.elapsed()), ([2], SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_chain_does_not_go_on_after_is_the_client_s() {
+    let triggers = Triggers { auth: false, ..Triggers::default() };
+    let (a, b) = (failing("a", Kind::Auth), well("b"));
+    let chain = with(Config { triggers, ..Config::default() }, &[&a, &b]);
+    for _ in 0..2 {
+        assert_eq!(ask(&chain).await.unwrap_err().kind, Kind::Auth);
+    }
+    assert_eq!(calls([&a, &b]), [2, 0], "and nobody is left alone for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_leave_after_a_long_silence_tell_of_it() {
+    let a = scripted("a", [Step::Stall]);
+    let chain = chain(&[&a]);
+    let mut patient: Vec<_> = Vec::new();
+    for _ in 0..20 {
+        let request = streamed("q");
+        let chain = &chain;
+        patient.push(async move {
+            let _ = tokio::time::timeout(25 * SECOND, chain.open(&request, &call(600))).await;
+        });
+    }
+    futures_util::future::join_all(patient).await;
+    let report = &chain.ward().reports()[0].health.models[0];
+    assert_eq!((report.state, report.reason), ("cooling", Some("timeout")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -489,5 +535,41 @@ async fn the_presets_hold_from_one_end_to_the_other() {
             Preset::V2026_9 => &[0, 30, 90, 390, 690, 990, 1290, 1590, 1890],
         };
         assert_eq!(asked, expected, "{name}");
+    }
+}
+
+/// Nanoseconds that this thread has run for.
+fn ran_for() -> u64 {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    schedstat.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
+}
+
+/// Microseconds of this thread for each of many calls; the best of a few rounds.
+async fn cost_of(upstream: &dyn Upstream) -> f64 {
+    const CALLS: u32 = 20_000;
+    let (request, call) = (question("q"), call(600));
+    let mut best = f64::MAX;
+    for _ in 0..5 {
+        let began = ran_for();
+        for _ in 0..CALLS {
+            upstream.open(&request, &call).await.unwrap();
+        }
+        let took = ran_for() - began;
+        best = best.min(Duration::from_nanos(took).as_secs_f64() * 1e6 / f64::from(CALLS));
+    }
+    best
+}
+
+#[tokio::test]
+#[ignore = "measures; run it with --release --ignored --nocapture"]
+async fn what_the_chain_costs() {
+    let bare = well("a");
+    let one = chain(&[&bare]);
+    let (second, third) = (well("b"), well("c"));
+    let three = chain(&[&bare, &second, &third]);
+    let limited = chain(&[&failing("a", Kind::RateLimit), &second, &third]);
+    let bare = cost_of(bare.as_ref()).await;
+    for (name, chain) in [("of one", one), ("of three", three), ("of three, the first left alone", limited)] {
+        println!("a chain {name}: {:.2} µs of CPU a request", cost_of(&chain).await - bare);
     }
 }

@@ -97,6 +97,7 @@ fn help_names_every_command_and_the_common_flags() {
                    it took
       cache        Look after what the running sidecar remembers: list, show, remove, pin, export,
                    import
+      chain        Look after the upstreams: how they are, switch them off and on, try a failover
       embed        Print the vectors of texts, or how alike they are
       bench        Measure what is built
       models       Fetch, list and verify the model files

@@ -87,7 +87,41 @@ mod refusals {
 
     #[test]
     fn of_a_key_that_is_near_to_nothing() {
-        assert_snapshot!(refusal("[chain]\nstrategy = 'failover'\n"), @"weir.toml:2:1: chain.strategy: unknown key; known here: order");
+        assert_snapshot!(refusal("[chain]\nstrategy = 'failover'\n"), @"weir.toml:2:1: chain.strategy: unknown key; known here: order, cooldowns, cooldown_seconds, billing_cooldown_seconds, failure_window_hours, short_wait_ms, max_wait_seconds, probe_seconds, max_attempts, backoff_ms, trigger_codes, trigger_on_auth_failure, trigger_on_timeout, max_calls, retry_share, breaker_share, breaker_calls, slow_after_ms, degraded_at");
+    }
+
+    #[test]
+    fn of_what_no_chain_can_do() {
+        let text = "
+[[profile]]
+name = 'second'
+upstream = 'primery'
+api_key = 'k'
+[[profile]]
+name = 'third'
+[[upstream]]
+name = 'primary'
+kind = 'openai'
+context_windows = ['gpt-*=lots']
+key_rotation = 'random'
+[chain]
+cooldowns = 'newest'
+cooldown_seconds = ['10', '0']
+trigger_codes = ['429', '200']
+max_attempts = 11
+";
+        assert_snapshot!(refusal(text), @r#"
+        9 problems in the configuration
+          weir.toml:4:12: profile.second.upstream: there is no [[upstream]] named "primery"; did you mean "primary"?
+          weir.toml:6:1: profile.third.api_key: missing; a profile is a key of an upstream
+          weir.toml:6:1: profile.third.upstream: missing; whose key it is
+          weir.toml:11:20: upstream.primary.context_windows[0]: "gpt-*=lots" is not of the form "models=tokens"
+          weir.toml:12:16: upstream.primary.key_rotation: "random" is none of order, round_robin
+          weir.toml:14:13: chain.cooldowns: "newest" is none of classic, 2026.9
+          weir.toml:15:27: chain.cooldown_seconds[1]: "0" is no number of seconds from 1 to 2592000
+          weir.toml:16:25: chain.trigger_codes[1]: "200" is no status from 400 to 599, and neither 4xx nor 5xx
+          weir.toml:17:16: chain.max_attempts: must be from 1 to 10
+        "#);
     }
 
     #[test]
@@ -1029,6 +1063,7 @@ requests_per_minute = 5
         api_key = "***"  # weir.toml:12:11
         models = ["*"]  # default
         include_usage = true  # default
+        key_rotation = "order"  # default
         headers = { x-token = "***" }  # weir.toml:13:11
         connect_timeout_seconds = 5  # default
         first_token_timeout_seconds = 90  # default
@@ -1051,6 +1086,24 @@ requests_per_minute = 5
 
         [chain]
         order = ["primary", "small"]  # default
+        cooldowns = "2026.9"  # default
+        cooldown_seconds = []  # default
+        billing_cooldown_seconds = 600  # default
+        failure_window_hours = 24  # default
+        short_wait_ms = 2000  # default
+        max_wait_seconds = 30  # default
+        probe_seconds = 5  # default
+        max_attempts = 2  # default
+        backoff_ms = 1000  # default
+        trigger_codes = ["429", "5xx"]  # default
+        trigger_on_auth_failure = true  # default
+        trigger_on_timeout = true  # default
+        max_calls = 8  # default
+        retry_share = 0.1  # default
+        breaker_share = 0.5  # default
+        breaker_calls = 10  # default
+        slow_after_ms = 0  # default
+        degraded_at = 3.0  # default
 
         [[route]]
         name = "small-talk"  # weir.toml:30:8

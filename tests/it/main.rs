@@ -18,6 +18,7 @@ mod controls;
 mod crash;
 mod explain;
 mod faces;
+mod faults;
 mod flight;
 mod identity;
 mod identity_laws;

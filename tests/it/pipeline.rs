@@ -161,14 +161,14 @@ async fn a_client_who_leaves_before_the_first_chunk_is_told_too() {
 
 #[tokio::test]
 async fn the_local_model_stands_in_and_is_never_remembered_as_another() {
-    let primary = scripted([Step::Fail(Kind::Server), Step::say("the real one")]);
+    let primary = scripted([Step::Fail(Kind::Unsupported), Step::say("the real one")]);
     let local = Arc::new(Scripted::local([Step::say("a guess")]));
     let link =
         |upstream: &Arc<Scripted>| Link::new(Arc::clone(upstream) as Arc<dyn Upstream>, vec!["*".into()]);
     let chain = Chain::new("chain", vec![link(&primary), link(&local)]);
     let rig = Rig::new(Arc::new(chain), Arc::new(MemoryStore::default()));
     assert_eq!(rig.ask(question("q")).await, ("local".into(), "a guess".into()));
-    assert_eq!(rig.last().failed, [("primary".into(), Kind::Server)]);
+    assert_eq!(rig.last().failed, [("primary".into(), Kind::Unsupported)]);
     assert_eq!(rig.last().kept, None);
     assert_eq!(rig.ask(question("q")).await, ("upstream".into(), "the real one".into()));
     // Where the local model is what was asked for, its answers are remembered, apart from all others.

@@ -105,13 +105,17 @@ pub(super) fn exhausted(chain: &Arc<str>, mut attempts: Vec<Error>, model: &str)
             let first = attempts.remove(0);
             Error { attempts, ..first }
         }
+        // One that was asked several times has said last what there is to say.
+        _ if is_one(&attempts) => match attempts.pop() {
+            Some(last) => Error { attempts, ..last },
+            None => Error::new(Kind::NoRoute, chain, "nobody was asked"),
+        },
         count => {
             let causes: Vec<String> = attempts
                 .iter()
                 .map(|failed| format!("{}: {}", failed.upstream, failed.kind.name()))
                 .collect();
-            let who = if is_one(&attempts) { "tries" } else { "upstreams" };
-            let message = format!("all {count} {who} failed ({})", causes.join("; "));
+            let message = format!("all {count} upstreams failed ({})", causes.join("; "));
             Error { retry_after: soonest(&attempts), attempts, ..Error::new(Kind::Exhausted, chain, message) }
         }
     }

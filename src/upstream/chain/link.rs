@@ -17,6 +17,7 @@ pub struct Link {
     pub(super) rotation: Rotation,
     /// It has a place in the order; otherwise only a plan asks it.
     pub(super) in_order: bool,
+    pub(super) family: Option<&'static str>,
     /// It looks after itself: a chain, or the model in this process.
     pub(super) exempt: bool,
 }
@@ -65,6 +66,7 @@ impl Link {
             windows: Vec::new(),
             rotation: Rotation::default(),
             in_order: true,
+            family: None,
             exempt,
         }
     }
@@ -90,6 +92,12 @@ impl Link {
     #[must_use]
     pub fn in_order(self, in_order: bool) -> Self {
         Self { in_order, ..self }
+    }
+
+    /// What sort of provider it is, for those who are told of its failures.
+    #[must_use]
+    pub fn of_family(self, family: &'static str) -> Self {
+        Self { family: Some(family), ..self }
     }
 
     /// How many tokens its models read.

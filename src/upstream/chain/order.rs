@@ -1,6 +1,7 @@
 //! In which order those who may be asked are asked.
 
 use super::link::{Profile, Rotation};
+use super::ward::is_meant;
 use super::{Chain, Rung};
 use crate::chat::Request;
 use crate::upstream::health::KeyId;
@@ -57,6 +58,10 @@ impl Chain {
             None => self.as_written(request),
         };
         let all = turns.iter().flat_map(|turn| self.profiles(turn, call.session));
+        let is_without = |candidate: &Candidate<'_>| {
+            call.without.as_deref().is_some_and(|name| is_meant(name, &candidate.profile.name))
+        };
+        let all = all.filter(|candidate| !is_without(candidate));
         let (second, mut first): (Vec<_>, Vec<_>) =
             all.partition(|candidate| self.is_second_choice(candidate));
         // Whoever is slow still comes before the one in this process, who stands in for those who fail.

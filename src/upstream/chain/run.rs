@@ -10,7 +10,7 @@ use super::order::Candidate;
 use super::ward::Attempt;
 use super::{Chain, follow};
 use crate::chat::Request;
-use crate::upstream::health::{Outcome, Reason, Refused};
+use crate::upstream::health::{KeyId, Outcome, Reason, Refused};
 use crate::upstream::{Call, Error, Kind, Opened, Origin, Priority};
 use crate::wire::tokens::estimate_tokens;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(super) struct Run<'r> {
     failed: Vec<Error>,
     /// How many calls were made, and how long was waited for others' sake.
     calls: u32,
+    /// Whom they were made to.
+    asked: Vec<KeyId>,
     waited: Duration,
     /// The conversation does not fit into so many tokens.
     too_small: Option<u64>,
@@ -60,6 +62,7 @@ impl<'r> Run<'r> {
             model: request.model.as_str().into(),
             failed: Vec::new(),
             calls: 0,
+            asked: Vec::new(),
             waited: Duration::ZERO,
             too_small: None,
         }
@@ -134,6 +137,7 @@ impl<'r> Run<'r> {
                 self.chain.ward.first_try(candidate.key);
             }
             self.calls += 1;
+            self.asked.extend(candidate.key);
             let error = match self.call(candidate, next).await {
                 Ok(opened) => return Tried::Answered(self.begun(candidate, attempt, opened)),
                 Err(error) => error,
@@ -143,7 +147,9 @@ impl<'r> Run<'r> {
             let again = alone && nth < config.max_attempts && self.calls < config.max_calls;
             let pause = again.then(|| self.pause(&attempt, &error, nth)).flatten();
             let Some(pause) = pause else {
-                attempt.ended(fault::outcome(&error));
+                // What the chain does not go on after is the client's to judge, and nobody is left alone for it.
+                let told = if config.triggers(&error) { fault::outcome(&error) } else { Outcome::Unknown };
+                attempt.ended(told);
                 return Tried::Failed(self.with_wait(candidate, error));
             };
             attempt.ended(fault::reason(&error).map_or(Outcome::Unknown, Outcome::Stumbled));
@@ -156,8 +162,10 @@ impl<'r> Run<'r> {
     fn attempt(&self, candidate: &Candidate<'_>, alone: bool) -> Result<Option<Attempt>, Error> {
         let Some(key) = candidate.key else { return Ok(None) };
         let attempt = self.chain.ward.ask(key, &candidate.model, alone);
-        let passed = |refused| passed_over(&candidate.profile.name, refused, |refused| self.left(refused));
-        attempt.map(Some).map_err(passed)
+        attempt.map(Some).map_err(|refused| {
+            let name = &candidate.profile.name;
+            named(candidate, passed_over(name, refused, |refused| self.left(refused)))
+        })
     }
 
     /// Asks, and gives up while there is time left for those who come next.
@@ -182,8 +190,11 @@ impl<'r> Run<'r> {
     }
 
     fn begun(&self, candidate: &Candidate<'_>, attempt: Option<Attempt>, opened: Opened) -> Opened {
-        if !self.failed.is_empty() {
-            tracing::info!(upstream = %opened.by, used = %candidate.profile.name, "fell back, and it answered");
+        if let Some(first) = self.failed.first().filter(|first| first.upstream != candidate.profile.name) {
+            let correlation_id = self.call.envelope.correlation_id.as_str();
+            let (by, used) = (&opened.by, &candidate.profile.name);
+            let notice = format!("⚡ Switched to {by} ({} {})", first.upstream, first.kind.words());
+            tracing::info!(correlation_id, used = %used, "{notice}");
         }
         let whole = !self.request.delivery.stream;
         let Some(attempt) = attempt else { return opened };
@@ -270,7 +281,15 @@ impl<'r> Run<'r> {
                     return Some(Duration::ZERO);
                 };
                 match refused {
-                    Refused::Cooling { reason, .. } if passes_by_itself(reason) => Some(self.left(refused)),
+                    // Who says when to come back is waited for; who has just failed us again is not.
+                    Refused::Cooling { reason: Reason::RateLimit | Reason::Overloaded, .. } => {
+                        Some(self.left(refused))
+                    }
+                    Refused::Cooling { reason, .. }
+                        if passes_by_itself(reason) && self.may_be_tried_again(candidate) =>
+                    {
+                        Some(self.left(refused))
+                    }
                     Refused::Cooling { .. } | Refused::Disabled => None,
                 }
             });
@@ -280,7 +299,15 @@ impl<'r> Run<'r> {
     /// The same, where it is a moment only and there is time.
     fn soon(&self, before: &[Candidate<'_>]) -> Option<Duration> {
         let short = self.chain.ward.rules().short_wait;
-        self.earliest(before).filter(|wait| *wait <= short && self.has_time_for(*wait))
+        let worth: Vec<_> =
+            before.iter().filter(|candidate| self.may_be_tried_again(candidate)).cloned().collect();
+        self.earliest(&worth).filter(|wait| *wait <= short && self.has_time_for(*wait))
+    }
+
+    /// Whoever asks to be left alone for a moment again and again is not waited for again and again.
+    fn may_be_tried_again(&self, candidate: &Candidate<'_>) -> bool {
+        let tries = self.asked.iter().filter(|key| Some(**key) == candidate.key).count();
+        u32::try_from(tries).is_ok_and(|tries| tries < self.chain.config.max_attempts)
     }
 
     fn left(&self, refused: Refused) -> Duration {
@@ -307,12 +334,11 @@ impl<'r> Run<'r> {
     }
 }
 
-/// A failure is told of under the name of the key, where there are several.
+/// A failure is told of under the name of the key, where there are several, and with the sort of provider.
 fn named(candidate: &Candidate<'_>, error: Error) -> Error {
-    match candidate.rung.link.profiles.len() {
-        0 | 1 => error,
-        _ => Error { upstream: Arc::clone(&candidate.profile.name), ..error },
-    }
+    let link = &candidate.rung.link;
+    let upstream = if link.profiles.len() < 2 { error.upstream } else { Arc::clone(&candidate.profile.name) };
+    Error { upstream, family: error.family.or(link.family), ..error }
 }
 
 fn log(candidate: &Candidate<'_>, error: &Error) {

@@ -4,7 +4,8 @@
 //! wait.
 
 use super::super::health::{
-    Board, Budget, BudgetRules, KeyId, Latency, Moment, Outcome, Refused, Report, Rules, Snapshot, Ticket,
+    Board, Budget, BudgetRules, KeyId, Latency, Moment, Outcome, Reason, Refused, Report, Rules, Snapshot,
+    Ticket,
 };
 use crate::clock::Millis;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,9 @@ use tokio::time::Instant;
 
 /// The moment at which a process begins: what was a week before has a moment, too.
 const BEGINNING: Moment = Moment(30 * 24 * 3_600_000);
+
+/// Who leaves after so long a silence has not simply changed his mind.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Who may be asked now.
 pub struct Ward {
@@ -146,8 +150,12 @@ impl Ward {
 
     /// The places of the keys that `name` means: a key, or all keys of an upstream.
     fn meant(state: &State, name: &str) -> Vec<KeyId> {
-        let meant = |known: &str| known == name || known.split_once(':').is_some_and(|(of, _)| of == name);
-        (0..state.names.len()).filter(|at| meant(&state.names[*at])).map(KeyId).collect()
+        (0..state.names.len()).filter(|at| is_meant(name, &state.names[*at])).map(KeyId).collect()
+    }
+
+    /// Whether `name` is a key, or an upstream.
+    pub fn knows(&self, name: &str) -> bool {
+        !Self::meant(&self.lock(), name).is_empty()
     }
 
     /// Switches `name` off, or on again: a key, or an upstream with all its keys. Whether there is such a one.
@@ -209,6 +217,11 @@ impl Ward {
     }
 }
 
+/// Whether `name` means the key called `key`: by its own name, or by its upstream's.
+pub(super) fn is_meant(name: &str, key: &str) -> bool {
+    key == name || key.split_once(':').is_some_and(|(of, _)| of == name)
+}
+
 /// How one key is, and what it has to do.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct WardReport {
@@ -258,7 +271,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.tell(Outcome::Unknown);
+        // Clients that leave one after the other say more than each of them does.
+        let silent = self.began.elapsed() >= SILENCE;
+        self.tell(if silent { Outcome::Stumbled(Reason::Timeout) } else { Outcome::Unknown });
     }
 }
 

@@ -74,22 +74,6 @@ impl Reason {
         }
     }
 
-    /// In words, after a name: "primary rate limited".
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::RateLimit => "rate limited",
-            Self::Overloaded => "overloaded",
-            Self::Billing => "out of credit",
-            Self::Auth | Self::AuthPermanent => "refused the key",
-            Self::Timeout => "too slow",
-            Self::ServerError => "failing",
-            Self::Connection => "unreachable",
-            Self::BadResponse => "answering badly",
-            Self::ContextOverflow => "too small for this conversation",
-            Self::ModelNotFound => "without this model",
-        }
-    }
-
     /// What it speaks about.
     pub fn scope(self) -> Scope {
         match self {

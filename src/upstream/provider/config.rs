@@ -2,6 +2,7 @@
 
 use crate::chat::Protocol;
 use crate::secret::Secret;
+use crate::upstream::chain::Rotation;
 use crate::upstream::prices::Price;
 use crate::upstream::queue::Limits;
 use std::time::Duration;
@@ -28,6 +29,14 @@ pub struct Config {
     pub model_names: Vec<(String, String)>,
     /// Whether streams are asked to tell what they cost. Some servers refuse the question.
     pub include_usage: bool,
+    /// How many tokens its models read, by patterns of their names; the first that matches counts.
+    pub context_windows: Vec<(String, u64)>,
+    /// Which of its keys it is asked with first.
+    pub rotation: Rotation,
+    /// The keys that it has beside `api_key`, each with a name.
+    pub profiles: Vec<(String, Secret)>,
+    /// Whether it answers nobody without a key.
+    pub needs_key: bool,
     /// Sent along with every request.
     pub headers: Vec<(String, Secret)>,
     /// How long a connection may take.
@@ -46,6 +55,18 @@ pub struct Config {
     pub price: Option<Price>,
     /// Whose list prices hold for it otherwise: none where it is not at an address of a maker's.
     pub listed: Option<&'static str>,
+}
+
+impl Config {
+    /// Whether it would refuse whatever it is asked: it wants a key, and has none in any form.
+    pub fn lacks_key(&self) -> bool {
+        let shown = |name: &String| {
+            ["authorization", "api-key", "x-api-key", "x-goog-api-key"]
+                .contains(&name.to_lowercase().as_str())
+        };
+        let has_header = self.headers.iter().any(|(name, _)| shown(name));
+        self.needs_key && self.api_key.is_none() && self.profiles.is_empty() && !has_header
+    }
 }
 
 /// What sort of provider an upstream is: its protocols, its paths, and how it wants its key.

@@ -49,6 +49,9 @@ const TOLD: [&str; 6] = [
 const IDS: [&str; 2] = ["request-id", "x-request-id"];
 const UPSTREAM_ID: &str = "x-weir-upstream-request-id";
 
+/// How a request is called across programs.
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
 /// Speaks to a provider.
 pub struct Provider {
     name: Arc<str>,
@@ -91,6 +94,10 @@ impl Provider {
             limits: _,
             price: _,
             listed: _,
+            context_windows: _,
+            rotation: _,
+            profiles: _,
+            needs_key: _,
         } = config;
         Ok(Self {
             client: client(&name, &base_url, connect_timeout)?,
@@ -107,6 +114,23 @@ impl Provider {
             first_token_timeout,
             idle_timeout,
             reply_timeout,
+        })
+    }
+
+    /// The same provider, asked with another key, over the same connections.
+    pub fn with_key(&self, key: &Secret) -> Result<Self, SetupError> {
+        let (name, value) = key_header(self.kind, key);
+        let mut headers = self.headers.clone();
+        headers.extend(header(&self.name, name, &value)?);
+        Ok(Self {
+            name: Arc::clone(&self.name),
+            base_url: self.base_url.clone(),
+            models: self.models.clone(),
+            model_names: self.model_names.clone(),
+            client: self.client.clone(),
+            headers,
+            secrets: self.secrets.iter().chain([key]).cloned().collect(),
+            ..*self
         })
     }
 
@@ -181,8 +205,9 @@ impl Provider {
         Ok(stream::iter(beginning.into_iter().map(Ok)).chain(rest).boxed())
     }
 
-    async fn answer(&self, request: &Request) -> Result<Opened, Error> {
+    async fn answer(&self, request: &Request, call: &Call) -> Result<Opened, Error> {
         let mut outgoing = self.outgoing(request)?;
+        outgoing.headers.extend(correlation(call));
         let (protocol, dropped) = (outgoing.protocol, std::mem::take(&mut outgoing.dropped));
         // A reply that comes whole says nothing until it is complete: that is no sign of a provider that hangs.
         let patience = if request.delivery.stream { self.first_token_timeout } else { self.reply_timeout };
@@ -197,6 +222,13 @@ impl Provider {
         let model = request.model.as_str().into();
         Ok(Opened { by, model, origin: Origin::Provider, failed, dropped, headers, chunks })
     }
+}
+
+/// By which whoever reads the provider's log and ours knows the request.
+fn correlation(call: &Call) -> HeaderMap {
+    let id = Some(&call.envelope.correlation_id).filter(|id| !id.is_empty());
+    let value = id.and_then(|id| HeaderValue::try_from(id).ok());
+    value.map(|value| (CORRELATION_ID, value)).into_iter().collect()
 }
 
 /// What `headers` say to the client: the id of the provider's own, and where it speaks the same protocol, what
@@ -245,13 +277,18 @@ fn own_headers(config: &Config) -> Result<HeaderMap, SetupError> {
     let key = config.api_key.as_ref().map(|key| key_header(config.kind, key));
     let all = config.headers.iter().map(|(name, value)| (name.as_str(), value));
     for (name, value) in all.chain(key.iter().map(|(name, value)| (*name, value))) {
-        let bad = || SetupError::BadHeader { upstream: config.name.clone(), header: name.to_owned() };
-        let key = HeaderName::try_from(name).map_err(|_| bad())?;
-        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| bad())?;
-        value.set_sensitive(true);
-        headers.insert(key, value);
+        headers.extend(header(&config.name, name, value)?);
     }
     Ok(headers)
+}
+
+/// A header whose value nobody is shown.
+fn header(upstream: &str, name: &str, value: &Secret) -> Result<HeaderMap, SetupError> {
+    let bad = || SetupError::BadHeader { upstream: upstream.to_owned(), header: name.to_owned() };
+    let key = HeaderName::try_from(name).map_err(|_| bad())?;
+    let mut value = HeaderValue::try_from(value.expose()).map_err(|_| bad())?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(key, value)]))
 }
 
 #[async_trait]
@@ -264,7 +301,7 @@ impl Upstream for Provider {
         Origin::Provider
     }
 
-    async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
-        self.within(self.reply_timeout, self.answer(request)).await
+    async fn open(&self, request: &Request, call: &Call) -> Result<Opened, Error> {
+        self.within(self.reply_timeout, self.answer(request, call)).await
     }
 }
