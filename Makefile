@@ -13,11 +13,12 @@ CUDA_WHEELS = nvidia-cuda-nvcc==13.0.* nvidia-cuda-crt==13.0.* nvidia-nvvm==13.0
 	nvidia-cuda-runtime==13.0.* nvidia-cuda-nvrtc==13.0.* nvidia-curand==10.4.0.* nvidia-cublas==13.*
 CUDA_DO ?= build --release
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 1800
 PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini ollama_chat
 FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-cache train models doc deny fuzz cuda cuda-toolkit ci clean
+.PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-cache train models doc deny fuzz soak cuda cuda-toolkit ci clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +94,9 @@ fuzz: ## Fuzz every decoder for FUZZ_SECONDS each (needs a nightly toolchain)
 		PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target $$corpus $$seeds -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 || exit 1; \
 	done
+
+soak: ## Half an hour of mixed faults of providers (SOAK_SECONDS): no client may see one
+	WEIR_LAB_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test it -- --nocapture under_mixed_faults
 
 cuda: ## Build the release binary for an NVIDIA GPU (needs nvcc or `make cuda-toolkit`, see docs/cuda.md)
 	@command -v nvcc >/dev/null || test -x $(CUDA_KIT)/bin/nvcc || \

@@ -426,6 +426,14 @@ async fn clients_that_leave_after_a_long_silence_tell_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_no_words_for_a_request_is_not_asked_again() {
+    let a = scripted("a", [Step::Fail(Kind::Unsupported), Step::say("a")]);
+    let local = Arc::new(Scripted::local([Step::say("me")]));
+    let chain = chain(&[&a, &local]);
+    assert_eq!((who(&chain).await.as_str(), who(&chain).await.as_str()), ("local", "a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_in_the_background_waits_for_nobody() {
     let a = scripted("a", [Step::FailFor(Kind::RateLimit, SECOND), Step::say("a")]);
     let began = Instant::now();

@@ -25,7 +25,8 @@ use weir::secret::Secret;
 use weir::server::{self, Component, Providers, Server, Status};
 use weir::store::memory::Memory;
 use weir::telemetry::Metrics;
-use weir::upstream::chain::{Chain, Link};
+use weir::upstream::chain::{self, Chain, Link, Ward};
+use weir::upstream::health::{BudgetRules, Rules};
 use weir::upstream::prices::Prices;
 use weir::upstream::provider::{self, Provider, ProviderKind};
 use weir::wire::{Decoder, decode_request};
@@ -109,7 +110,7 @@ impl Sidecar {
         // Everything is kept that can be, whatever is asked.
         let words = WordLists { volatile: Vec::new(), chance: Vec::new() };
         let policy = policy::Config { words, max_temperature: 2.0, ..policy::Config::default() };
-        let rig = Rig::new(Arc::new(Chain::new("chain", vec![link])), Arc::new(Memory::default()))
+        let rig = Rig::new(Arc::new(impatient(link)), Arc::new(Memory::default()))
             .remembering(cache::Config { policy, bound: unchecked(), ..cache::Config::default() });
         let server = Server {
             config: server::Config::default(),
@@ -133,6 +134,13 @@ impl Sidecar {
     }
 }
 
+/// A chain that hands on what it is told, and waits for nobody.
+fn impatient(link: Link) -> Chain {
+    let ward = Arc::new(Ward::new(Rules::default(), BudgetRules::default()));
+    let config = chain::Config { max_attempts: 1, max_wait: Duration::ZERO, ..chain::Config::default() };
+    Chain::sharing("chain", vec![link], config, &ward)
+}
+
 fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider::Config {
     provider::Config {
         name: "fake".into(),
@@ -145,7 +153,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         model_names: Vec::new(),
         include_usage: true,
         context_windows: Vec::new(),
-        rotation: weir::upstream::chain::Rotation::default(),
+        rotation: chain::Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,
         headers: Vec::new(),

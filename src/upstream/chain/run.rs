@@ -277,8 +277,8 @@ impl<'r> Run<'r> {
         let waits =
             candidates.iter().filter(|candidate| !self.has_no_room(candidate)).filter_map(|candidate| {
                 let Err(refused) = self.chain.ward.may_ask(candidate.key?, &candidate.model, true) else {
-                    // It could be asked this very moment.
-                    return Some(Duration::ZERO);
+                    // It could be asked this very moment; but not what it has no words for.
+                    return (!self.was_of_no_use(candidate)).then_some(Duration::ZERO);
                 };
                 match refused {
                     // Who says when to come back is waited for; who has just failed us again is not.
@@ -302,6 +302,12 @@ impl<'r> Run<'r> {
         let worth: Vec<_> =
             before.iter().filter(|candidate| self.may_be_tried_again(candidate)).cloned().collect();
         self.earliest(&worth).filter(|wait| *wait <= short && self.has_time_for(*wait))
+    }
+
+    /// Whether it failed for a reason that says nothing about how it is: it will again.
+    fn was_of_no_use(&self, candidate: &Candidate<'_>) -> bool {
+        let of_it = |error: &&Error| error.upstream == candidate.profile.name;
+        self.failed.iter().filter(of_it).any(|error| fault::reason(error).is_none())
     }
 
     /// Whoever asks to be left alone for a moment again and again is not waited for again and again.

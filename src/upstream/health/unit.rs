@@ -68,6 +68,8 @@ impl Unit {
                 self.cooldown.succeeded(times, probe, rules);
                 let latency = if whole { &mut self.replies } else { &mut self.streams };
                 latency.learn(took, &rules.latency);
+                // Who looks for longer than a look may take has looked just now.
+                self.tried = Some(now).filter(|_| self.is_slow());
                 let slow = rules.breaker.slow.is_some_and(|slow| took > slow);
                 self.weigh(now, slow, Reason::Timeout, rules);
             }
