@@ -157,6 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn nobody_goes_past_those_who_wait_however_little_they_take() {
+        let mut state = state(|limits| (limits.concurrent, limits.tokens_per_minute) = (None, Some(600)));
+        let taking = |tokens| Asking { tokens, ..asking("t", at(99)) };
+        assert_eq!(state.enter(at(0), taking(120)), Entered::Go);
+        assert!(matches!(state.enter(at(0), taking(100)), Entered::Wait(1, _)));
+        assert!(matches!(state.enter(at(1), taking(5)), Entered::Wait(2, _)), "though five would be there");
+        assert_eq!(state.turn(at(11)).go, [1, 2]);
+    }
+
+    #[test]
     fn what_cannot_make_it_is_refused_at_once_and_told_how_long_it_would_take() {
         let mut state = state(|limits| limits.patience = at(1_000));
         assert_eq!(state.enter(at(0), asking("t", at(99))), Entered::Go);
