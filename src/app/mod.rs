@@ -9,6 +9,7 @@ mod learned;
 mod parts;
 mod reembed;
 mod remembered;
+mod rules;
 mod state_file;
 
 pub use banner::Banner;
@@ -17,6 +18,7 @@ pub use encoder::{LoadedEncoder, load_encoder};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::embed::Embedder;
+use crate::intent::{Live, RuleSet};
 use crate::pipeline::{
     CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
@@ -28,6 +30,7 @@ use crate::{cache, intent, store};
 use learned::Learned;
 use parts::{Gates, Kept, Lane, LocalModel};
 use remembered::Remembered;
+use rules::Ruling;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -100,6 +103,7 @@ pub struct App {
     kept: Kept,
     learned: Learned,
     remembered: Remembered,
+    rules: Ruling,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
     banner: Banner,
@@ -116,7 +120,7 @@ impl App {
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rules = parts::rules(&config.rules)?;
+        let rules = Ruling::start(&config.rules)?;
         let local = parts::local(&config, &clock).await?;
         let (kept, lane) = tokio::try_join!(parts::store(&config), parts::lane(&config))?;
         if let Some(embedder) = &lane.embedder {
@@ -129,7 +133,7 @@ impl App {
         let upstream = parts::upstream(&config, chain, &prices)?;
         let models = parts::model_names(&config, local.as_ref());
         let facts = Facts { lane, local, order, gates };
-        let report = report(&facts, &kept, rules.rules().len(), &clock);
+        let report = report(&facts, &kept, &rules.live, &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
         let remembered = Remembered::open(&ward, &clock, &config.data_dir).await;
@@ -147,7 +151,7 @@ impl App {
         );
         let pipeline = Pipeline {
             limiter: crate::limits::Limiter::new(config.limits),
-            rules,
+            rules: rules.live.clone(),
             cache,
             embedder: facts.lane.embedder,
             upstream,
@@ -163,7 +167,7 @@ impl App {
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        Ok(Self { listener, server: Arc::new(server), kept, learned, remembered, renews, banner })
+        Ok(Self { listener, server: Arc::new(server), kept, learned, remembered, rules, renews, banner })
     }
 
     /// Where it listens.
@@ -196,6 +200,7 @@ impl App {
                 () = self.kept.sweep(clock.as_ref()) => {}
                 () = self.learned.keep() => {}
                 () = self.remembered.keep() => {}
+                () = self.rules.watch() => {}
                 () = self.kept.renew(self.renews.as_ref()) => {}
             }
             let written = async {
@@ -247,11 +252,12 @@ fn check_observer(metrics: &Metrics) -> CheckObserver {
     Arc::new(move |checked: &Checked| metrics.check(checked))
 }
 
-fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> StatusReport {
+fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> StatusReport {
     let started = clock.now().0;
     let (device, encoder) = (facts.lane.device.clone(), facts.lane.component.clone());
     let (local, kept, chain) = (facts.local.clone(), kept.clone(), facts.order.clone());
     let gates = facts.gates.clone();
+    let rules = rules.clone();
     Arc::new(move || server::Status {
         version: env!("CARGO_PKG_VERSION"),
         started,
@@ -259,7 +265,7 @@ fn report(facts: &Facts, kept: &Kept, rules: usize, clock: &Arc<dyn Clock>) -> S
         encoder: encoder.clone(),
         local: LocalModel::describe(local.as_ref()),
         store: kept.describe(),
-        rules,
+        rules: rules.count(),
         chain: chain.clone(),
         queues: gates.iter().map(|(name, gate)| (name.clone(), gate.report())).collect(),
     })
@@ -285,7 +291,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
     }
 }
 
-/// The rule files that were found, for `weir rules`.
-pub fn load_rules(files: &[PathBuf]) -> Result<intent::RuleSet, intent::Error> {
-    parts::rules(files)
+/// Rule files, compiled, for `weir rules`.
+pub fn load_rules(files: &[PathBuf], shipped: bool) -> Result<RuleSet, intent::Error> {
+    parts::book(files, shipped)?.compile(&[])
 }

@@ -9,7 +9,7 @@ use crate::chat::Usage;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
-use crate::intent::{self, RuleSet};
+use crate::intent::{self, Book};
 use crate::models::{self, Manifest};
 use crate::server::Component;
 use crate::store::embedded::{Embedded, Recovery, Space};
@@ -347,13 +347,11 @@ pub(super) fn upstream(
     Ok(Arc::new(Router::new(routes, chain)))
 }
 
-/// All rule files as one set, in order.
-pub(super) fn rules(files: &[PathBuf]) -> Result<RuleSet, intent::Error> {
-    let mut rules = RuleSet::default();
-    for file in files {
-        rules.extend(intent::load(file)?);
-    }
-    Ok(rules)
+/// All rule files, in order, behind those that come with weir.
+pub(super) fn book(files: &[PathBuf], shipped: bool) -> Result<Book, intent::Error> {
+    let mut book = if shipped { Book::shipped()? } else { Book::default() };
+    files.iter().try_for_each(|file| book.read(file))?;
+    Ok(book)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {

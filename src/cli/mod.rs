@@ -72,7 +72,7 @@ enum Command {
     Models(models::Args),
     /// Write, check and show the configuration
     Config(config::Args),
-    /// Check the rule files
+    /// Check, try, measure and mine the rules
     Rules(rules::Args),
     /// Make the judge's weights anew from labelled questions
     #[command(hide = true)]

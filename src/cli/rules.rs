@@ -3,10 +3,14 @@
 use super::{Outcome, output};
 use crate::app::load_rules;
 use crate::config::Config;
-use crate::intent::Action;
+use crate::intent::{Action, Circumstances, RuleSet, Tried};
 use clap::Subcommand;
+use serde_json::{Value, json};
 use std::error::Error;
+use std::fmt::Write as _;
+use std::hint::black_box;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// `weir rules …`
 #[derive(Debug, clap::Args)]
@@ -17,7 +21,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check rule files; with --text, tell which rule answers it
+    /// Check rule files: their examples, their counter-examples, and whether they get in each other's way
     Check {
         /// Rule files [default: those of the configuration]
         files: Vec<PathBuf>,
@@ -27,28 +31,229 @@ enum Command {
         /// The project that the question is asked in
         #[arg(long, default_value = "default")]
         project: String,
+        /// With the rules that come with weir
+        #[arg(long)]
+        shipped: bool,
+    },
+    /// Tell which rule answers a question, with which slots, and why not the others
+    Try {
+        /// The question
+        question: String,
+        #[command(flatten)]
+        with: With,
+        /// The model that is asked for
+        #[arg(long, default_value = "")]
+        model: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how long the rules take
+    Bench {
+        #[command(flatten)]
+        with: With,
+        /// How many pattern rules to measure beside those of the files
+        #[arg(long, default_value_t = 1000)]
+        rules: usize,
     },
 }
 
+/// Which rules, and where.
+#[derive(Debug, clap::Args)]
+struct With {
+    /// The project that is asked in
+    #[arg(long, default_value = "default")]
+    project: String,
+    /// Rule files, beside those that come with weir [default: those of the configuration]
+    #[arg(long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl With {
+    fn rules(
+        &self,
+        load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
+    ) -> Result<RuleSet, Box<dyn Error>> {
+        if !self.files.is_empty() {
+            return Ok(load_rules(&self.files, true)?);
+        }
+        let rules = load()?.rules;
+        Ok(load_rules(&rules.files, rules.shipped)?)
+    }
+}
+
+/// Why rules that can be read are not as they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the rules' promises do not hold")]
+struct Broken(usize);
+
 pub(super) fn run(args: Args, load: impl FnOnce() -> Result<Config, Box<dyn Error>>) -> Outcome {
-    let Command::Check { files, text, project } = args.command;
-    let files = if files.is_empty() { load()?.rules } else { files };
-    let rules = load_rules(&files)?;
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    match files.len() {
+    match args.command {
+        Command::Check { files, text, project, shipped } => {
+            check(files, shipped, text.as_deref(), &project, load)
+        }
+        Command::Try { question, with, model, json } => {
+            let around = Circumstances { model: &model, ..Circumstances::default() };
+            let tried = with.rules(load)?.explain(&with.project, &question, &around);
+            output::line(if json { shown(&tried).to_string() } else { page(&tried) });
+            Ok(())
+        }
+        Command::Bench { with, rules } => {
+            bench(&with.rules(load)?, &with.project, rules)?;
+            Ok(())
+        }
+    }
+}
+
+fn check(
+    files: Vec<PathBuf>,
+    shipped: bool,
+    text: Option<&str>,
+    project: &str,
+    load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
+) -> Outcome {
+    let files = if files.is_empty() { load()?.rules.files } else { files };
+    let rules = load_rules(&files, shipped)?;
+    let report = rules.check();
+    for fault in &report.faults {
+        output::line(format!("{}: {fault}", if fault.is_warning() { "warning" } else { "fault" }));
+    }
+    let faults = report.faults.iter().filter(|fault| !fault.is_warning()).count();
+    let mut names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    names.extend(shipped.then(|| "the rules that come with weir".to_owned()));
+    let verdict = if faults == 0 { "ok" } else { "not ok" };
+    match names.len() {
         0 => output::line(
             "ok: no rule files are configured (rules.files, or a rules.toml beside the configuration)",
         ),
-        _ => output::line(format!("ok: {} rules in {}", rules.rules().len(), names.join(", "))),
+        _ => output::line(format!("{verdict}: {} rules in {}", rules.rules().len(), names.join(", "))),
+    }
+    if report.examples > 0 {
+        output::line(format!(
+            "{} patterns, {} examples; no example reaches {} of the patterns",
+            report.patterns, report.examples, report.uncovered
+        ));
     }
     if let Some(text) = text {
-        output::line(match rules.classify(&project, &text) {
-            Some(verdict) => {
-                let Action::Answer(answer) = verdict.action;
-                format!("{} answers: {answer}", verdict.rule)
-            }
+        output::line(match rules.classify(project, text) {
+            Some(verdict) => format!("{} answers: {}", verdict.rule, words(&verdict.action)),
             None => "no rule answers this".to_owned(),
         });
     }
+    if faults == 0 { Ok(()) } else { Err(Broken(faults).into()) }
+}
+
+fn page(tried: &Tried) -> String {
+    let mut lines = Vec::new();
+    match (&tried.rule, &tried.intent, &tried.action) {
+        (Some(rule), Some(intent), Some(action)) => {
+            lines.push(format!("{rule} ({intent}), score {:.2}", tried.score));
+            lines.extend(tried.slots.iter().map(|(name, value)| format!("  {name} = {value}")));
+            lines.push(format!("  {}: {}", action.name(), words(action)));
+        }
+        _ => lines.push("no rule answers this".to_owned()),
+    }
+    for (piece, rule) in &tried.parts {
+        lines.push(format!("  part \"{piece}\": {}", rule.as_deref().unwrap_or("no rule")));
+    }
+    lines.extend(tried.why_not.iter().map(|why| format!("not {}: {}", why.rule, why.reason)));
+    lines.join("\n")
+}
+
+/// What an action comes to, in a line.
+fn words(action: &Action) -> String {
+    match action {
+        Action::Answer(text) | Action::Block(text) => text.clone(),
+        Action::Json(json) => json.to_string(),
+        Action::Calls(calls) => calls
+            .iter()
+            .map(|call| format!("{}({})", call.tool, call.arguments))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Action::Route(model) => format!("to {model}"),
+        Action::Bypass => "past the cache".to_owned(),
+        Action::Http(call) => format!("{} {}", call.method, call.url),
+        Action::Several(actions) => actions.iter().map(words).collect::<Vec<_>>().join("; "),
+    }
+}
+
+fn shown(tried: &Tried) -> Value {
+    let slots: serde_json::Map<String, Value> =
+        tried.slots.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let why_not: Vec<Value> =
+        tried.why_not.iter().map(|why| json!({ "rule": why.rule, "reason": why.reason })).collect();
+    json!({
+        "rule": tried.rule, "intent": tried.intent, "slots": slots, "score": tried.score,
+        "action": tried.action.as_ref().map(|action| json!({ "kind": action.name(), "text": words(action) })),
+        "why_not": why_not,
+    })
+}
+
+/// How often each text is tried.
+const ROUNDS: usize = 20;
+
+fn bench(rules: &RuleSet, project: &str, more: usize) -> Result<(), crate::intent::Error> {
+    let texts: Vec<String> = rules.sentences();
+    report("the rules in force", rules, project, &texts);
+    let many = crate::intent::parse(&many_rules(more))?;
+    let texts: Vec<String> = (0..more).step_by(more.max(1).div_ceil(200)).flat_map(some_texts).collect();
+    report(&format!("{more} rules made up for this"), &many, project, &texts);
     Ok(())
+}
+
+fn report(what: &str, rules: &RuleSet, project: &str, texts: &[String]) {
+    let mut took: Vec<Duration> = Vec::with_capacity(texts.len() * ROUNDS);
+    let mut answered = 0;
+    for round in 0..ROUNDS {
+        for text in texts {
+            let began = Instant::now();
+            let verdict = black_box(rules.classify(project, black_box(text)));
+            took.push(began.elapsed());
+            answered += usize::from(verdict.is_some() && round == 0);
+        }
+    }
+    took.sort_unstable();
+    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
+    output::line(format!(
+        "{what}: {} rules, {} texts, {answered} answered; p50 {:?}, p99 {:?}",
+        rules.rules().len(),
+        texts.len(),
+        at(0.50),
+        at(0.99)
+    ));
+}
+
+const VERBS: [&str; 10] =
+    ["open", "close", "start", "stop", "show", "hide", "move", "copy", "check", "reset"];
+
+/// Rules that share their verbs and differ in their objects, as real ones do.
+fn many_rules(count: usize) -> String {
+    let mut text = String::new();
+    for nth in 0..count {
+        let (verb, thing) = (VERBS[nth % VERBS.len()], thing(nth));
+        let _ = write!(
+            text,
+            "[[rule]]\nname = \"r{nth}\"\nmatch = \"({verb}|please {verb}) {thing} [number] {{n:integer}} [to {{level:number}} [percent]]\"\nanswer = \"{{n}}\"\n"
+        );
+    }
+    text
+}
+
+fn thing(nth: usize) -> String {
+    const SOUNDS: [&str; 12] = ["ka", "lo", "mi", "ru", "ta", "ve", "no", "si", "pa", "de", "fu", "go"];
+    let sound = |at: usize| SOUNDS[at % SOUNDS.len()];
+    format!("{}{}{}", sound(nth / VERBS.len()), sound(nth / VERBS.len() / 12), sound(nth / 7))
+}
+
+/// One that a rule answers, one that is misspelt, one that nothing answers, and a long one.
+fn some_texts(nth: usize) -> [String; 4] {
+    let (verb, thing) = (VERBS[nth % VERBS.len()], thing(nth));
+    [
+        format!("hey, {verb} {thing} {} to fifty percent please", nth % 30),
+        format!("{verb} the {thing}x number seven thanks"),
+        format!("how do I {verb} a file in the {thing} folder of my project"),
+        format!(
+            "I was wondering whether you could {verb} all of the things that we talked about yesterday, since the {thing} is not what I expected, and tell me why"
+        ),
+    ]
 }

@@ -7,7 +7,7 @@ use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
 use super::{
-    Config, Encoder, Local, SentenceModel, Source, Store, identity, prices, quotas, routes, upstreams,
+    Config, Encoder, Local, Rules, SentenceModel, Source, Store, identity, prices, quotas, routes, upstreams,
 };
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
@@ -77,7 +77,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         embed,
         store,
         store_deadline,
-        rules: check.rules(raw.rules.files),
+        rules: check.rules(raw.rules),
         local,
         log: check.log(&raw.log),
         data_dir,
@@ -325,7 +325,19 @@ impl Checker<'_> {
         }
     }
 
-    fn rules(&mut self, files: Option<Found<Texts>>) -> Vec<PathBuf> {
+    fn rules(&mut self, raw: raw::Rules) -> Rules {
+        let default = Rules::default();
+        let services = raw.services.map(|hosts| hosts.value).unwrap_or_default();
+        Rules {
+            shipped: raw.shipped.as_ref().map_or(default.shipped, |typed| typed.value),
+            reload: self.seconds(raw.reload_seconds.as_ref(), 0..=3600, default.reload),
+            services: services.iter().filter_map(|host| self.filled(Some(host))).collect(),
+            secrets: upstreams::headers(self, raw.secrets),
+            files: self.rule_files(raw.files),
+        }
+    }
+
+    fn rule_files(&mut self, files: Option<Found<Texts>>) -> Vec<PathBuf> {
         let Some(files) = files else { return self.default_rules() };
         let mut paths = Vec::with_capacity(files.value.len());
         for file in &files.value {

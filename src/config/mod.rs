@@ -34,6 +34,7 @@ pub use origin::{Origin, Origins};
 
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
+use crate::secret::Secret;
 use crate::store::{Room, embedded};
 use crate::upstream::route::Route;
 use crate::upstream::{local, provider};
@@ -86,8 +87,8 @@ pub struct Config {
     pub store: Store,
     /// How long a request waits for the store.
     pub store_deadline: Duration,
-    /// The rules files, in order.
-    pub rules: Vec<PathBuf>,
+    /// Which rules there are.
+    pub rules: Rules,
     /// The model in this process, unless it is switched off.
     pub local: Option<Local>,
     /// How the log is written.
@@ -110,6 +111,33 @@ pub struct Prices {
 impl Default for Prices {
     fn default() -> Self {
         Self { list: true, file: None }
+    }
+}
+
+/// Which rules there are, and what they may do.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The rule files, in order.
+    pub files: Vec<PathBuf>,
+    /// Whether those that come with weir are in force, each in its projects.
+    pub shipped: bool,
+    /// How often the files are looked at; zero: never.
+    pub reload: Duration,
+    /// The hosts that rules may ask, beside this machine: `name` or `name:port`.
+    pub services: Vec<String>,
+    /// What the rules' requests may show there, by the names that rules know.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            shipped: true,
+            reload: Duration::from_secs(2),
+            services: Vec::new(),
+            secrets: Vec::new(),
+        }
     }
 }
 
@@ -270,6 +298,8 @@ mod tests {
         "models_dir",
         "store.path",
         "rules.files",
+        "rules.services",
+        "rules.secrets",
         "chain.order",
         "server.passthrough_upstream",
         "prices.file",

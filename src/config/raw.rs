@@ -328,6 +328,10 @@ section! {
     /// `[rules]`
     Rules {
         files: Texts,
+        shipped: bool,
+        reload_seconds: i64,
+        services: Texts,
+        secrets: Headers,
     }
 }
 

@@ -3,13 +3,13 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Chain, Config, Encoder, Local, Prices, SentenceModel, Source, Store, quotas, routes};
+use super::{Chain, Config, Encoder, Local, Prices, Rules, SentenceModel, Source, Store, quotas, routes};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::cache::policy::{self, Rule, Then, When, WordLists};
 use crate::chat::Protocol;
 use crate::store::{Room, embedded};
-use crate::upstream::health::{Preset, Rules};
+use crate::upstream::health::{self, Preset};
 use crate::upstream::prices::Price;
 use crate::upstream::{chain, local, provider};
 use crate::{cache, embed, limits, server, telemetry};
@@ -85,10 +85,22 @@ pub(super) fn show(config: &Config) -> String {
     }
     page.section("embed", embed_keys(encoder, *embed));
     page.section("store", store_keys(store, *store_deadline));
-    page.section("rules", vec![("files", Value::Array(rules.iter().map(|file| path(file)).collect()))]);
+    page.section("rules", rules_keys(rules));
     page.section("local", local_keys(local.as_ref()));
     page.section("log", log_keys(log));
     page.text
+}
+
+fn rules_keys(rules: &Rules) -> Keys {
+    let Rules { files, shipped, reload, services, secrets } = rules;
+    let hidden = secrets.iter().map(|(name, _)| (name.clone(), text(HIDDEN))).collect();
+    vec![
+        ("files", Value::Array(files.iter().map(|file| path(file)).collect())),
+        ("shipped", Value::Boolean(*shipped)),
+        ("reload_seconds", seconds(*reload)),
+        ("services", texts(services)),
+        ("secrets", Value::Table(hidden)),
+    ]
 }
 
 /// The first provider in the chain.
@@ -247,7 +259,7 @@ fn chain_keys(order: &[String], failover: &Chain) -> Keys {
     let Chain { preset, cooldowns, rules, config, budget } = failover;
     let chain::Config { max_attempts, backoff, triggers, max_calls, max_wait } = config;
     let chain::Triggers { statuses, auth, timeout } = triggers;
-    let Rules { billing, failure_window, short_wait, probe_every, breaker, latency, .. } = rules;
+    let health::Rules { billing, failure_window, short_wait, probe_every, breaker, latency, .. } = rules;
     let preset = Preset::ALL.iter().find(|(_, known)| known == preset).map_or("", |(name, _)| name);
     let cooldowns: Vec<String> = cooldowns.iter().map(|time| time.as_secs().to_string()).collect();
     vec![

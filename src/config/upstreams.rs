@@ -389,7 +389,7 @@ fn is_azure(url: &str) -> bool {
     host.is_some_and(|host| host.ends_with(".azure.com"))
 }
 
-fn headers(checker: &mut Checker<'_>, typed: Option<Found<Headers>>) -> Vec<(String, Secret)> {
+pub(super) fn headers(checker: &mut Checker<'_>, typed: Option<Found<Headers>>) -> Vec<(String, Secret)> {
     let typed = typed.map(|found| found.value).unwrap_or_default();
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     for (name, value) in &typed {

@@ -1,15 +1,19 @@
-//! The rule file: TOML to a [`RuleSet`].
+//! Rule files: TOML to a [`RuleSet`].
 
-use super::{Rule, RuleSet};
-use regex::{Regex, RegexBuilder};
-use serde::Deserialize;
+use super::engine::{Engine, Lore};
+use super::kinds::Language;
+use super::lint;
+use super::raw::{RawFile, RawVocabulary};
+use super::rule::Rule;
+use super::{RuleSet, shipped};
+use regex::RegexSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The most rules in a file.
 const MAX_RULES: usize = 10_000;
-
-/// The most memory a compiled pattern may take. The `regex` crate never backtracks, so time is bounded too.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// The longest vocabulary file.
+const MAX_VOCABULARY_BYTES: u64 = 4 << 20;
 
 /// Why a rule file cannot be used. The old rules stay in force.
 #[derive(Debug, thiserror::Error)]
@@ -45,65 +49,185 @@ pub enum Error {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    rule: Vec<RawRule>,
+/// Names that a program knows and no file: the tracks of the open song. They join the vocabulary of their name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// The vocabulary.
+    pub name: String,
+    /// Its lines.
+    pub values: Vec<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    name: String,
-    pattern: String,
-    answer: String,
-    #[serde(default)]
-    projects: Vec<String>,
+/// Rule files that were read, and can be compiled again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    files: Vec<Source>,
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    file: Option<PathBuf>,
+    raw: RawFile,
 }
 
 /// Reads a rule file.
 pub fn load(file: &Path) -> Result<RuleSet, Error> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| Error::Unreadable { file: file.to_owned(), source })?;
-    parse(&text).map_err(|error| Error::In { file: file.to_owned(), error: Box::new(error) })
+    let mut book = Book::default();
+    book.read(file)?;
+    book.compile(&[])
 }
 
 /// Reads the text of a rule file.
 pub fn parse(text: &str) -> Result<RuleSet, Error> {
-    let raw: RawFile =
-        toml::from_str(text).map_err(|error| Error::Malformed(error.to_string().trim_end().to_owned()))?;
-    if raw.rule.len() > MAX_RULES {
-        return Err(Error::Malformed(format!("holds more than {MAX_RULES} rules")));
-    }
-    let mut rules: Vec<Rule> = Vec::with_capacity(raw.rule.len());
-    for (raw, at) in raw.rule.into_iter().zip(1..) {
-        let name = raw.name.clone();
-        let taken = rules.iter().any(|rule| rule.name == name);
-        let rule = if taken { Err("the name is taken by an earlier rule".to_owned()) } else { compile(raw) };
-        rules.push(rule.map_err(|reason| Error::BadRule { at, name, reason })?);
-    }
-    Ok(RuleSet { rules })
+    let mut book = Book::default();
+    book.add(text)?;
+    book.compile(&[])
 }
 
-fn compile(raw: RawRule) -> Result<Rule, String> {
-    let RawRule { name, pattern, answer, projects } = raw;
-    // The name travels in a response header.
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_graphic()) {
-        return Err("a name must be of visible ASCII characters, without spaces".to_owned());
+impl Book {
+    /// With the rules that come with weir.
+    pub fn shipped() -> Result<Self, Error> {
+        let mut book = Self::default();
+        shipped::FILES.iter().try_for_each(|text| book.add(text))?;
+        Ok(book)
     }
-    if answer.is_empty() {
-        return Err("the answer is empty".to_owned());
+
+    /// Reads a file, and those that it names.
+    pub fn read(&mut self, file: &Path) -> Result<(), Error> {
+        let inside = |error| Error::In { file: file.to_owned(), error: Box::new(error) };
+        let text = read_text(file)?;
+        let mut raw = read_raw(&text).map_err(inside)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        for vocabulary in &mut raw.vocabulary {
+            if let Some(list) = &vocabulary.file {
+                let lines = read_text(&folder.join(list)).map_err(inside)?;
+                let lines =
+                    lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+                vocabulary.values.extend(lines.map(str::to_owned));
+            }
+        }
+        self.files.push(Source { file: Some(file.to_owned()), raw });
+        Ok(())
     }
-    let pattern = RegexBuilder::new(&pattern)
-        .size_limit(MAX_PATTERN_BYTES)
-        .build()
-        .map_err(|error| format!("the pattern does not compile: {error}"))?;
-    if pattern.is_match("") {
-        return Err("the pattern matches the empty text, so it would catch every question".to_owned());
+
+    /// Takes up the text of a rule file.
+    pub fn add(&mut self, text: &str) -> Result<(), Error> {
+        self.files.push(Source { file: None, raw: read_raw(text)? });
+        Ok(())
     }
-    let slots = Regex::new(r"\{(\w+)\}").map_err(|error| error.to_string())?;
-    Ok(Rule { name, projects, pattern, answer, slots })
+
+    /// Compiles all of it, with what programs have pushed.
+    pub fn compile(&self, pushed: &[Pushed]) -> Result<RuleSet, Error> {
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut places: Vec<(usize, usize)> = Vec::new();
+        for (source, of_file) in self.files.iter().enumerate() {
+            self.rules_of(source, of_file, &mut rules, &mut places)?;
+        }
+        let phrases: BTreeMap<String, String> =
+            self.files.iter().flat_map(|source| source.raw.phrases.clone()).collect();
+        let lore = Lore {
+            languages: self.languages(),
+            phrases: &phrases,
+            vocabularies: self.vocabularies(pushed),
+            fillers: self.files.iter().flat_map(|source| source.raw.fillers.clone()).collect(),
+        };
+        let blame = |(rule, reason): (Option<usize>, String)| match rule {
+            Some(rule) => self.bad_rule(places[rule], &rules[rule].name, reason),
+            None => Error::Malformed(reason),
+        };
+        let engine = Engine::new(&rules, lore).map_err(blame)?;
+        let texts: Vec<&str> =
+            rules.iter().flat_map(|rule| &rule.regexes).map(regex::Regex::as_str).collect();
+        let regexes = RegexSet::new(&texts).map_err(|error| Error::Malformed(error.to_string()))?;
+        let owners =
+            rules.iter().enumerate().flat_map(|(at, rule)| rule.regexes.iter().map(move |_| at)).collect();
+        let set = RuleSet { rules, engine, regexes, regex_owners: owners };
+        for (at, place) in places.iter().enumerate() {
+            lint::templates(&set, at).map_err(|reason| self.bad_rule(*place, &set.rules[at].name, reason))?;
+        }
+        Ok(set)
+    }
+
+    fn rules_of(
+        &self,
+        source: usize,
+        of_file: &Source,
+        rules: &mut Vec<Rule>,
+        places: &mut Vec<(usize, usize)>,
+    ) -> Result<(), Error> {
+        let raw = &of_file.raw;
+        let first = rules.len();
+        for (at, rule) in raw.rule.iter().enumerate() {
+            let name = rule.name.clone();
+            let made = match rules[first..].iter().any(|known| known.name == name) {
+                true => Err("the name is taken by an earlier rule".to_owned()),
+                false => Rule::new(rule.clone(), &raw.projects, raw.split),
+            };
+            rules.push(made.map_err(|reason| self.bad_rule((source, at), &name, reason))?);
+            places.push((source, at));
+        }
+        Ok(())
+    }
+
+    fn bad_rule(&self, (source, at): (usize, usize), name: &str, reason: String) -> Error {
+        let error = Error::BadRule { at: at + 1, name: name.to_owned(), reason };
+        match self.files.get(source).and_then(|source| source.file.clone()) {
+            Some(file) => Error::In { file, error: Box::new(error) },
+            None => error,
+        }
+    }
+
+    fn languages(&self) -> Vec<Language> {
+        let mut languages = vec![Language::En];
+        for language in self.files.iter().flat_map(|source| &source.raw.languages) {
+            if !languages.contains(language) {
+                languages.push(*language);
+            }
+        }
+        languages
+    }
+
+    fn vocabularies(&self, pushed: &[Pushed]) -> Vec<(String, usize, Vec<String>)> {
+        let mut all: Vec<(String, usize, Vec<String>)> = Vec::new();
+        let mut add = |name: &str, open: usize, values: &[String]| match all
+            .iter_mut()
+            .find(|(known, _, _)| known == name)
+        {
+            Some((_, widest, lines)) => {
+                *widest = open.max(*widest);
+                lines.extend_from_slice(values);
+            }
+            None => all.push((name.to_owned(), open, values.to_vec())),
+        };
+        for RawVocabulary { name, open, values, file: _ } in
+            self.files.iter().flat_map(|source| &source.raw.vocabulary)
+        {
+            add(name, *open, values);
+        }
+        pushed.iter().for_each(|Pushed { name, values }| add(name, 0, values));
+        all
+    }
+}
+
+fn read_text(file: &Path) -> Result<String, Error> {
+    let unreadable = |source| Error::Unreadable { file: file.to_owned(), source };
+    let length = std::fs::metadata(file).map_err(unreadable)?.len();
+    if length > MAX_VOCABULARY_BYTES {
+        return Err(Error::Malformed(format!(
+            "{} is longer than {MAX_VOCABULARY_BYTES} bytes",
+            file.display()
+        )));
+    }
+    std::fs::read_to_string(file).map_err(unreadable)
+}
+
+fn read_raw(text: &str) -> Result<RawFile, Error> {
+    let raw: RawFile =
+        toml::from_str(text).map_err(|error| Error::Malformed(error.to_string().trim_end().to_owned()))?;
+    match raw.rule.len() > MAX_RULES {
+        true => Err(Error::Malformed(format!("holds more than {MAX_RULES} rules"))),
+        false => Ok(raw),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +248,27 @@ mod tests {
         assert!(fault(&rule("a", "x*")).contains("every question"));
         assert!(fault(&(rule("a", "x") + &rule("a", "y"))).starts_with("rule 2 (\"a\"): the name is taken"));
         assert!(fault("[[rule]]\nname = 'a'\npatern = 'x'").contains("unknown field `patern`"));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_work_is_told_at_load() {
+        let rule = |pattern: &str, answer: &str| {
+            format!("[[rule]]\nname = 'a'\nmatch = '{pattern}'\nanswer = '{answer}'\n")
+        };
+        let cases = [
+            ("{x:text}", "x", "it would catch every question"),
+            ("[mute]", "x", "nothing is said"),
+            ("mute {t:nothing}", "x", "no kind or vocabulary \"nothing\""),
+            ("mute (a|b", "x", "a \")\" is missing"),
+            ("mute )", "x", "closes nothing"),
+            ("mute <what>", "x", "there is no phrase \"what\""),
+            ("mute {t:word}", "{other}", "\"{other}\" is no slot of it"),
+            ("mute {t:word?} now", "{t}", "may be missing"),
+        ];
+        for (pattern, answer, expected) in cases {
+            let fault = fault(&rule(pattern, answer));
+            assert!(fault.contains(expected), "{pattern}: {fault}");
+        }
     }
 
     #[test]

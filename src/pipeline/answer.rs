@@ -148,6 +148,8 @@ pub struct Answer {
     pub source: Source,
     /// The route that the request took, where it took one.
     pub route: Option<Arc<str>>,
+    /// The rule that has sent the request elsewhere or past the cache, where one has.
+    pub rule: Option<String>,
     /// Whether it is the answer to another request too, which asked the same before.
     pub shared: bool,
     /// Those that were asked before and failed, in order.
@@ -175,6 +177,7 @@ impl Answer {
         Self {
             source: source.clone(),
             route: recorder.route(),
+            rule: None,
             shared: false,
             failed: Vec::new(),
             dropped: Vec::new(),
@@ -202,6 +205,7 @@ impl Answer {
         Self {
             source: source.clone(),
             route: recorder.route(),
+            rule: None,
             shared: follower.is_joined(),
             failed: failed.clone(),
             dropped: dropped.clone(),

@@ -21,6 +21,7 @@ mod outcome;
 mod recent;
 mod record;
 mod refresh;
+mod ruled;
 mod second;
 mod voice;
 
@@ -38,7 +39,7 @@ use crate::cache::{Asker, Cache, Lookup, Miss, Nearest, Nominee, Query, Wishes};
 use crate::chat::{Reply, Request};
 use crate::clock::Clock;
 use crate::embed::{self, Embedder};
-use crate::intent::{Action, RuleSet};
+use crate::intent::Live;
 use crate::limits::{Limiter, Permit, Refusal, Who};
 use crate::upstream::{self, Call, Envelope, Priority, Session, Upstream};
 use crate::vector::UnitVector;
@@ -49,6 +50,7 @@ use keep::{Asked, Keeper};
 use learn::Lesson;
 use recent::{Given, Recent, Taken};
 use record::Recorder;
+use ruled::Ruled;
 use std::sync::Arc;
 use tokio::time::Instant;
 use voice::Voice;
@@ -58,7 +60,7 @@ pub struct Pipeline {
     /// Who is let in.
     pub limiter: Limiter,
     /// What is answered by rule.
-    pub rules: RuleSet,
+    pub rules: Live,
     /// What was answered before.
     pub cache: Arc<Cache>,
     /// From text to vectors; `None` switches the semantic lane off.
@@ -208,23 +210,44 @@ impl Found {
 
 impl Pipeline {
     /// Answers a request.
-    pub async fn answer(&self, caller: Caller, request: Request) -> Result<Answer, Error> {
+    pub async fn answer(&self, mut caller: Caller, mut request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
         let who = Who { tenant: &caller.tenant, project: &caller.project, model: &request.model };
         let permit = self.limiter.admit(Some(&who)).inspect_err(|refusal| recorder.refused(refusal))?;
         recorder.charges(permit.charge());
-        let told = self.upstream.choose(&request, caller.call(&request, caller.envelope.priority));
-        recorder.chosen(&told);
         let mut trail = Trail::default();
-        let recall = self.recall(&caller, &request, &told, &mut trail).await;
+        let ruled = self.ruled(&mut caller, &mut request).await;
+        // A rule may have sent it elsewhere.
+        let told = self.upstream.choose(&request, caller.call(&request, caller.envelope.priority));
+        let (rule, recall) = match ruled {
+            Ruled::Answered(rule, reply) => {
+                (None, Recall::Ready(Source::Rule { rule }, Arc::new(reply), None))
+            }
+            Ruled::On(rule) => {
+                recorder.chosen(&told);
+                (rule, self.recall(&caller, &request, &told, &mut trail).await)
+            }
+        };
         self.leave(&caller, trail, &recall);
+        let answer = self.give((caller, request), &told, recall, recorder, permit).await?;
+        Ok(Answer { rule, ..answer })
+    }
+
+    async fn give(
+        &self,
+        (caller, request): (Caller, Request),
+        told: &Call,
+        recall: Recall,
+        mut recorder: Recorder,
+        permit: Permit,
+    ) -> Result<Answer, Error> {
         match recall {
             Recall::Ready(source, reply, given) => {
                 recorder.recalled();
                 let answer = Answer::ready(source, &reply, recorder, permit);
                 if let Some(given) = given {
                     self.recent.0.remember(&caller.tenant, &caller.request_id, *given);
-                    self.check(*given, request, &told, reply);
+                    self.check(*given, request, told, reply);
                 }
                 Ok(answer)
             }
@@ -238,7 +261,7 @@ impl Pipeline {
                     let given = Given { key: Cache::key(&asked.query), trial: None };
                     self.recent.0.remember(&caller.tenant, &caller.request_id, given);
                 }
-                self.forward(request, &told, *plan, recorder, permit).await
+                self.forward(request, told, *plan, recorder, permit).await
             }
         }
     }
@@ -270,13 +293,10 @@ impl Pipeline {
         Feedback::Taken
     }
 
-    /// Rules, then memory. Cannot fail: a broken part is a miss.
+    /// Memory. Cannot fail: a broken part is a miss.
     async fn recall(&self, caller: &Caller, request: &Request, told: &Call, trail: &mut Trail) -> Recall {
         let settings = self.cache.settings(&caller.project);
         let reading = Reading::of(settings.client, request);
-        if let Some((rule, reply)) = self.rule(caller, reading.as_ref()) {
-            return Recall::Ready(Source::Rule { rule }, Arc::new(reply), None);
-        }
         let voice = Voice::of(self.upstream.as_ref(), request, told);
         let query = match Self::query(caller, settings, request, reading, &voice) {
             Ok(query) => query,
@@ -323,17 +343,6 @@ impl Pipeline {
             true => Company::Seat(self.flights.seat(query.id.0)),
             false => Company::None,
         }
-    }
-
-    fn rule(&self, caller: &Caller, reading: Option<&Reading<'_>>) -> Option<(String, Reply)> {
-        let verdict = self.rules.classify(&caller.project, reading?.text())?;
-        let Action::Answer(answer) = verdict.action;
-        let reply = Reply {
-            id: format!("rule-{}", caller.request_id),
-            created: self.clock.now().as_secs(),
-            ..Reply::text("weir/rules", answer)
-        };
-        Some((verdict.rule.to_owned(), reply))
     }
 
     fn query(

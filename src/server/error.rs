@@ -60,6 +60,10 @@ pub(super) enum Error {
     SharedImport,
     /// What is to be done with the chain cannot be done.
     Chain(chain::Fault),
+    /// Where there are several tenants, the rules of all are changed in files only.
+    SharedRules,
+    /// Rules, or a question about them, that cannot be used.
+    BadRules(String),
     /// What is asked of the cache cannot be done.
     Keeper(Fault),
     /// Not a path of ours, and of no provider.
@@ -249,24 +253,10 @@ impl From<&Error> for Failed {
                 )
             },
             Error::NoSuchAnswer | Error::NothingToExplain | Error::BadFeedback => about_an_answer(error),
-            Error::Shared => Self::new(
-                StatusCode::FORBIDDEN,
-                "permission_error",
-                "shared_between_tenants",
-                "what a provider keeps is not passed through where there are several tenants",
-            ),
-            Error::CrossSite => Self::new(
-                StatusCode::FORBIDDEN,
-                "permission_error",
-                "cross_site",
-                "what is kept here is not for pages of other sites; ask at 127.0.0.1, or configure a [[client]]",
-            ),
-            Error::SharedImport => Self::new(
-                StatusCode::FORBIDDEN,
-                "permission_error",
-                "shared_between_tenants",
-                "nothing is imported where there are several tenants; import without their [[client]]s first",
-            ),
+            Error::Shared | Error::CrossSite | Error::SharedImport | Error::SharedRules => forbidden(error),
+            Error::BadRules(reason) => {
+                Self::invalid(StatusCode::BAD_REQUEST, "invalid_rules", reason.as_str())
+            }
             Error::Chain(fault) => of_chain(fault),
             Error::Keeper(fault) => keeper(fault),
             Error::NoSuchPath => Self::invalid(
@@ -325,6 +315,28 @@ fn of_chain(fault: &chain::Fault) -> Failed {
             format!("there is no upstream \"{name}\" here; GET /weir/chain lists those there are"),
         ),
     }
+}
+
+fn forbidden(error: &Error) -> Failed {
+    let (code, message) = match error {
+        Error::CrossSite => (
+            "cross_site",
+            "what is kept here is not for pages of other sites; ask at 127.0.0.1, or configure a [[client]]",
+        ),
+        Error::SharedImport => (
+            "shared_between_tenants",
+            "nothing is imported where there are several tenants; import without their [[client]]s first",
+        ),
+        Error::SharedRules => (
+            "shared_between_tenants",
+            "rules hold for all tenants; where there are several, change the rule files",
+        ),
+        _ => (
+            "shared_between_tenants",
+            "what a provider keeps is not passed through where there are several tenants",
+        ),
+    };
+    Failed::new(StatusCode::FORBIDDEN, "permission_error", code, message)
 }
 
 fn keeper(fault: &Fault) -> Failed {

@@ -21,6 +21,9 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
     if let Some(route) = &answer.route {
         set(&mut headers, HeaderName::from_static("x-weir-route"), route);
     }
+    if let Some(rule) = &answer.rule {
+        set(&mut headers, HeaderName::from_static("x-weir-rule"), rule);
+    }
     if answer.shared {
         set(&mut headers, HeaderName::from_static("x-weir-shared"), "true");
     }

@@ -18,6 +18,7 @@ mod listen;
 mod pass;
 mod read;
 mod replay;
+mod rules;
 mod stall;
 
 pub use admin::{Component, Status, StatusReport};
@@ -151,6 +152,15 @@ fn kept() -> Router<Arc<Server>> {
         .route("/weir/chain/test", post(chain::test))
 }
 
+/// The routes to the rules.
+fn ruled() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/weir/rules", get(rules::list).post(rules::add))
+        .route("/weir/rules/try", post(rules::tryout))
+        .route("/weir/rules/reload", post(rules::reload))
+        .route("/weir/rules/vocabulary", post(rules::vocabulary))
+}
+
 /// The routes.
 pub fn router(server: Arc<Server>) -> Router {
     Router::new()
@@ -181,6 +191,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/metrics", get(admin::metrics))
         .route("/status", get(admin::status))
         .merge(kept())
+        .merge(ruled())
         .fallback(pass::unknown)
         .method_not_allowed_fallback(pass::no_such_method)
         .with_state(server)

@@ -16,7 +16,7 @@ pub mod strategy;
 pub use call::{Call, Envelope, Priority, Session};
 pub use chain::is_local;
 
-use crate::chat::{Chunk, Request};
+use crate::chat::{Chunk, Protocol, Request};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
@@ -257,4 +257,15 @@ impl Kind {
     pub fn worth_failing_over(self) -> bool {
         !matches!(self, Self::BadRequest | Self::ContextOverflow | Self::Cut)
     }
+}
+
+/// Has `request` ask for another model.
+pub fn redirect(request: &mut Request, model: &str) {
+    model.clone_into(&mut request.model);
+    if request.received.body.is_empty() || request.received.protocol == Protocol::Gemini {
+        return;
+    }
+    // What is passed on as it came asks for the other model, too.
+    let body = crate::wire::splice::splice(&request.received.body, &[("model", Some(model.into()))]);
+    request.received.body = body.unwrap_or_default();
 }

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("secret", ""),
     // layer 1: skills
     ("embed", "vector"),
-    ("intent", "vector"),
+    ("intent", "chat vector"),
     ("limits", "chat clock"),
     ("models", ""),
     ("store", "chat vector clock"),
@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("lab", "pipeline cache embed intent limits store upstream chat vector clock"),
     ("sim", "embed store upstream chat vector clock"),
     ("telemetry", "pipeline cache embed intent limits upstream store wire chat vector clock"),
-    ("server", "telemetry pipeline cache limits upstream wire chat vector clock secret"),
+    ("server", "telemetry pipeline cache intent limits upstream wire chat vector clock secret"),
     // layer 5: assembly
     ("config", "chat cache embed intent limits server store telemetry upstream models secret"),
     ("app", "*"),

@@ -102,7 +102,7 @@ fn help_names_every_command_and_the_common_flags() {
       bench        Measure what is built
       models       Fetch, list and verify the model files
       config       Write, check and show the configuration
-      rules        Check the rule files
+      rules        Check, try, measure and mine the rules
       completions  Print a completion script for a shell
       version      Print the version
       help         Print this message or the help of the given subcommand(s)
@@ -281,7 +281,7 @@ fn help_of_config() {
 #[test]
 fn help_of_rules_check() {
     insta::assert_snapshot!(stdout(&run(&["rules", "check", "--help"])), @r#"
-    Check rule files; with --text, tell which rule answers it
+    Check rule files: their examples, their counter-examples, and whether they get in each other's way
 
     Usage: weir rules check [OPTIONS] [FILES]...
 
@@ -291,6 +291,7 @@ fn help_of_rules_check() {
     Options:
           --text <QUESTION>    A question to try
           --project <PROJECT>  The project that the question is asked in [default: default]
+          --shipped            With the rules that come with weir
       -h, --help               Print help
 
     Settings:
@@ -350,6 +351,13 @@ fn rules_are_checked_and_tried() {
     };
     assert_eq!(stdout(&check(&["--text", "ping"])), "ok: 1 rules in rules.toml\nping answers: pong\n");
     assert_eq!(stdout(&check(&["--text", "pong"])), "ok: 1 rules in rules.toml\nno rule answers this\n");
+    let broken = "[[rule]]\nname = 'a'\nmatch = 'mute {t:word}'\nanswer = 'x'\nexamples = ['solo bass']\n";
+    std::fs::write(&file, broken).unwrap();
+    let told = check(&[]);
+    assert!(!told.status.success());
+    assert!(
+        stdout(&told).starts_with("fault: a: no rule answers its example \"solo bass\"\nnot ok: 1 rules")
+    );
     std::fs::write(&file, "[[rule]]\nname = 'ping'\npattern = '('\nanswer = 'pong'\n").unwrap();
     let wrong = check(&[]);
     assert!(!wrong.status.success());

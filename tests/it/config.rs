@@ -714,7 +714,7 @@ mod files {
         bench.flags.config = Some("etc/weir.toml".into());
         let config = bench.config();
         assert_eq!(config.data_dir, bench.path().join("etc/data"));
-        assert_eq!(config.rules, [bench.path().join("etc/a.toml")]);
+        assert_eq!(config.rules.files, [bench.path().join("etc/a.toml")]);
         assert_eq!(config.models_dir, bench.path().join("models-here"), "but a variable's are not");
     }
 
@@ -744,14 +744,14 @@ mod defaults {
         assert_eq!(config.models_dir, Path::new("/home/ada/.local/share/weir/models"));
         let Store::Embedded(store) = &config.store else { panic!("not the embedded store") };
         assert_eq!(store.path, Path::new("/home/ada/.local/share/weir/store"));
-        assert!(config.rules.is_empty());
+        assert!(config.rules.files.is_empty());
     }
 
     #[test]
     fn take_models_and_rules_where_they_are_found() {
         let bench = Bench::empty().write("models/manifest.toml", "").write("rules.toml", "");
         assert_eq!(bench.config().models_dir, bench.path().join("models"));
-        assert_eq!(bench.config().rules, [bench.path().join("rules.toml")]);
+        assert_eq!(bench.config().rules.files, [bench.path().join("rules.toml")]);
 
         let bench = Bench::empty().write("models/other.safetensors", "");
         assert!(bench.config().models_dir.ends_with("weir/models"), "someone else's");
@@ -764,7 +764,7 @@ mod defaults {
         let mut bench =
             Bench::empty().write("etc/weir.toml", "").write("etc/rules.toml", "").write("rules.toml", "");
         bench.flags.config = Some("etc/weir.toml".into());
-        assert_eq!(bench.config().rules, [bench.path().join("etc/rules.toml")]);
+        assert_eq!(bench.config().rules.files, [bench.path().join("etc/rules.toml")]);
     }
 }
 
@@ -1187,6 +1187,10 @@ requests_per_minute = 5
 
         [rules]
         files = []  # default
+        shipped = true  # default
+        reload_seconds = 2  # default
+        services = []  # default
+        secrets = {}  # default
 
         [local]
         enabled = true  # default

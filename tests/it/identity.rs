@@ -336,7 +336,7 @@ async fn openclaw_is_answered_from_memory_where_the_project_says_so() {
 async fn a_rule_sees_the_question_and_not_what_is_around_it() {
     let mut rig = rig(&scripted(), |_| {});
     rig.pipeline.rules =
-        weir::intent::parse("[[rule]]\nname='ping'\npattern='^ping$'\nanswer='pong'").unwrap();
+        weir::intent::parse("[[rule]]\nname='ping'\npattern='^ping$'\nanswer='pong'").unwrap().into();
     assert_eq!(rig.ask(Turn::asking("ping").request()).await, ("rule".into(), "pong".into()));
 }
 

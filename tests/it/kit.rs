@@ -46,7 +46,7 @@ impl Rig {
         let seen = Arc::clone(&told);
         let pipeline = Pipeline {
             limiter: Limiter::new(limits),
-            rules,
+            rules: rules.into(),
             learner: learner(&cache, &embedder, &upstream),
             cache,
             embedder: Some(embedder),

@@ -33,6 +33,7 @@ mod policy;
 mod provider;
 mod room;
 mod routes;
+mod rules;
 mod server;
 mod stores;
 mod wire;

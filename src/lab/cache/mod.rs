@@ -21,7 +21,7 @@ pub use references::{Ours, pair_references, references};
 use crate::cache::{self, Cache};
 use crate::clock::SystemClock;
 use crate::embed::Embedder;
-use crate::intent::RuleSet;
+use crate::intent::Live;
 use crate::limits::{self, Limiter};
 use crate::pipeline::{Checked, Flights, Learner, Pipeline, RecentAnswers, Refresher, Trails};
 use crate::store::memory::Memory;
@@ -61,7 +61,7 @@ pub fn pipeline(config: cache::Config, embedder: &Embedder, answers: Answered) -
     let learner = Learner::spawn(Arc::clone(&cache), Some(embedder.clone()), Arc::clone(&upstream), nobody);
     Pipeline {
         limiter: Limiter::new(limits::Config::default()),
-        rules: RuleSet::default(),
+        rules: Live::default(),
         cache,
         embedder: Some(embedder.clone()),
         upstream,

@@ -9,10 +9,12 @@ mod dialect;
 mod failure;
 mod frames;
 mod pass;
+mod service;
 mod wait;
 
 pub use config::{Config, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
+pub use service::Service;
 
 use super::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
 use crate::chat::{Chunk, Form, Protocol, Raw, Request, matches};
