@@ -3,6 +3,7 @@
 mod cache;
 mod embed;
 mod http;
+mod intents;
 
 use super::Outcome;
 use crate::config::Config;
@@ -20,11 +21,14 @@ enum Command {
     Embed(embed::Args),
     /// Measure what the cache serves, and how much of it is wrong, on labelled questions
     Cache(cache::Args),
+    /// Measure how well intents are learned from labelled examples
+    Intents(intents::Args),
 }
 
 pub(super) fn run(args: Args, config: &Config) -> Outcome {
     match args.command {
         Command::Embed(args) => embed::run(&args, config),
         Command::Cache(args) => cache::run(&args, config),
+        Command::Intents(args) => intents::run(&args, config),
     }
 }
