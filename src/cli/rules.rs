@@ -3,13 +3,13 @@
 use super::{Outcome, output};
 use crate::app::load_rules;
 use crate::config::Config;
-use crate::intent::{Action, Circumstances, RuleSet, Tried};
+use crate::intent::{Action, Circumstances, Proposal, RuleSet, Tried, mine};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// `weir rules …`
@@ -47,6 +47,15 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Find the rules that traffic asks for, and print them ready to be put into a rule file
+    Mine {
+        /// What was asked: lines of JSON with a "text", or plain lines
+        #[arg(long, value_name = "FILE")]
+        journal: PathBuf,
+        /// How often something must have been asked
+        #[arg(long, default_value_t = 4)]
+        least: usize,
     },
     /// Measure how long the rules take
     Bench {
@@ -98,11 +107,37 @@ pub(super) fn run(args: Args, load: impl FnOnce() -> Result<Config, Box<dyn Erro
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
+        Command::Mine { journal, least } => mined(&journal, least),
         Command::Bench { with, rules } => {
             bench(&with.rules(load)?, &with.project, rules)?;
             Ok(())
         }
     }
+}
+
+fn mined(journal: &Path, least: usize) -> Outcome {
+    let text = std::fs::read_to_string(journal).map_err(|error| format!("{}: {error}", journal.display()))?;
+    let asked = |line: &str| match serde_json::from_str::<Value>(line) {
+        Ok(Value::Object(fields)) => fields.get("text").and_then(Value::as_str).map(str::to_owned),
+        _ => Some(line.to_owned()),
+    };
+    let texts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).filter_map(asked).collect();
+    let found = mine(texts.iter().map(String::as_str), least)?;
+    for Proposal { name, texts, caught, precision, toml } in &found.proposals {
+        output::line(format!(
+            "# {name}: made from {texts} texts; catches {caught} of those held back, {:.0} % of them alone\n{toml}",
+            precision * 100.0
+        ));
+    }
+    output::note(format!(
+        "{} rules from {} texts; together they catch {} of {} that were held back ({:.1} %)",
+        found.proposals.len(),
+        found.texts,
+        found.caught,
+        found.held_back,
+        100.0 * found.caught as f64 / found.held_back.max(1) as f64
+    ));
+    Ok(())
 }
 
 fn check(
