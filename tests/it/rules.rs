@@ -294,8 +294,8 @@ async fn rules_change_under_load_without_a_dropped_request() {
     for round in 0..60 {
         let mut book = Book::default();
         let wrong = round % 3 == 2;
-        let read =
-            book.add(if wrong { "[[rule]]" } else { &rule(if round % 2 == 0 { "two" } else { "one" }) });
+        let other = rule(if round % 2 == 0 { "two" } else { "one" });
+        let read = book.add(if wrong { "[[rule]]" } else { &other });
         assert_eq!(read.is_err(), wrong);
         if !wrong {
             running.live.replace(book).unwrap();
