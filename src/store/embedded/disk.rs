@@ -21,6 +21,9 @@ pub(super) struct Disk {
     pub(super) ages: Tree,
 }
 
+/// An entry as it was read, and how many bytes it takes.
+type Read = Result<(Entry, usize), Damaged>;
+
 /// By how much a write changed the number of age keys, and the sizes that are noted beside them, which is what the
 /// limits count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,12 +71,7 @@ impl Disk {
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
-    pub(super) fn load(
-        &self,
-        scope: &Scope,
-        id: &EntryId,
-        space: Space,
-    ) -> Result<Option<Result<(Entry, usize), Damaged>>, Error> {
+    pub(super) fn load(&self, scope: &Scope, id: &EntryId, space: Space) -> Result<Option<Read>, Error> {
         let key = codec::key(scope, id);
         let read = |value: sled::IVec| Ok((codec::decode(&key, &value, space)?, value.len()));
         Ok(self.entries.get(key).map_err(failed)?.map(read))
