@@ -250,7 +250,7 @@ fn millis(duration: Duration) -> f64 {
 }
 
 /// The CPU time of this thread up to now, where Linux tells it.
-fn cpu_time() -> Option<Duration> {
+pub(super) fn cpu_time() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }

@@ -2,4 +2,5 @@
 
 pub mod cache;
 pub mod embed;
+pub mod local;
 pub mod train;

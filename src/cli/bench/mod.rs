@@ -4,6 +4,7 @@ mod cache;
 mod embed;
 mod http;
 mod intents;
+mod local;
 
 use super::Outcome;
 use crate::config::Config;
@@ -23,6 +24,8 @@ enum Command {
     Cache(cache::Args),
     /// Measure how well intents are learned from labelled examples
     Intents(intents::Args),
+    /// Measure the local model on one thread: how fast it reads and writes, how soon it begins
+    Local(local::Args),
 }
 
 pub(super) fn run(args: Args, config: &Config) -> Outcome {
@@ -30,5 +33,6 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
         Command::Embed(args) => embed::run(&args, config),
         Command::Cache(args) => cache::run(&args, config),
         Command::Intents(args) => intents::run(&args, config),
+        Command::Local(args) => local::run(&args, config),
     }
 }

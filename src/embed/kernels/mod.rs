@@ -1,4 +1,4 @@
-//! The arithmetic of the fused encoder: the only place in Weir with `unsafe`.
+//! The arithmetic of the fused encoder: with that of the local model the only place in Weir with `unsafe`.
 //!
 //! Every step exists once in plain Rust over sixteen lanes ([`lanes`]), which the compiler turns into the vector
 //! instructions of whatever it is compiled for: once for any machine, once for AVX2, once for AVX-512. Only the

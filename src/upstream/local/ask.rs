@@ -1,17 +1,11 @@
 //! What a request asks of the local model, checked.
 
+use super::draw::{Draw, Further};
 use super::prompt::Turn;
 use crate::chat::{Message, Part, Request, Sampling};
 use crate::wire::decisive_field;
-use candle_transformers::generation::{LogitsProcessor, Sampling as Draw};
+use serde_json::Value;
 
-/// What the model's authors recommend; small models lose the thread at higher temperatures.
-const TEMPERATURE: f64 = 0.2;
-/// Likewise.
-const TOP_P: f64 = 0.9;
-/// Only this many of the likeliest tokens are ever drawn from: sorting the whole vocabulary would take a
-/// quarter of the time of a token, and the others are noise.
-const TOP_K: usize = 256;
 /// More stop strings than any client has use for.
 const MAX_STOPS: usize = 16;
 
@@ -20,6 +14,7 @@ const MAX_STOPS: usize = 16;
 pub(super) struct Ask {
     pub(super) turns: Vec<Turn>,
     pub(super) sampling: Sampling,
+    further: Further,
 }
 
 impl Ask {
@@ -42,18 +37,29 @@ impl Ask {
             ));
         }
         messages.iter().enumerate().try_for_each(|(at, message)| text_only(at, message))?;
-        Ok(Self { turns: messages.iter().map(Turn::new).collect(), sampling: sampling.clone() })
+        Ok(Self {
+            turns: messages.iter().map(Turn::new).collect(),
+            sampling: sampling.clone(),
+            further: further(request),
+        })
     }
 
-    /// How each next token is drawn. The same seed draws the same answer.
-    pub(super) fn draw(&self) -> LogitsProcessor {
-        let temperature = self.sampling.temperature.unwrap_or(TEMPERATURE);
-        let p = self.sampling.top_p.unwrap_or(TOP_P);
-        let seed = self.sampling.seed.map_or_else(rand::random, i64::cast_unsigned);
-        // Below a ten-thousandth nothing but the likeliest token is ever drawn, and dividing by it overflows.
-        let greedy = temperature < 1e-4 || p <= 0.0;
-        let draw = if greedy { Draw::ArgMax } else { Draw::TopKThenTopP { k: TOP_K, p, temperature } };
-        LogitsProcessor::from_sampling(seed, draw)
+    /// How each next token is drawn.
+    pub(super) fn draw(&self) -> Draw {
+        Draw::new(&self.sampling, self.further)
+    }
+}
+
+/// What llama.cpp, vLLM and others let a request say beyond its protocol.
+fn further(request: &Request) -> Further {
+    let number = |names: [&str; 2]| {
+        let found = names.iter().find_map(|name| request.extra.get(*name));
+        let inner = names.iter().find_map(|name| request.extra.get("options")?.get(*name));
+        found.or(inner).and_then(Value::as_f64).filter(|number| *number > 0.0 && number.is_finite())
+    };
+    Further {
+        min_p: number(["min_p", "minP"]),
+        repetition_penalty: number(["repetition_penalty", "repeat_penalty"]),
     }
 }
 
@@ -73,7 +79,6 @@ fn text_only(at: usize, message: &Message) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::chat::Role;
-    use candle_core::{Device, Tensor};
     use serde_json::json;
 
     fn asking(sampling: Sampling) -> Request {
@@ -108,22 +113,15 @@ mod tests {
         );
     }
 
-    fn drawn(sampling: Sampling, count: usize) -> Vec<u32> {
-        let logits = Tensor::new(&[1.0f32, 3.0, 2.0, 2.9], &Device::Cpu).unwrap();
-        let mut draw = Ask::new(&asking(sampling)).unwrap().draw();
-        (0..count).map(|_| draw.sample(&logits).unwrap()).collect()
-    }
-
     #[test]
-    fn zero_temperature_draws_the_likeliest() {
-        assert_eq!(drawn(Sampling { temperature: Some(0.0), ..Sampling::default() }, 9), [1; 9]);
-        assert_eq!(drawn(Sampling { top_p: Some(0.0), ..Sampling::default() }, 9), [1; 9]);
-    }
-
-    #[test]
-    fn the_same_seed_draws_the_same() {
-        let seeded = |seed| Sampling { temperature: Some(1.5), seed: Some(seed), ..Sampling::default() };
-        assert_eq!(drawn(seeded(-7), 40), drawn(seeded(-7), 40));
-        assert_ne!(drawn(seeded(-7), 40), drawn(seeded(8), 40));
+    fn wishes_beyond_the_protocol_are_read_wherever_they_stand() {
+        let mut request = asking(Sampling::default());
+        assert_eq!(further(&request), Further::default());
+        request.extra.insert("min_p".to_owned(), json!(0.1));
+        request.extra.insert("options".to_owned(), json!({"repeat_penalty": 1.1}));
+        let expected = Further { min_p: Some(0.1), repetition_penalty: Some(1.1) };
+        assert_eq!(further(&request), expected);
+        request.extra.insert("min_p".to_owned(), json!(-1));
+        assert_eq!(further(&request).min_p, None);
     }
 }

@@ -17,6 +17,9 @@ pub enum Fault {
     /// The file says too little about its model.
     #[error("the model file has no usable `{0}`")]
     Metadata(&'static str),
+    /// The model wants its text cut up in another way than ours.
+    #[error("the model's text is cut up in a way that is not known here (`{0}`)")]
+    Cut(String),
     /// The tokenizer could not be built, or failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(#[from] tokenizers::Error),

@@ -1,11 +1,16 @@
 //! The local model: a small LLM in this process, so that there is always an answer.
 //!
 //! ```text
-//! Request ─ask─▶ Ask ─queue─▶ worker: prompt ─▶ tokenizer ─▶ model ⇄ generate ─▶ stop ─▶ voice ─▶ Chunks
+//! Request ─ask─▶ Ask ─queue─▶ worker: prompt ─▶ tokenizer ─▶ model ⇄ answers ─▶ stop ─▶ voice ─▶ Chunks
 //! ```
 //!
-//! It lives on a thread of its own, which loads it, warms it up, and answers one request after the other.
-//! Others wait in a bounded queue. Dropping an answer's stream ends the work at the next token.
+//! It lives on a thread of its own, which loads it, warms it up, and answers several requests together: each step
+//! reads the next token of every answer, so that all share what is loaded of the weights. Others wait in a bounded
+//! queue. Dropping an answer's stream ends the work on it at the next token. What was read lately is remembered,
+//! so a system prompt that comes again is not read again.
+//!
+//! The llama, qwen2 and qwen3 families run on an [`engine`] and [`kernels`] of our own; candle runs what they do
+//! not know, where it can.
 //!
 //! What it does not do, because it is small:
 //! - A conversation that is too long loses its oldest turns, except what the system says. If not even the last
@@ -13,10 +18,15 @@
 //! - Tools and response formats are ignored: it answers with plain text.
 //! - It reads text only and gives one answer: other parts, and `n` other than 1, are a `bad_request`.
 
+mod answer;
 mod ask;
+mod beginnings;
+mod draw;
+mod engine;
 mod fault;
-mod generate;
+mod kernels;
 mod model;
+mod probe;
 mod prompt;
 mod requantise;
 mod stop;
@@ -25,6 +35,7 @@ mod voice;
 mod worker;
 
 pub use fault::Fault;
+pub use probe::Probe;
 pub use prompt::{Piece, Template, Turn};
 pub use tokenizer::{Metadata, Tokenizer};
 

@@ -1,5 +1,6 @@
 //! The model itself: weights, tokenizer and template from one GGUF file.
 
+use super::engine::{self, Engine};
 use super::fault::Fault;
 use super::prompt::Template;
 use super::requantise::Requantised;
@@ -18,40 +19,139 @@ pub(super) const MAX_CONTEXT: usize = MAX_SEQ_LEN;
 pub(super) struct Model {
     pub(super) tokenizer: Tokenizer,
     pub(super) template: Template,
-    weights: ModelWeights,
+    pub(super) network: Network,
+}
+
+/// What reads.
+pub(super) enum Network {
+    Own(Box<Engine>),
+    /// For shapes that the engine does not know. What it expects next is copied to beside it.
+    Candle(Box<ModelWeights>, Vec<f32>),
+}
+
+/// Tokens that have been read, and what attention remembers of them.
+#[derive(Clone)]
+pub(super) enum Sequence {
+    Own(engine::Sequence),
+    /// Weights are shared; what attention remembers is the sequence's own.
+    Candle(Box<ModelWeights>, usize),
+}
+
+/// Tokens that a sequence reads in a step.
+pub(super) struct Run<'a> {
+    pub(super) sequence: &'a mut Sequence,
+    pub(super) ids: &'a [u32],
+    /// Whether what comes next is asked for.
+    pub(super) wants_next: bool,
 }
 
 impl Model {
-    /// Reads `file`. Takes about a second.
-    pub(super) fn load(file: &Path) -> Result<Self, Fault> {
+    /// Reads `file`, for sequences of at most `context` tokens. Takes about a second.
+    pub(super) fn load(file: &Path, context: usize) -> Result<Self, Fault> {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
         let mut reader = BufReader::new(opened);
         let content = Content::read(&mut reader)?;
         let tokenizer = Tokenizer::from_metadata(&content.metadata)?;
         let template = Template::from_metadata(&content.metadata)?;
-        let (content, mut reader) = Requantised::new(reader, content);
-        let weights = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu)?;
-        Ok(Self { tokenizer, template, weights })
-    }
-
-    /// A sequence of no tokens. Weights are shared; what attention remembers is the sequence's own.
-    pub(super) fn sequence(&self) -> Sequence {
-        Sequence { weights: self.weights.clone(), len: 0 }
+        let network = match Engine::load(&content, &mut reader, context)? {
+            Some(engine) => Network::Own(Box::new(engine)),
+            None => Network::candle(reader, content)?,
+        };
+        Ok(Self { tokenizer, template, network })
     }
 }
 
-/// Tokens that have been read, and what attention remembers of them.
-pub(super) struct Sequence {
-    weights: ModelWeights,
-    len: usize,
+impl Network {
+    /// What its arithmetic is called.
+    pub(super) fn arithmetic(&self) -> &'static str {
+        match self {
+            Self::Own(engine) => engine.arithmetic(),
+            Self::Candle(..) => "candle",
+        }
+    }
+
+    /// The memory that the weights take, and a token of a sequence; `None` where candle does not tell.
+    pub(super) fn memory(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Own(engine) => Some((engine.bytes(), engine.bytes_per_token())),
+            Self::Candle(..) => None,
+        }
+    }
+
+    /// A sequence of no tokens.
+    pub(super) fn sequence(&self) -> Sequence {
+        match self {
+            Self::Own(engine) => Sequence::Own(engine.sequence()),
+            Self::Candle(weights, _) => Sequence::Candle(weights.clone(), 0),
+        }
+    }
+
+    /// Reads the tokens of all `runs`. For each that wants it, in order: how much each token of the vocabulary is
+    /// to be expected next.
+    pub(super) fn step<'a>(
+        &'a mut self,
+        runs: &mut [Run<'_>],
+    ) -> Result<impl Iterator<Item = &'a [f32]> + use<'a>, Fault> {
+        let (numbers, stride, vocabulary) = match self {
+            Self::Own(engine) => engine.step(&mut own_runs(runs)),
+            Self::Candle(_, expected) => step_by_candle(runs, expected)?,
+        };
+        Ok(numbers.chunks_exact(stride).map(move |row| &row[..vocabulary]))
+    }
+
+    fn candle(reader: BufReader<File>, content: Content) -> Result<Self, Fault> {
+        let (content, mut reader) = Requantised::new(reader, content);
+        let weights = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu)?;
+        Ok(Self::Candle(Box::new(weights), Vec::new()))
+    }
+}
+
+fn own_runs<'a>(runs: &'a mut [Run<'_>]) -> Vec<engine::Run<'a>> {
+    let own = |run: &'a mut Run<'_>| match run.sequence {
+        Sequence::Own(sequence) => Some(engine::Run { sequence, ids: run.ids, wants_next: run.wants_next }),
+        Sequence::Candle(..) => None,
+    };
+    runs.iter_mut().filter_map(own).collect()
+}
+
+fn step_by_candle<'a>(
+    runs: &mut [Run<'_>],
+    expected: &'a mut Vec<f32>,
+) -> Result<(&'a [f32], usize, usize), Fault> {
+    expected.clear();
+    let mut vocabulary = 1;
+    for run in runs {
+        let Sequence::Candle(weights, len) = &mut *run.sequence else { continue };
+        let input = Tensor::new(run.ids, &Device::Cpu)?.unsqueeze(0)?;
+        let next = weights.forward(&input, *len)?;
+        *len += run.ids.len();
+        if run.wants_next {
+            let next: Vec<f32> = next.flatten_all()?.to_vec1()?;
+            vocabulary = next.len().max(1);
+            expected.extend(next);
+        }
+    }
+    Ok((expected, vocabulary, vocabulary))
 }
 
 impl Sequence {
-    /// Reads `ids`, and says how much each token of the vocabulary is to be expected next.
-    pub(super) fn read(&mut self, ids: &[u32]) -> Result<Tensor, Fault> {
-        let input = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
-        let logits = self.weights.forward(&input, self.len)?;
-        self.len += ids.len();
-        Ok(logits.squeeze(0)?)
+    /// How many tokens have been read.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Own(sequence) => sequence.len(),
+            Self::Candle(_, len) => *len,
+        }
+    }
+
+    /// A copy that has read the first `len` of its tokens only; `None` where it cannot forget.
+    pub(super) fn begin(&self, len: usize) -> Option<Self> {
+        match self {
+            Self::Own(sequence) => {
+                let mut beginning = sequence.clone();
+                beginning.truncate(len);
+                Some(Self::Own(beginning))
+            }
+            Self::Candle(..) => None,
+        }
     }
 }

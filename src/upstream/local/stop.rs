@@ -30,6 +30,7 @@ fn unfinished(bytes: &[u8]) -> usize {
 }
 
 /// Looks for stop strings in a text that comes in pieces, and holds back what may be the beginning of one.
+#[derive(Default)]
 pub(super) struct StopScanner {
     stops: Vec<String>,
     held: String,

@@ -32,6 +32,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// The tokenizer of the model that `metadata` describes.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Fault> {
+        knows_how_to_cut(metadata)?;
         let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
         let control = control_tokens(metadata, &tokens)?;
         Ok(Self {
@@ -91,6 +92,17 @@ impl Tokenizer {
     /// The most bytes one token stands for: a text of more than `n` times this is more than `n` tokens.
     pub fn longest_token(&self) -> usize {
         self.bytes.iter().map(|bytes| bytes.len()).max().unwrap_or(1)
+    }
+}
+
+/// Text that is cut up in another way than the model was trained with makes other ids, and the answers become
+/// worse without a word.
+fn knows_how_to_cut(metadata: &Metadata) -> Result<(), Fault> {
+    const KEY: &str = "tokenizer.ggml.pre";
+    let way = metadata.get(KEY).and_then(|value| value.to_string().ok());
+    match way {
+        Some(way) if way != "smollm" => Err(Fault::Cut(way.clone())),
+        _ => Ok(()),
     }
 }
 
@@ -210,6 +222,13 @@ pub(super) mod tests {
         let tokenizer = toy();
         assert!(tokenizer.ends_answer(1));
         assert!(!tokenizer.ends_answer(2));
+    }
+
+    #[test]
+    fn a_vocabulary_that_is_cut_in_another_way_is_refused() {
+        let metadata = Metadata::from([("tokenizer.ggml.pre".to_owned(), Value::String("qwen2".to_owned()))]);
+        let fault = Tokenizer::from_metadata(&metadata).err().unwrap();
+        assert_eq!(fault.to_string(), "the model's text is cut up in a way that is not known here (`qwen2`)");
     }
 
     #[test]

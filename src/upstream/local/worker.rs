@@ -1,9 +1,10 @@
-//! The thread that the model lives on: it loads, warms up, and answers one request after the other.
+//! The thread that the model lives on: it loads, warms up, and answers what comes, several requests together.
 
+use super::answer::Answer;
 use super::ask::Ask;
+use super::beginnings::Beginnings;
 use super::fault::Fault;
-use super::generate::generate;
-use super::model::{MAX_CONTEXT, Model};
+use super::model::{MAX_CONTEXT, Model, Run};
 use super::prompt::fit;
 use super::voice::Voice;
 use super::{Config, Status};
@@ -12,9 +13,17 @@ use crate::clock::Clock;
 use crate::upstream::{Error, Kind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
+
+/// Answers that are worked on together. Each remembers what it has read; more would save little, since by then the
+/// products take longer than loading the weights.
+const TOGETHER: usize = 8;
+
+/// How many tokens are read in a step at most: enough to be quick, few enough that who is in the middle of an
+/// answer hardly notices a long prompt beside it, and that a cancelled request is noticed soon.
+const STEP: usize = 64;
 
 /// A request that waits for its turn.
 pub(super) struct Job {
@@ -42,40 +51,36 @@ impl Worker {
             }
         };
         status.send_replace(Status::Ready { load_ms: began.elapsed().as_millis() as u64 });
-        while let Ok(job) = jobs.recv() {
-            self.serve(&model, job);
+        let mut desk = Desk { worker: self, model, beginnings: Beginnings::default(), answers: Vec::new() };
+        while desk.take(jobs) {
+            desk.step();
         }
     }
 
     /// Loads the model, and lets it say a few words to nobody: the first tokens touch every weight.
     fn load(&self) -> Result<Model, Fault> {
-        let model = Model::load(&self.config.file)?;
-        let mut sequence = model.sequence();
-        sequence.read(&[0; 8])?;
-        sequence.read(&[0])?;
+        let mut model = Model::load(&self.config.file, self.context())?;
+        let mut sequence = model.network.sequence();
+        for ids in [&[0; 8][..], &[0]] {
+            model.network.step(&mut [Run { sequence: &mut sequence, ids, wants_next: true }])?.for_each(drop);
+        }
         Ok(model)
     }
 
-    fn serve(&self, model: &Model, job: Job) {
-        let mut voice = Voice::new(&self.name, job.chunks, self.start());
-        // Whoever has given up (deadline met, client gone) is not worth the work.
-        if !voice.is_heard() {
-            return;
-        }
-        if let Err(failure) = unpanicked(|| self.answer(model, &job.ask, &mut voice)) {
-            voice.fail(failure.kind(), failure.to_string());
-        }
+    fn context(&self) -> usize {
+        self.config.context.min(MAX_CONTEXT)
     }
 
-    fn answer(&self, model: &Model, ask: &Ask, voice: &mut Voice) -> Result<(), Failure> {
-        let context = self.config.context.min(MAX_CONTEXT);
+    /// The prompt for what is asked, and how many tokens an answer to it may have.
+    fn read(&self, model: &Model, ask: &Ask) -> Result<(Vec<u32>, usize), Failure> {
+        let context = self.context();
         let wanted = ask.sampling.answer_limit().unwrap_or(self.config.max_tokens) as usize;
         // A quarter of the context is kept for the answer, where it may become that long.
         let room = context.saturating_sub(wanted.clamp(1, (context / 4).max(1)));
         let prompt = fit(&ask.turns, room, &model.template, &model.tokenizer)?;
-        let prompt = prompt.ok_or(Failure::TooLong { room })?;
+        let prompt = prompt.filter(|prompt| !prompt.is_empty()).ok_or(Failure::TooLong { room })?;
         let limit = wanted.min(context - prompt.len());
-        Ok(generate(model, &prompt, limit, ask, voice)?)
+        Ok((prompt, limit))
     }
 
     fn start(&self) -> Event {
@@ -85,6 +90,107 @@ impl Worker {
             created: self.clock.now().as_secs(),
         }
     }
+}
+
+/// The model, and the answers in the making.
+struct Desk<'a> {
+    worker: &'a Worker,
+    model: Model,
+    beginnings: Beginnings,
+    answers: Vec<Answer>,
+}
+
+impl Desk<'_> {
+    /// Takes what waits, as long as there is room; waits itself where there is nothing else to do. Whether there
+    /// will be any more.
+    fn take(&mut self, jobs: &Receiver<Job>) -> bool {
+        while self.answers.len() < TOGETHER {
+            let job = if self.answers.is_empty() {
+                jobs.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                jobs.try_recv()
+            };
+            match job {
+                Ok(job) => self.begin(job),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return !self.answers.is_empty(),
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, job: Job) {
+        let mut voice = Voice::new(&self.worker.name, job.chunks, self.worker.start());
+        // Whoever has given up (deadline met, client gone) is not worth the work.
+        if !voice.is_heard() {
+            return;
+        }
+        match unpanicked(|| self.worker.read(&self.model, &job.ask)) {
+            Ok((prompt, limit)) => {
+                let known = self.beginnings.of(&prompt);
+                let sequence = known.unwrap_or_else(|| self.model.network.sequence());
+                let mut answer = Answer::new(voice, &job.ask, prompt, limit, sequence);
+                if !answer.finish_if_silent() {
+                    self.answers.push(answer);
+                }
+            }
+            Err(failure) => voice.fail(failure.kind(), failure.to_string()),
+        }
+    }
+
+    /// Reads the next tokens of every answer. A failure costs the answers, not the model: nothing that was left
+    /// half done outlives them.
+    fn step(&mut self) {
+        self.answers.retain(|answer| answer.voice.is_heard());
+        let worked = unpanicked(|| self.go_on());
+        if let Err(fault) = worked {
+            for mut answer in self.answers.drain(..) {
+                answer.voice.fail(Kind::Server, fault.to_string());
+            }
+        }
+    }
+
+    fn go_on(&mut self) -> Result<(), Fault> {
+        let Self { model, answers, beginnings, .. } = self;
+        let shares = shares(&answers.iter().map(Answer::unread).collect::<Vec<_>>());
+        let asking: Vec<bool> =
+            answers.iter().zip(&shares).map(|(answer, share)| answer.unread() == *share).collect();
+        let mut runs: Vec<Run<'_>> =
+            answers.iter_mut().zip(&shares).map(|(answer, share)| answer.run(*share)).collect();
+        let Model { tokenizer, network, .. } = model;
+        let mut expected = network.step(&mut runs)?;
+        drop(runs);
+        let mut asking = asking.into_iter();
+        answers.retain_mut(|answer| {
+            if !asking.next().unwrap_or(false) {
+                return true;
+            }
+            if answer.at_prompt() {
+                beginnings.keep(&answer.ids, &answer.sequence);
+            }
+            let more = expected.next().is_some_and(|expected| answer.go_on(expected, tokenizer));
+            if !more {
+                beginnings.keep(&answer.ids, &answer.sequence);
+            }
+            more
+        });
+        Ok(())
+    }
+}
+
+/// How many tokens each answer reads in a step, where it has so many to read: each at least one, and the others go
+/// to those who have the fewest first, so that a short prompt never waits for a long one.
+fn shares(unread: &[usize]) -> Vec<usize> {
+    let mut shares: Vec<usize> = unread.iter().map(|unread| (*unread).min(1)).collect();
+    let mut left = STEP.saturating_sub(shares.iter().sum());
+    let mut order: Vec<usize> = (0..unread.len()).collect();
+    order.sort_by_key(|at| unread[*at]);
+    for at in order {
+        let more = (unread[at] - shares[at]).min(left);
+        shares[at] += more;
+        left -= more;
+    }
+    shares
 }
 
 /// Why a request was not answered.
@@ -113,6 +219,14 @@ fn unpanicked<T, E: From<Fault>>(work: impl FnOnce() -> Result<T, E>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everyone_reads_in_every_step_and_the_shortest_prompt_first() {
+        assert_eq!(shares(&[1, 1, 1]), [1, 1, 1]);
+        assert_eq!(shares(&[500]), [STEP]);
+        assert_eq!(shares(&[500, 1, 20]), [STEP - 21, 1, 20]);
+        assert_eq!(shares(&[500, 500]), [STEP - 1, 1]);
+    }
 
     #[test]
     fn a_panic_becomes_an_error() {

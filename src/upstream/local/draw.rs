@@ -1,0 +1,190 @@
+//! How each next token of an answer is drawn.
+
+use crate::chat::Sampling;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::HashMap;
+
+/// What the model's authors recommend; small models lose the thread at higher temperatures.
+const TEMPERATURE: f64 = 0.2;
+/// Likewise.
+const TOP_P: f64 = 0.9;
+/// Only this many of the likeliest tokens are ever drawn from: sorting the whole vocabulary would take a
+/// quarter of the time of a token, and the others are noise.
+const TOP_K: usize = 256;
+/// Tokens that are less likely than the likeliest by more than e to this are never drawn: nobody would notice.
+const FAR_BELOW: f32 = 20.0;
+
+/// Draws tokens. The same seed draws the same answer.
+pub(super) struct Draw {
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    presence: f32,
+    frequency: f32,
+    repetition: f32,
+    random: StdRng,
+    /// How often each token was drawn.
+    drawn: HashMap<u32, u32>,
+    candidates: Vec<(u32, f32)>,
+}
+
+/// Wishes that only some protocols have words for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Further {
+    /// The least likelihood, as a share of the likeliest's.
+    pub(super) min_p: Option<f64>,
+    /// What the likelihood of tokens that were drawn already is divided by.
+    pub(super) repetition_penalty: Option<f64>,
+}
+
+impl Draw {
+    pub(super) fn new(sampling: &Sampling, further: Further) -> Self {
+        let seed = sampling.seed.map_or_else(rand::random, i64::cast_unsigned);
+        let top_k = sampling.top_k.filter(|&k| k > 0).map_or(TOP_K, |k| (k as usize).min(TOP_K));
+        let or = |value: Option<f64>, otherwise: f64| value.unwrap_or(otherwise) as f32;
+        Self {
+            temperature: or(sampling.temperature, TEMPERATURE),
+            top_k,
+            top_p: or(sampling.top_p, TOP_P),
+            min_p: or(further.min_p, 0.0),
+            presence: or(sampling.presence_penalty, 0.0),
+            frequency: or(sampling.frequency_penalty, 0.0),
+            repetition: or(further.repetition_penalty, 1.0),
+            random: StdRng::seed_from_u64(seed),
+            drawn: HashMap::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// The next token, where `expected` says how much each is to be expected.
+    pub(super) fn next(&mut self, expected: &[f32]) -> u32 {
+        let token = self.one_of(expected);
+        *self.drawn.entry(token).or_default() += 1;
+        token
+    }
+
+    fn one_of(&mut self, expected: &[f32]) -> u32 {
+        // Penalties only make tokens less likely, so those that are far below before are so afterwards, unless
+        // what is above them falls as far.
+        let penalised = self.drawn.keys().map(|token| *token as usize);
+        let before = |at: usize| expected.get(at).copied().unwrap_or(f32::MIN);
+        let fall = penalised.map(|at| before(at) - self.penalised(at as u32, before(at))).fold(0.0, f32::max);
+        let most = expected.iter().copied().fold(f32::MIN, f32::max);
+        let least = most - fall - FAR_BELOW * self.temperature.max(0.05);
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let likely = (0..).zip(expected).filter(|(_, expected)| **expected >= least);
+        candidates.extend(likely.map(|(token, expected)| (token, self.penalised(token, *expected))));
+        let token = self.pick(&mut candidates);
+        self.candidates = candidates;
+        token
+    }
+
+    fn penalised(&self, token: u32, expected: f32) -> f32 {
+        let Some(times) = self.drawn.get(&token) else { return expected };
+        let divided = if expected > 0.0 { expected / self.repetition } else { expected * self.repetition };
+        divided - self.presence - self.frequency * *times as f32
+    }
+
+    fn pick(&mut self, candidates: &mut Vec<(u32, f32)>) -> u32 {
+        // Of those equally likely the first, as everywhere.
+        let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        // Below a ten-thousandth nothing but the likeliest token is ever drawn, and dividing by it overflows.
+        if self.temperature < 1e-4 || self.top_p <= 0.0 || self.top_k == 1 {
+            return candidates.iter().copied().min_by(likelier).unwrap_or_default().0;
+        }
+        if candidates.len() > self.top_k {
+            candidates.select_nth_unstable_by(self.top_k, likelier);
+            candidates.truncate(self.top_k);
+        }
+        candidates.sort_unstable_by(likelier);
+        let most = candidates.first().map_or(0.0, |(_, expected)| *expected);
+        for (_, share) in &mut *candidates {
+            *share = ((*share - most) / self.temperature).exp();
+        }
+        let total: f32 = candidates.iter().map(|(_, share)| share).sum();
+        let mut reached = 0.0;
+        let among = candidates.iter().take_while(|(_, share)| {
+            let counts = reached < self.top_p * total && *share >= self.min_p;
+            reached += share;
+            counts
+        });
+        let count = among.count().max(1);
+        candidates.truncate(count);
+        let total: f32 = candidates.iter().map(|(_, share)| share).sum();
+        let mut left = self.random.random::<f32>() * total;
+        let drawn = candidates.iter().find(|(_, share)| {
+            left -= share;
+            left < 0.0
+        });
+        drawn.or(candidates.first()).copied().unwrap_or_default().0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: [f32; 4] = [1.0, 3.0, 2.0, 2.9];
+
+    fn drawn(sampling: &Sampling, further: Further, count: usize) -> Vec<u32> {
+        let mut draw = Draw::new(sampling, further);
+        (0..count).map(|_| draw.next(&EXPECTED)).collect()
+    }
+
+    fn seeded(seed: i64) -> Sampling {
+        Sampling { temperature: Some(1.5), top_p: Some(1.0), seed: Some(seed), ..Sampling::default() }
+    }
+
+    #[test]
+    fn zero_temperature_draws_the_likeliest() {
+        let cold = Sampling { temperature: Some(0.0), ..Sampling::default() };
+        assert_eq!(drawn(&cold, Further::default(), 9), [1; 9]);
+        let narrow = Sampling { top_p: Some(0.0), ..seeded(1) };
+        assert_eq!(drawn(&narrow, Further::default(), 9), [1; 9]);
+        let single = Sampling { top_k: Some(1), ..seeded(1) };
+        assert_eq!(drawn(&single, Further::default(), 9), [1; 9]);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same() {
+        assert_eq!(drawn(&seeded(-7), Further::default(), 40), drawn(&seeded(-7), Further::default(), 40));
+        assert_ne!(drawn(&seeded(-7), Further::default(), 40), drawn(&seeded(8), Further::default(), 40));
+    }
+
+    #[test]
+    fn tokens_are_drawn_as_often_as_they_are_likely() {
+        let hot = Sampling { temperature: Some(1.0), ..seeded(3) };
+        let drawn = drawn(&hot, Further::default(), 20_000);
+        let shares: Vec<f32> = EXPECTED.iter().map(|expected| expected.exp()).collect();
+        let total: f32 = shares.iter().sum();
+        for (token, share) in (0..).zip(shares) {
+            let times = drawn.iter().filter(|drawn| **drawn == token).count() as f32 / 20_000.0;
+            assert!((times - share / total).abs() < 0.015, "{token}: {times} and {}", share / total);
+        }
+    }
+
+    #[test]
+    fn only_the_likeliest_are_drawn_from() {
+        let two = Sampling { top_k: Some(2), ..seeded(1) };
+        assert!(drawn(&two, Further::default(), 200).iter().all(|token| [1, 3].contains(token)));
+        let most = Sampling { temperature: Some(1.0), top_p: Some(0.6), ..seeded(1) };
+        assert!(drawn(&most, Further::default(), 200).iter().all(|token| [1, 3].contains(token)));
+        let hot = Sampling { temperature: Some(1.0), ..seeded(1) };
+        let near = Further { min_p: Some(0.5), ..Further::default() };
+        assert!(drawn(&hot, near, 200).iter().all(|token| [1, 3].contains(token)));
+    }
+
+    #[test]
+    fn what_was_drawn_becomes_less_likely() {
+        let cold = Sampling { temperature: Some(0.0), ..Sampling::default() };
+        let presence = Sampling { presence_penalty: Some(1.5), ..cold.clone() };
+        assert_eq!(drawn(&presence, Further::default(), 3), [1, 3, 2]);
+        let frequency = Sampling { frequency_penalty: Some(0.2), ..cold.clone() };
+        assert_eq!(drawn(&frequency, Further::default(), 4), [1, 3, 1, 3]);
+        let repetition = Further { repetition_penalty: Some(1.2), ..Further::default() };
+        assert_eq!(drawn(&cold, repetition, 3), [1, 3, 1]);
+    }
+}
