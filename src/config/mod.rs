@@ -325,6 +325,7 @@ mod tests {
             ("OPENAI_API_KEY", "sk-1"),
             ("EDITOR_KEY", "sk-2"),
             ("OPENAI_API_KEY_2", "sk-3"),
+            ("LIGHTS_TOKEN", "sk-4"),
         ]);
         environment.working_dir = folder.to_owned();
         environment.data_dir = Some(folder.join("data"));

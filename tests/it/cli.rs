@@ -97,6 +97,7 @@ fn help_names_every_command_and_the_common_flags() {
                    it took
       cache        Look after what the running sidecar remembers: list, show, remove, pin, export,
                    import
+      explain      Tell why the running sidecar answered a request as it did
       chain        Look after the upstreams: how they are, switch them off and on, try a failover
       embed        Print the vectors of texts, or how alike they are
       bench        Measure what is built
