@@ -1,4 +1,4 @@
-//! [`Secret`]: a key that cannot be printed by accident. [`redact`]: what others say, without anything that may be
+//! [`Secret`]: a key that cannot be printed by accident. [`redact()`]: what others say, without anything that may be
 //! a key.
 
 mod redact;

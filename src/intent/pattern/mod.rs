@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `( | )` are alternatives, `[ ]` and `?` may be missing, `{name:kind}` is a slot, `{:kind}` one that nobody asks
-//! for, and `<phrase name>` is a phrase of the rule file. A pattern is read ([`parse`]) into a [`Node`], and made a
+//! for, and `<phrase name>` is a phrase of the rule file. A pattern is read ([`parse()`]) into a [`Node`], and made a
 //! [`Program`] that is run over a text in time bounded by the product of their lengths.
 
 mod parse;

@@ -9,7 +9,7 @@
 //! queue. Dropping an answer's stream ends the work on it at the next token. What was read lately is remembered,
 //! so a system prompt that comes again is not read again.
 //!
-//! The llama, qwen2 and qwen3 families run on an [`engine`] and [`kernels`] of our own; candle runs what they do
+//! The llama, qwen2 and qwen3 families run on an `engine` and `kernels` of our own; candle runs what they do
 //! not know, where it can.
 //!
 //! What it does not do, because it is small:
