@@ -85,8 +85,7 @@ pub(super) const START: f64 = 1.0;
 /// Which part of the risk there must be room for to open a bin that was closed, so that it does not flap.
 pub(super) const ROOM_TO_OPEN: f64 = 0.8;
 
-/// A cold ground checks so many times as often as a warm one, and after so many labels half as much more. With
-/// half as many labels a score that promises too much is found out too late in one run of fifteen.
+/// A cold ground checks so many times as often as a warm one, and after so many labels half as much more.
 pub(super) const COLD_CHECKS: f64 = 10.0;
 pub(super) const COLD_LABELS: f64 = 40.0;
 
