@@ -247,7 +247,10 @@ impl Pipeline {
                 let answer = Answer::ready(source, &reply, recorder, permit);
                 if let Some(given) = given {
                     self.recent.0.remember(&caller.tenant, &caller.request_id, *given);
-                    self.check(*given, request, told, reply);
+                    // Who wants nobody asked means now and later.
+                    if !caller.memory.only_if_cached {
+                        self.check(*given, request, told, reply);
+                    }
                 }
                 Ok(answer)
             }

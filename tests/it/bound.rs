@@ -116,6 +116,20 @@ async fn the_stand_in_of_a_provider_checks_nothing() {
 }
 
 #[tokio::test]
+async fn who_wants_nobody_asked_is_not_checked_either() {
+    let upstream = scripted(&["It is Paris."]);
+    let rig = rig(&upstream, Semantic::On, checked());
+    rig.ask(question("capital of France?")).await;
+    let mut offline = caller();
+    offline.memory.only_if_cached = true;
+    for asked in ["capital of France?", "Capital of France"] {
+        rig.ask_as(offline.clone(), question(asked)).await;
+    }
+    rig.pipeline.learner.close().await;
+    assert_eq!((upstream.calls(), rig.pipeline.learner.counts().checks), (1, 0));
+}
+
+#[tokio::test]
 async fn checks_that_hang_hold_up_nobody() {
     let upstream = Arc::new(Scripted::new("primary", [Step::say("It is Paris."), Step::Stall]));
     let rig = rig(&upstream, Semantic::On, checked());
