@@ -27,6 +27,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_same_question_is_counted_apart_from_all_others() {
+        use crate::cache::judge::{OTHER, SAME};
+        assert_eq!(bin(Score::new(SAME).unwrap()), BINS - 1);
+        assert!(bin(Score::new(OTHER).unwrap()) < BINS - 1);
+    }
+
+    #[test]
     fn every_score_has_its_bin() {
         assert_eq!(bin(Score::new(-20.0).unwrap()), 0);
         assert_eq!(bin(Score::new(20.0).unwrap()), BINS - 1);

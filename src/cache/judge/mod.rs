@@ -38,8 +38,11 @@ pub fn space(encoder: &str) -> String {
     format!("{encoder} of canonical text {CANONICAL_VERSION}")
 }
 
-/// The log-odds of a question that is the same but for its dress.
-const SAME: f32 = 9.0;
+/// The least log-odds of a question that is the same but for its dress.
+pub(super) const SAME: f32 = 9.0;
+
+/// The most of any other: the bound counts the two apart, so that a guess never passes for the same question.
+pub(super) const OTHER: f32 = 7.9;
 
 static SHIPPED: LazyLock<Option<Shipped>> = LazyLock::new(|| {
     let weights = Weights::read(include_str!("weights.json"))?;
@@ -115,7 +118,7 @@ pub fn judge(asked: &Question, known: &Question, cosine: f32) -> Result<Score, M
     let log_odds = weights.log_odds_of(walkable.sum(&features), &features);
     // The same question but for its dress: there is nothing left to weigh.
     let same = asked.canonical() == known.canonical();
-    Score::new(if same { log_odds.max(SAME) } else { log_odds.min(SAME - 1.0) }).ok_or(Miss::Unsure)
+    Score::new(if same { log_odds.max(SAME) } else { log_odds.min(OTHER) }).ok_or(Miss::Unsure)
 }
 
 /// What the learned score looks at, or why it does not matter.
