@@ -21,6 +21,6 @@ export const checks = {
     assert.deepEqual(final.content.filter((block) => block.type === "tool_use").map((block) => block.input), expected.calls);
   },
   async error() {
-    await assert.rejects(client.messages.create(ask("I am limited.")), (error) => error instanceof Anthropic.RateLimitError && error.requestID?.length > 0);
+    await assert.rejects(client.messages.create(ask("I am limited.", { model: "limited-9" })), (error) => error instanceof Anthropic.RateLimitError && error.requestID?.length > 0);
   },
 };

@@ -63,7 +63,7 @@ def check_thoughts():
 
 def check_error():
     try:
-        ask("I am limited.")
+        ask("I am limited.", model="limited-2")
     except anthropic.RateLimitError as error:
         assert error.body["error"]["type"] == "rate_limit_error" and error.response.headers["retry-after"] == "7"
         assert error.request_id

@@ -119,7 +119,11 @@ def check_chat():
 
 
 def check_error():
-    for send in (ask, stream):
+    sends = (
+        lambda text: client.models.generate_content(model="limited-3", contents=text),
+        lambda text: list(client.models.generate_content_stream(model="limited-4", contents=text)),
+    )
+    for send in sends:
         try:
             send("I am limited.")
         except errors.ClientError as error:

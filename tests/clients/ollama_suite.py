@@ -87,7 +87,12 @@ def check_thoughts():
 
 
 def check_error():
-    for send in (chat, lambda text: list(chat(text, stream=True)), lambda text: client.generate(model=MODEL, prompt=text)):
+    sends = (
+        lambda text: client.chat(model="limited-5", messages=user(text)),
+        lambda text: list(client.chat(model="limited-6", messages=user(text), stream=True)),
+        lambda text: client.generate(model="limited-7", prompt=text),
+    )
+    for send in sends:
         try:
             send("I am limited.")
         except ollama.ResponseError as error:

@@ -32,6 +32,6 @@ export const checks = {
     assert.equal((await stream.finalResponse()).output_text, expected.text);
   },
   async error() {
-    await assert.rejects(client.chat.completions.create({ model, messages: user("I am limited.") }), (error) => error instanceof OpenAI.RateLimitError && error.requestID?.length > 0);
+    await assert.rejects(client.chat.completions.create({ model: "limited-8", messages: user("I am limited.") }), (error) => error instanceof OpenAI.RateLimitError && error.requestID?.length > 0);
   },
 };

@@ -82,7 +82,7 @@ def check_picture():
 
 def check_error():
     try:
-        chat("I am limited.")
+        client.chat.completions.create(model="limited-1", messages=user("I am limited."))
     except openai.RateLimitError as error:
         assert error.response.headers["retry-after"] == "7" and error.body["message"] and error.request_id
     else:

@@ -26,12 +26,18 @@ PROVIDERS = {
 
 
 def sidecar(folder, kind, base_url, more):
-    """A sidecar in front of one provider; without models, so that nothing else answers."""
+    """A sidecar in front of one provider; without models, so that nothing else answers.
+
+    A model that was limited is left alone for a while: each check of that asks for a model of its own.
+    """
     return start(folder, f"""
 [cache]
 semantic = "off"
 [local]
 enabled = false
+[chain]
+# A limit is to be seen by the client, and not waited out.
+max_wait_seconds = 0
 [[upstream]]
 name = "fake"
 kind = "{kind}"
