@@ -19,6 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::embed::Embedder;
 use crate::intent::{Live, RuleSet};
+use crate::limits::Limiter;
 use crate::pipeline::{
     CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
@@ -102,7 +103,8 @@ pub struct App {
     server: Arc<Server>,
     kept: Kept,
     learned: Learned,
-    remembered: Remembered,
+    remembered: Remembered<Ward>,
+    spending: Remembered<Limiter>,
     rules: Ruling,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
@@ -137,6 +139,8 @@ impl App {
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
         let remembered = Remembered::open(&ward, &clock, &config.data_dir).await;
+        let limiter = Limiter::new(config.limits);
+        let spending = Remembered::open(&Arc::new(limiter.clone()), &clock, &config.data_dir).await;
         let metrics = Metrics::new(Arc::clone(&prices)).with_chain(chain_report(&ward));
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         // What is learned about answers outlives a restart where the answers do.
@@ -150,7 +154,7 @@ impl App {
             check_observer(&metrics),
         );
         let pipeline = Pipeline {
-            limiter: crate::limits::Limiter::new(config.limits),
+            limiter,
             rules: rules.live.clone(),
             cache,
             embedder: facts.lane.embedder,
@@ -167,7 +171,8 @@ impl App {
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        Ok(Self { listener, server: Arc::new(server), kept, learned, remembered, rules, renews, banner })
+        let server = Arc::new(server);
+        Ok(Self { listener, server, kept, learned, remembered, spending, rules, renews, banner })
     }
 
     /// Where it listens.
@@ -200,6 +205,7 @@ impl App {
                 () = self.kept.sweep(clock.as_ref()) => {}
                 () = self.learned.keep() => {}
                 () = self.remembered.keep() => {}
+                () = self.spending.keep() => {}
                 () = self.rules.watch() => {}
                 () = self.kept.renew(self.renews.as_ref()) => {}
             }
@@ -207,6 +213,7 @@ impl App {
                 learner.close().await;
                 self.learned.write().await;
                 self.remembered.write().await;
+                self.spending.write().await;
                 cache.drain().await;
                 self.kept.close().await;
             };

@@ -3,7 +3,8 @@
 use super::check::Checker;
 use super::origin::Place;
 use super::raw;
-use super::read::Found;
+use super::read::{Found, Text};
+use super::schema::nearest;
 use super::show::{Keys, number, text, texts};
 use crate::limits::{Budget, Limit, Per};
 use crate::upstream::queue::Limits;
@@ -38,7 +39,9 @@ fn limit(checker: &mut Checker<'_>, raw: &raw::Limit, place: &Place) -> Limit {
         tenants: checker.phrases(raw.tenants.as_ref()).unwrap_or_default(),
         projects: checker.phrases(raw.projects.as_ref()).unwrap_or_default(),
         models: checker.phrases(raw.models.as_ref()).unwrap_or_default(),
-        per: checker.choice(raw.per.as_ref(), &Per::ALL).unwrap_or_default(),
+        clients: checker.phrases(raw.clients.as_ref()).unwrap_or_default(),
+        routes: checker.phrases(raw.routes.as_ref()).unwrap_or_default(),
+        per: per(checker, raw.per.as_ref()),
         requests_per_minute: some(checker, raw.requests_per_minute.as_ref(), REQUESTS),
         burst: some(checker, raw.burst.as_ref(), REQUESTS),
         tokens_per_minute: some(checker, raw.tokens_per_minute.as_ref(), TOKENS),
@@ -59,6 +62,22 @@ fn limit(checker: &mut Checker<'_>, raw: &raw::Limit, place: &Place) -> Limit {
         checker.findings.problem(place, reason);
     }
     limit
+}
+
+fn per(checker: &mut Checker<'_>, typed: Option<&Found<Text>>) -> Per {
+    let Some(Found { value: text, place }) = typed else { return Per::default() };
+    if let Some(header) = text.value.strip_prefix(Per::HEADER) {
+        return Per::Header(header.trim().to_ascii_lowercase());
+    }
+    let known = Per::ALL.into_iter().find(|(name, _)| *name == text.value).map(|(_, per)| per);
+    known.unwrap_or_else(|| {
+        let names: Vec<&str> = Per::ALL.iter().map(|(name, _)| *name).collect();
+        let near = nearest(&text.value, names.iter().copied());
+        let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        let reason = format!("\"{}\" is none of {} and header:NAME{near}", text.typed, names.join(", "));
+        checker.findings.problem(place, reason);
+        Per::default()
+    })
 }
 
 fn budget(checker: &mut Checker<'_>, raw: &raw::Limit) -> Option<Budget> {
@@ -100,6 +119,8 @@ pub(super) fn shown(limit: &Limit) -> Keys {
         tenants,
         projects,
         models,
+        clients,
+        routes,
         per,
         requests_per_minute,
         burst,
@@ -108,10 +129,15 @@ pub(super) fn shown(limit: &Limit) -> Keys {
         budget,
     } = limit;
     let mut keys = vec![("name", text(name))];
-    let lists = [("tenants", tenants), ("projects", projects), ("models", models)];
+    let lists = [
+        ("tenants", tenants),
+        ("projects", projects),
+        ("models", models),
+        ("clients", clients),
+        ("routes", routes),
+    ];
     keys.extend(lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(key, list)| (key, texts(list))));
-    let per = Per::ALL.iter().find(|(_, known)| known == per).map(|(name, _)| ("per", text(name)));
-    keys.extend(per);
+    keys.push(("per", text(&per.name())));
     keys.extend(requests_per_minute.map(|most| ("requests_per_minute", number(most))));
     keys.extend(burst.map(|burst| ("burst", number(burst))));
     keys.extend(tokens_per_minute.map(|most| ("tokens_per_minute", number(most))));

@@ -177,6 +177,8 @@ section! {
         tenants: Texts,
         projects: Texts,
         models: Texts,
+        clients: Texts,
+        routes: Texts,
         per: Text,
         requests_per_minute: i64,
         burst: i64,

@@ -8,7 +8,10 @@ mod rate;
 pub use rate::{Budget, Limit, Per, What, Who};
 
 use crate::chat::matches;
-use rate::{Counted, Limits, Reached};
+use crate::clock::Millis;
+use rate::{Counted, Limits, Reached, Used};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +19,12 @@ use tokio::time::Instant;
 
 /// What the bound on everything is called.
 const EVERYTHING: &str = "concurrency";
+
+/// The moment at which a process begins: a budget whose time began a year before has a moment, too.
+const BEGINNING: Duration = Duration::from_hours(400 * 24);
+
+/// The most budgets that outlive a restart.
+const MAX_USED: usize = 50_000;
 
 /// How much is let in.
 #[derive(Clone, Debug)]
@@ -42,6 +51,8 @@ pub struct Limiter {
 #[derive(Debug)]
 struct Counts {
     epoch: Instant,
+    /// How often anything was charged.
+    charges: AtomicU64,
     limits: Mutex<Limits>,
 }
 
@@ -50,6 +61,8 @@ struct Counts {
 pub struct Permit {
     _slot: OwnedSemaphorePermit,
     charge: Arc<Charge>,
+    /// And where it is counted since it has taken a route.
+    on_route: Option<Arc<Charge>>,
 }
 
 /// Where a request is counted, for as long as anyone holds it.
@@ -91,7 +104,8 @@ impl Limiter {
     /// A limiter with these bounds.
     pub fn new(config: Config) -> Self {
         let most = config.concurrent_requests.clamp(1, Semaphore::MAX_PERMITS);
-        let counts = Counts { epoch: Instant::now(), limits: Mutex::new(Limits::new(config.limits)) };
+        let limits = Mutex::new(Limits::new(config.limits));
+        let counts = Counts { epoch: Instant::now(), charges: AtomicU64::new(0), limits };
         Self { slots: Arc::new(Semaphore::new(most)), counted: Arc::new(counts) }
     }
 
@@ -104,15 +118,73 @@ impl Limiter {
             retry_after: Duration::from_secs(1),
         })?;
         let counted = who.map_or(Ok(Vec::new()), |who| self.counted.begin(who))?;
-        let charge = Arc::new(Charge { counts: Arc::clone(&self.counted), counted });
-        Ok(Permit { _slot: slot, charge })
+        Ok(Permit { _slot: slot, charge: self.charge(counted), on_route: None })
+    }
+
+    /// Counts a request that was let in by the limits on the route that it takes, too.
+    pub fn take_route(&self, permit: &mut Permit, who: &Who<'_>) -> Result<(), Refusal> {
+        let counted = self.counted.begin(who)?;
+        permit.on_route = (!counted.is_empty()).then(|| self.charge(counted));
+        Ok(())
+    }
+
+    fn charge(&self, counted: Vec<Counted>) -> Arc<Charge> {
+        Arc::new(Charge { counts: Arc::clone(&self.counted), counted })
+    }
+}
+
+/// What has been used of budgets, by the clock on the wall.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spending(Vec<Entry>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    limit: Arc<str>,
+    whose: Arc<str>,
+    since: Millis,
+    tokens: u64,
+}
+
+/// What outlives a restart.
+impl Limiter {
+    /// How much has happened since the start.
+    pub fn charges(&self) -> u64 {
+        self.counted.charges.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is any budget, of which something could be used.
+    pub fn has_budgets(&self) -> bool {
+        self.counted.lock().has_budgets()
+    }
+
+    /// What has been used, where `wall` is the time of day.
+    pub fn spending(&self, wall: Millis) -> Spending {
+        let used = self.counted.lock().used(self.counted.now());
+        let entry = |Used { limit, whose, age, tokens }| {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            Entry { limit, whose, since: Millis(wall.0.saturating_sub(age)), tokens }
+        };
+        Spending(used.into_iter().take(MAX_USED).map(entry).collect())
+    }
+
+    /// Goes on from what was used before. Where the clock was set back, a budget's time begins now.
+    pub fn restore(&self, Spending(entries): Spending, wall: Millis) {
+        let now = self.counted.now();
+        let mut limits = self.counted.lock();
+        for Entry { limit, whose, since, tokens } in entries {
+            limits.restore(now, Used { limit, whose, age: wall.since(since), tokens });
+        }
     }
 }
 
 impl Counts {
     fn begin(&self, who: &Who<'_>) -> Result<Vec<Counted>, Refusal> {
-        let begun = self.lock().begin(self.epoch.elapsed(), who, matches);
+        let begun = self.lock().begin(self.now(), who, matches);
         begun.map_err(|Reached { limit, what, wait }| Refusal { limit, what, retry_after: wait })
+    }
+
+    fn now(&self) -> Duration {
+        BEGINNING + self.epoch.elapsed()
     }
 
     /// It is whole between any two lines.
@@ -123,16 +195,17 @@ impl Counts {
 
 impl Permit {
     /// Where what the request costs is counted.
-    pub fn charge(&self) -> Arc<Charge> {
-        Arc::clone(&self.charge)
+    pub fn charges(&self) -> Vec<Arc<Charge>> {
+        [&self.charge].into_iter().chain(&self.on_route).map(Arc::clone).collect()
     }
 }
 
 impl Charge {
     /// It has cost so many tokens.
     pub fn tokens(&self, tokens: u64) {
-        let now = self.counts.epoch.elapsed();
+        let now = self.counts.now();
         self.counts.lock().charge(now, &self.counted, tokens);
+        self.counts.charges.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -146,6 +219,10 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
+    fn spend(permit: &Permit, tokens: u64) {
+        permit.charges().iter().for_each(|charge| charge.tokens(tokens));
+    }
+
     #[test]
     fn a_permit_given_back_lets_the_next_one_in() {
         let limiter = Limiter::new(Config { concurrent_requests: 1, ..Config::default() });
@@ -153,6 +230,35 @@ mod tests {
         assert_eq!(&*limiter.admit(None).unwrap_err().limit, "concurrency");
         drop(permit);
         assert!(limiter.admit(None).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_spent_is_spent_after_a_restart_too() {
+        let hour = Duration::from_hours(1);
+        let limiter = || {
+            let budget = Some(Budget { tokens: 100, every: hour });
+            let limit = Limit { name: "mine".into(), per: Per::Tenant, budget, ..Limit::default() };
+            Limiter::new(Config { limits: vec![limit], ..Config::default() })
+        };
+        let who = Who { tenant: "t", project: "p", model: "m", ..Who::default() };
+        let (before, wall) = (limiter(), Millis(1_800_000_000_000));
+        spend(&before.admit(Some(&who)).unwrap(), 100);
+        tokio::time::advance(hour / 2).await;
+        let text = serde_json::to_string(&before.spending(wall)).unwrap();
+        let restored = |wall: Millis| {
+            let after = limiter();
+            after.restore(serde_json::from_str(&text).unwrap(), wall);
+            after.admit(Some(&who)).err().map(|refusal| (refusal.what, refusal.retry_after))
+        };
+        assert_eq!(restored(wall), Some((What::Budget, hour / 2)));
+        assert_eq!(restored(wall.plus(hour / 4)), Some((What::Budget, hour / 4)));
+        assert_eq!(restored(wall.plus(hour / 2)), None, "its time is over");
+        assert_eq!(
+            restored(Millis(0)),
+            Some((What::Budget, hour)),
+            "a clock that was set back gives nothing"
+        );
+        assert!(before.has_budgets() && !Limiter::new(Config::default()).has_budgets());
     }
 
     #[tokio::test(start_paused = true)]
@@ -165,8 +271,8 @@ mod tests {
             ..Limit::default()
         };
         let limiter = Limiter::new(Config { limits: vec![limit], ..Config::default() });
-        let who = Who { tenant: "t1", project: "p", model: "m" };
-        limiter.admit(Some(&who)).unwrap().charge().tokens(100);
+        let who = Who { tenant: "t1", project: "p", model: "m", ..Who::default() };
+        spend(&limiter.admit(Some(&who)).unwrap(), 100);
         let refusal = limiter.admit(Some(&who)).unwrap_err();
         assert_eq!((&*refusal.limit, refusal.what), ("mine", What::Budget));
         assert_eq!(refusal.to_string(), "the budget is spent; there is more in 3600 s (limit \"mine\")");

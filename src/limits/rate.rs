@@ -4,6 +4,7 @@
 
 use super::bucket::Bucket;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub struct Limit {
     pub projects: Vec<String>,
     /// The models, as clients name them, likewise.
     pub models: Vec<String>,
+    /// The clients, by the names that their keys have, likewise.
+    pub clients: Vec<String>,
+    /// The routes, likewise. A request is counted when it has taken one.
+    pub routes: Vec<String>,
     /// Who is counted together.
     pub per: Per,
     /// The most requests in a minute.
@@ -36,7 +41,7 @@ pub struct Limit {
 }
 
 /// Who is counted together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Per {
     /// Everyone the limit is for.
     #[default]
@@ -45,12 +50,36 @@ pub enum Per {
     Tenant,
     /// Each project of a tenant.
     Project,
+    /// Each client, by the name of its key.
+    Client,
+    /// Each address that requests come from.
+    Address,
+    /// Each value of this header, of a tenant; those without it together.
+    Header(String),
 }
 
 impl Per {
     /// Each by its name.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("all", Self::All), ("tenant", Self::Tenant), ("project", Self::Project)];
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("all", Self::All),
+        ("tenant", Self::Tenant),
+        ("project", Self::Project),
+        ("client", Self::Client),
+        ("address", Self::Address),
+    ];
+
+    /// What the name of a header stands behind.
+    pub const HEADER: &'static str = "header:";
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        let known = Self::ALL.iter().find(|(_, known)| known == self);
+        match (known, self) {
+            (Some((name, _)), _) => (*name).to_owned(),
+            (None, Self::Header(header)) => format!("{}{header}", Self::HEADER),
+            (None, _) => String::new(),
+        }
+    }
 }
 
 /// So many tokens in so long.
@@ -71,6 +100,14 @@ pub struct Who<'w> {
     pub project: &'w str,
     /// The model.
     pub model: &'w str,
+    /// The client, by the name of its key; empty where there are no keys.
+    pub client: &'w str,
+    /// Where the request comes from.
+    pub address: Option<IpAddr>,
+    /// Its headers, by names in small letters.
+    pub headers: &'w [(String, String)],
+    /// The route that it takes, once that is known.
+    pub route: Option<&'w str>,
 }
 
 /// What is too much. The names are stable.
@@ -107,6 +144,16 @@ pub(super) struct Reached {
     pub(super) wait: Duration,
 }
 
+/// What has been used of one budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) limit: Arc<str>,
+    pub(super) whose: Arc<str>,
+    /// How long ago its time began.
+    pub(super) age: Duration,
+    pub(super) tokens: u64,
+}
+
 /// Where a request was counted: which limit, and as whose.
 pub(super) type Counted = (usize, Arc<str>);
 
@@ -131,15 +178,42 @@ impl Limit {
         let any = |patterns: &[String], text: &str| {
             patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
         };
-        any(&self.tenants, who.tenant) && any(&self.projects, who.project) && any(&self.models, who.model)
+        // What is for a route is asked when there is one, and all others before.
+        let on_its_way = match who.route {
+            None => self.routes.is_empty(),
+            Some(route) => !self.routes.is_empty() && any(&self.routes, route),
+        };
+        on_its_way
+            && any(&self.tenants, who.tenant)
+            && any(&self.projects, who.project)
+            && any(&self.models, who.model)
+            && any(&self.clients, who.client)
     }
 
     fn key(&self, who: &Who<'_>) -> Arc<str> {
-        match self.per {
+        match &self.per {
             Per::All => "".into(),
             Per::Tenant => who.tenant.into(),
+            Per::Client => format!("{}\n{}", who.tenant, who.client).into(),
+            Per::Address => who.address.map(network).unwrap_or_default().into(),
+            Per::Header(name) => {
+                let value = who.headers.iter().find(|(known, _)| known == name);
+                let value = value.map_or("", |(_, value)| value.as_str());
+                format!("{}\n{value}", who.tenant).into()
+            }
             // Neither name has a line break in it.
             Per::Project => format!("{}\n{}", who.tenant, who.project).into(),
+        }
+    }
+}
+
+/// Who has an address of version 6 has at least as many as a /64 holds.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
 }
@@ -248,6 +322,39 @@ impl Limits {
         }
     }
 
+    /// What has been used of all budgets.
+    pub(super) fn used(&self, now: Duration) -> Vec<Used> {
+        let mut used = Vec::new();
+        for (limit, counters) in self.limits.iter().zip(&self.counters) {
+            let Some(Budget { every, .. }) = limit.budget else { continue };
+            for (whose, Counter { spent: (since, tokens), .. }) in counters {
+                let age = now.saturating_sub(*since);
+                if *tokens > 0 && age < every {
+                    let (limit, whose) = (Arc::clone(&limit.name), Arc::clone(whose));
+                    used.push(Used { limit, whose, age, tokens: *tokens });
+                }
+            }
+        }
+        used
+    }
+
+    /// Goes on from what was used before. A budget whose time is over, or that there is none of any more, is forgotten.
+    pub(super) fn restore(&mut self, now: Duration, used: Used) {
+        let Used { limit: name, whose, age, tokens } = used;
+        let Some(at) = self.limits.iter().position(|limit| limit.name == name) else { return };
+        let (limit, counters) = (&self.limits[at], &mut self.counters[at]);
+        if limit.budget.is_none_or(|budget| age >= budget.every) || counters.len() >= MAX_COUNTED {
+            return;
+        }
+        let counter = counters.entry(whose).or_insert_with(|| Counter::new(limit, now));
+        counter.spent = (now.saturating_sub(age), tokens);
+    }
+
+    /// Whether there is any budget.
+    pub(super) fn has_budgets(&self) -> bool {
+        self.limits.iter().any(|limit| limit.budget.is_some())
+    }
+
     /// It is over.
     pub(super) fn end(&mut self, counted: &[Counted]) {
         for (at, key) in counted {
@@ -275,7 +382,7 @@ mod tests {
     }
 
     fn who(tenant: &str) -> Who<'_> {
-        Who { tenant, project: "p", model: "m" }
+        Who { tenant, project: "p", model: "m", ..Who::default() }
     }
 
     /// What is reached, and for how long.
@@ -345,6 +452,49 @@ mod tests {
         assert_eq!(reached(&mut limits, at(700), "b"), None, "another's is another");
         assert_eq!(reached(&mut limits, at(3_700), "a"), None);
         assert_eq!(reached(&mut limits, at(3_701), "a"), None, "and there is a whole one again");
+    }
+
+    #[test]
+    fn who_is_counted_apart_is_told_by_key_address_and_header() {
+        let per = |per: Per| Limits::new(vec![Limit { concurrent_requests: Some(1), per, ..limit("l") }]);
+        let (one, other) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        let header = |value: &str| vec![("x-team".to_owned(), value.to_owned())];
+        let (ads, search) = (header("ads"), header("search"));
+        let from = |address| Who { address, ..who("a") };
+        let same_network = ("2001:db8::1".parse().ok(), "2001:db8::2".parse().ok());
+        let of_client = |client| Who { client, ..who("a") };
+        let of_team = |headers| Who { headers, ..who("a") };
+        for (per_what, first, apart, together) in [
+            (Per::Client, of_client("x"), of_client("y"), of_client("x")),
+            (Per::Address, from(one), from(other), Who { tenant: "b", ..from(one) }),
+            (Per::Address, from(same_network.0), from(one), from(same_network.1)),
+            (Per::Header("x-team".into()), of_team(&ads), of_team(&search), of_team(&ads)),
+            (Per::Header("x-team".into()), of_team(&[]), Who { tenant: "b", ..of_team(&[]) }, of_team(&[])),
+        ] {
+            let mut limits = per(per_what.clone());
+            assert!(limits.begin(at(0), &first, is).is_ok());
+            assert!(limits.begin(at(0), &apart, is).is_ok(), "{per_what:?}");
+            assert!(limits.begin(at(0), &together, is).is_err(), "{per_what:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_for_a_route_counts_those_who_take_it() {
+        let of = |routes: &[&str]| Limit {
+            concurrent_requests: Some(1),
+            routes: routes.iter().map(ToString::to_string).collect(),
+            ..limit("l")
+        };
+        let taking = |route| Who { route: Some(route), ..who("a") };
+        let mut limits = Limits::new(vec![of(&["code"])]);
+        for _ in 0..3 {
+            assert_eq!(limits.begin(at(0), &who("a"), is).unwrap(), [], "it has taken none yet");
+        }
+        assert!(limits.begin(at(0), &taking("code"), is).is_ok());
+        assert!(limits.begin(at(0), &taking("other"), is).is_ok());
+        assert!(limits.begin(at(0), &taking("code"), is).is_err());
+        let mut others = Limits::new(vec![of(&[])]);
+        assert_eq!(others.begin(at(0), &taking("code"), is).unwrap(), [], "it was counted at the door");
     }
 
     #[test]

@@ -105,6 +105,14 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who asks for `model`, for those who limit.
+    fn who<'w>(&'w self, model: &'w str) -> Who<'w> {
+        let Envelope { client, address, headers, .. } = &*self.envelope;
+        let (tenant, project) = (&*self.tenant, self.project.as_str());
+        let client = client.as_deref().unwrap_or_default();
+        Who { tenant, project, model, client, address: *address, headers, route: None }
+    }
+
     /// The call upstream that answers `request`, for those who choose among upstreams.
     fn call(&self, request: &Request, priority: Priority) -> Call {
         let Self { request_id: _, tenant, project, state: _, tags: _, memory: _, deadline, envelope } = self;
@@ -212,9 +220,9 @@ impl Pipeline {
     /// Answers a request.
     pub async fn answer(&self, mut caller: Caller, mut request: Request) -> Result<Answer, Error> {
         let mut recorder = Recorder::new(self, &caller, &request);
-        let who = Who { tenant: &caller.tenant, project: &caller.project, model: &request.model };
-        let permit = self.limiter.admit(Some(&who)).inspect_err(|refusal| recorder.refused(refusal))?;
-        recorder.charges(permit.charge());
+        let who = caller.who(&request.model);
+        let mut permit = self.limiter.admit(Some(&who)).inspect_err(|refusal| recorder.refused(refusal))?;
+        recorder.charges(permit.charges());
         let mut trail = Trail::default();
         let ruled = self.ruled(&mut caller, &mut request).await;
         // A rule may have sent it elsewhere.
@@ -225,6 +233,12 @@ impl Pipeline {
             }
             Ruled::On(rule) => {
                 recorder.chosen(&told);
+                if let Some(plan) = &told.plan {
+                    let who = Who { route: Some(&plan.route), ..caller.who(&request.model) };
+                    let taken = self.limiter.take_route(&mut permit, &who);
+                    taken.inspect_err(|refusal| recorder.refused(refusal))?;
+                    recorder.charges(permit.charges());
+                }
                 (rule, self.recall(&caller, &request, &told, &mut trail).await)
             }
         };

@@ -24,7 +24,7 @@ pub(super) struct Recorder {
     /// The call upstream that it follows.
     flight: Option<Arc<Flight>>,
     kept: Kept,
-    charge: Option<Arc<Charge>>,
+    charges: Vec<Arc<Charge>>,
     /// Taken when it has been told.
     outcome: Option<Box<Outcome>>,
 }
@@ -58,7 +58,7 @@ impl Recorder {
             usage: None,
             flight: None,
             kept: Kept::default(),
-            charge: None,
+            charges: Vec::new(),
             outcome: Some(Box::new(outcome)),
         }
     }
@@ -70,8 +70,8 @@ impl Recorder {
     }
 
     /// Where what an upstream says it has cost is counted.
-    pub(super) fn charges(&mut self, charge: Arc<Charge>) {
-        self.charge = Some(charge);
+    pub(super) fn charges(&mut self, charges: Vec<Arc<Charge>>) {
+        self.charges = charges;
     }
 
     /// Which route takes it.
@@ -170,10 +170,11 @@ impl Recorder {
             outcome.ended = ended;
             outcome.timings.total = self.arrived.elapsed();
             self.account(&mut outcome);
-            if let (Some(charge), Some(usage)) = (self.charge.take(), outcome.usage)
+            let charges = std::mem::take(&mut self.charges);
+            if let Some(usage) = outcome.usage
                 && outcome.source.as_ref().is_some_and(Source::is_upstream)
             {
-                charge.tokens(usage.input + usage.output);
+                charges.iter().for_each(|charge| charge.tokens(usage.input + usage.output));
             }
             if let Some(kept) = outcome.kept {
                 // It is told once.

@@ -14,13 +14,17 @@ pub(super) fn tenant(clients: &[Client], headers: &HeaderMap) -> Option<Arc<str>
     if clients.is_empty() {
         return Some(EVERYONE.into());
     }
+    client(clients, headers).map(|client| client.tenant.as_str().into())
+}
+
+/// The client of the key that the request shows.
+pub(super) fn client<'c>(clients: &'c [Client], headers: &HeaderMap) -> Option<&'c Client> {
     let shown = shown_key(headers)?;
     // Every key is compared, so that the time taken does not tell which one came close.
-    let found = clients.iter().fold(None, |found, client| {
+    clients.iter().fold(None, |found, client| {
         let matches = client.key.matches(shown);
         found.or(matches.then_some(client))
-    });
-    found.map(|client| client.tenant.as_str().into())
+    })
 }
 
 /// The headers in which a key may come, beside a bearer token: Anthropic's, Gemini's, Azure's.

@@ -25,6 +25,8 @@ pub(super) fn envelope(uri: &Uri, headers: &HeaderMap, correlation_id: &str) -> 
         correlation_id: correlation_id.to_owned(),
         session: session.map(str::to_owned),
         priority: priority(headers),
+        client: None,
+        address: None,
         path: bounded(uri.path()).to_owned(),
         query: query(uri),
         headers: open(headers),

@@ -4,7 +4,7 @@
 
 use super::controls::{self, Controls, Rival};
 use super::error::{Error, Failed};
-use super::read::{self, Asker};
+use super::read::{self, Asker, Peer};
 use super::{Server, facts, feedback, replay};
 use crate::chat::{Chunk, Event, Folder, Form, Protocol, Received, Request};
 use crate::pipeline::{Answer, Caller};
@@ -45,12 +45,12 @@ pub(super) async fn answer(
     server: Arc<Server>,
     protocol: Protocol,
     target: Target,
-    (uri, headers): (Uri, HeaderMap),
+    (uri, headers, peer): (Uri, HeaderMap, Peer),
     body: Body,
 ) -> Response {
     let asker = Asker::new(protocol, &headers);
     let deadline = Instant::now() + server.config.request_timeout;
-    let answered = match understand(&server, &asker, &target, (&uri, &headers), body, deadline).await {
+    let answered = match understand(&server, &asker, &target, (&uri, &headers, peer), body, deadline).await {
         Ok(asked) => give(&server, asked, &target, deadline).await,
         Err(error) => {
             // It never reaches the path, so the path cannot tell of it.
@@ -72,12 +72,12 @@ async fn understand(
     server: &Server,
     asker: &Asker,
     target: &Target,
-    (uri, headers): (&Uri, &HeaderMap),
+    (uri, headers, peer): (&Uri, &HeaderMap, Peer),
     body: Body,
     deadline: Instant,
 ) -> Result<Asked, Error> {
     let compat = server.config.compat_headers;
-    let mut caller = read::caller(server, asker, (uri, headers), deadline)?;
+    let mut caller = read::caller(server, asker, (uri, headers, peer), deadline)?;
     feedback::hear(server, &caller.tenant, headers);
     let body = read::body(server, body).await?;
     let mut request = decode_request(asker.protocol, &body, target).map_err(Error::Wire)?;

@@ -2,7 +2,7 @@
 
 use super::controls::{self, Controls};
 use super::error::Error;
-use super::read::{self, Asker};
+use super::read::{self, Asker, Peer};
 use super::{Server, auth, face, pass};
 use crate::chat::{Protocol, Request};
 use crate::upstream::Kind;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 type Shared = State<Arc<Server>>;
-type Head = (Uri, HeaderMap);
+type Head = (Uri, HeaderMap, Peer);
 
 /// `POST /v1/chat/completions`
 pub(super) async fn openai_chat(State(server): Shared, head: Head, body: Body) -> Response {
@@ -84,11 +84,12 @@ pub(super) async fn gemini(
     method: Method,
     uri: Uri,
     mut headers: HeaderMap,
+    peer: Peer,
     body: Body,
 ) -> Response {
     read::take_key(&uri, &mut headers);
     if let Some(target) = gemini::target(&tail, uri.query()) {
-        return face::answer(server, Protocol::Gemini, target, (uri, headers), body).await;
+        return face::answer(server, Protocol::Gemini, target, (uri, headers, peer), body).await;
     }
     match gemini::counted_model(&tail) {
         Some(model) if server.providers.of_protocol(Protocol::Gemini).is_none() => {

@@ -1,9 +1,13 @@
 //! Connections: accepted up to a limit, with deadlines, and drained when it is time to stop.
 
+use super::read::Peer;
 use super::stall::Unstalled;
 use super::{Config, Server, router};
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -59,9 +63,9 @@ async fn accept(
         // Whoever comes beyond the limit waits in the system's own bounded backlog.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let stream = TokioIo::new(Unstalled::new(prompt(stream), config.body_timeout));
-                let service = TowerToHyperService::new(router.clone());
+                let service = Known(TowerToHyperService::new(router.clone()), Peer(Some(peer.ip())));
                 let connection = connections.watch(http.serve_connection(stream, service));
                 let mut cutting = cutting.clone();
                 tokio::spawn(async move {
@@ -80,6 +84,20 @@ async fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Tells each request where it comes from.
+struct Known(TowerToHyperService<Router>, Peer);
+
+impl Service<Request<Incoming>> for Known {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.1);
+        self.0.call(request)
     }
 }
 

@@ -7,11 +7,16 @@ use crate::cache::Wishes;
 use crate::cache::identity::STATE_TAG;
 use crate::chat::Protocol;
 use crate::pipeline::Caller;
+use crate::upstream::Envelope;
 use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 
@@ -31,6 +36,18 @@ const MAX_NAME: usize = 256;
 /// The most tags of one request, and the longest.
 const MAX_TAGS: usize = 16;
 const MAX_TAG: usize = 64;
+
+/// Where a request comes from, where that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Peer(pub(super) Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or_default())
+    }
+}
 
 /// Who is answered, and in which protocol.
 pub(super) struct Asker {
@@ -78,7 +95,7 @@ pub(super) fn take_key(uri: &Uri, headers: &mut HeaderMap) {
 pub(super) fn caller(
     server: &Server,
     asker: &Asker,
-    (uri, headers): (&Uri, &HeaderMap),
+    (uri, headers, peer): (&Uri, &HeaderMap, Peer),
     deadline: Instant,
 ) -> Result<Caller, Error> {
     let tenant = auth::tenant(&server.config.clients, headers).ok_or(Error::Unauthorized)?;
@@ -86,7 +103,9 @@ pub(super) fn caller(
     let project = project(headers)?.to_owned();
     let state = named(headers, STATE)?.map(str::to_owned);
     let (request_id, tags) = (asker.request_id.clone(), tags(headers)?);
-    let envelope = Arc::new(envelope(uri, headers, &asker.correlation_id));
+    let client = auth::client(&server.config.clients, headers).map(|client| client.name.clone());
+    let envelope = envelope(uri, headers, &asker.correlation_id);
+    let envelope = Arc::new(Envelope { client, address: peer.0, ..envelope });
     Ok(Caller { request_id, tenant, project, state, tags, memory: Wishes::default(), deadline, envelope })
 }
 

@@ -3,6 +3,7 @@
 use super::route::Plan;
 use crate::chat::{Request, Role};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -81,6 +82,10 @@ pub struct Envelope {
     pub session: Option<String>,
     /// Who comes first.
     pub priority: Priority,
+    /// Who sends it, by the name of the key that was shown.
+    pub client: Option<String>,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
     /// The path that was asked.
     pub path: String,
     /// Its query, without a key.

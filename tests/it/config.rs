@@ -256,7 +256,7 @@ concurrent_requests = 0
           weir.toml:2:1: limit.idle: limits nothing; add requests_per_minute, tokens_per_minute, concurrent_requests or budget_tokens
           weir.toml:4:9: limit.idle.burst: means nothing without requests_per_minute
           weir.toml:5:16: limit.idle.budget_hours: means nothing without budget_tokens
-          weir.toml:8:7: limit.odd.per: "tenants" is none of all, tenant, project; did you mean "tenant"?
+          weir.toml:8:7: limit.odd.per: "tenants" is none of all, tenant, project, client, address and header:NAME; did you mean "tenant"?
           weir.toml:9:23: limit.odd.concurrent_requests: must be from 1 to 1000000
         "#);
     }
