@@ -195,7 +195,7 @@ impl Checker<'_> {
     }
 }
 
-/// `pattern=tokens`, each: how many tokens the models read.
+/// `pattern=tokens`, each: how many tokens the models read, or write.
 pub(super) fn windows(checker: &mut Checker<'_>, typed: Option<Found<Texts>>) -> Vec<(String, u64)> {
     let typed = typed.map(|found| found.value).unwrap_or_default();
     let mut windows = Vec::with_capacity(typed.len());

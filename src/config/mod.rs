@@ -386,6 +386,7 @@ mod tests {
             (upstream.limits.concurrent, upstream.limits.requests_per_minute) = (None, None);
             upstream.limits.tokens_per_minute = None;
             (upstream.profiles, upstream.context_windows) = (Vec::new(), Vec::new());
+            upstream.max_tokens = Vec::new();
             format!("{upstream:?}")
         };
         assert_eq!(comparable(&typed), comparable(&short));

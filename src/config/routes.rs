@@ -150,6 +150,7 @@ impl Routes<'_, '_, '_> {
         When {
             models: checker.phrases(raw.models.as_ref()).unwrap_or_default(),
             paths: checker.phrases(raw.paths.as_ref()).unwrap_or_default(),
+            methods: checker.phrases(raw.methods.as_ref()).unwrap_or_default(),
             projects: checker.phrases(raw.projects.as_ref()).unwrap_or_default(),
             tenants: checker.phrases(raw.tenants.as_ref()).unwrap_or_default(),
             headers: self.texts(raw.headers.as_ref()),
@@ -375,8 +376,14 @@ pub(super) fn shown(route: &Route, all: &[Route]) -> Keys {
 }
 
 fn shown_when(when: &When) -> Keys {
-    let When { models, paths, projects, tenants, headers, query, body, tokens, words } = when;
-    let lists = [("models", models), ("paths", paths), ("projects", projects), ("tenants", tenants)];
+    let When { models, paths, methods, projects, tenants, headers, query, body, tokens, words } = when;
+    let lists = [
+        ("models", models),
+        ("paths", paths),
+        ("methods", methods),
+        ("projects", projects),
+        ("tenants", tenants),
+    ];
     let mut keys: Keys = lists
         .into_iter()
         .filter(|(_, list)| !list.is_empty())

@@ -197,6 +197,7 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         model_names,
         include_usage,
         context_windows,
+        max_tokens,
         rotation,
         profiles: _,  // sections of their own
         needs_key: _, // follows from the rest
@@ -223,9 +224,9 @@ fn upstream_keys(upstream: &provider::Config) -> Keys {
         keys.push(("model_names", Value::Array(named.collect())));
     }
     keys.push(("include_usage", Value::Boolean(*include_usage)));
-    if !context_windows.is_empty() {
-        let named = context_windows.iter().map(|(models, tokens)| text(&format!("{models}={tokens}")));
-        keys.push(("context_windows", Value::Array(named.collect())));
+    for (key, list) in [("context_windows", context_windows), ("max_tokens", max_tokens)] {
+        let named = list.iter().map(|(models, tokens)| text(&format!("{models}={tokens}")));
+        keys.extend((!list.is_empty()).then(|| (key, Value::Array(named.collect()))));
     }
     keys.push(("key_rotation", text(rotation.name())));
     if !headers.is_empty() {

@@ -150,6 +150,7 @@ impl<'e> Finder<'_, 'e> {
             model_names: Vec::new(),
             include_usage: true,
             context_windows: Vec::new(),
+            max_tokens: Vec::new(),
             rotation: Rotation::default(),
             profiles,
             needs_key: false,

@@ -122,6 +122,7 @@ fn provider(kind: ProviderKind, protocol: Protocol, address: SocketAddr) -> Arc<
         model_names: vec![],
         include_usage: true,
         context_windows: Vec::new(),
+        max_tokens: Vec::new(),
         rotation: weir::upstream::chain::Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,

@@ -251,6 +251,7 @@ fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
         model_names: Vec::new(),
         include_usage: true,
         context_windows: Vec::new(),
+        max_tokens: Vec::new(),
         rotation: weir::upstream::chain::Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,

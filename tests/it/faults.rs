@@ -221,6 +221,7 @@ fn config(name: &str, base_url: String) -> provider::Config {
         model_names: Vec::new(),
         include_usage: true,
         context_windows: Vec::new(),
+        max_tokens: Vec::new(),
         rotation: Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,

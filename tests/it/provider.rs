@@ -100,6 +100,7 @@ fn config(address: SocketAddr) -> Config {
         model_names: vec![],
         include_usage: true,
         context_windows: Vec::new(),
+        max_tokens: Vec::new(),
         rotation: weir::upstream::chain::Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,
@@ -356,4 +357,55 @@ async fn the_seals_of_other_providers_stay_behind_and_nothing_else_does() {
     assert_eq!(dropped, ["messages[1].signature"]);
     let body = serde_json::json!({ "contents": contents("c2ln") });
     assert_eq!(sent_home(ProviderKind::Gemini, &body).await, (body, vec![]));
+}
+
+/// What a provider whose models are capped is sent for `request`, and what is told of it.
+async fn capped(change: impl FnOnce(&mut Config), request: &Request) -> (serde_json::Value, Option<String>) {
+    let peer = peer(whole("200 OK", "", REPLY)).await;
+    let mut config = config(peer.address);
+    config.max_tokens = vec![("small*".into(), 100), ("m".into(), 50)];
+    change(&mut config);
+    let opened = Provider::new(config).unwrap().open(request, &call()).await.unwrap();
+    let told =
+        opened.headers.into_iter().find(|(name, _)| name == "x-weir-max-tokens").map(|(_, value)| value);
+    let seen = peer.seen.lock().unwrap().clone();
+    (serde_json::from_str(seen.split("\r\n\r\n").nth(1).unwrap()).unwrap(), told)
+}
+
+fn received(protocol: weir::chat::Protocol, body: &str) -> Request {
+    weir::wire::decode_request(protocol, &body.to_owned().into(), &weir::wire::Target::default()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_is_let_be_so_long_and_no_longer_whatever_is_asked() {
+    use weir::chat::Protocol::{Anthropic, OpenAiChat};
+    let chat = |fields: &str| {
+        received(
+            OpenAiChat,
+            &format!(r#"{{"model":"m",{fields}"messages":[{{"role":"user","content":"q"}}],"x":1.0}}"#),
+        )
+    };
+    let cap = Some("50".to_owned());
+    for (fields, name, limit, told) in [
+        (r#""max_tokens":4000,"#, "max_tokens", 50, cap.clone()),
+        (r#""max_completion_tokens":4000,"#, "max_completion_tokens", 50, cap.clone()),
+        (r#""max_tokens":20,"#, "max_tokens", 20, None),
+        // OpenAI's own name for it, where the client has none.
+        ("", "max_completion_tokens", 50, cap.clone()),
+    ] {
+        let (body, header) = capped(|_| (), &chat(fields)).await;
+        assert_eq!((&body[name], header), (&limit.into(), told), "{fields} {body}");
+        assert_eq!(body["x"], 1.0, "the rest goes out as it came: {body}");
+    }
+    let generic = |config: &mut Config| config.kind = ProviderKind::Generic;
+    let (body, _) = capped(generic, &chat("")).await;
+    assert!(body["max_tokens"] == 50 && body["max_completion_tokens"].is_null(), "{body}");
+    // In other words.
+    let claude = r#"{"model":"m","max_tokens":4000,"messages":[{"role":"user","content":"q"}]}"#;
+    let (body, told) = capped(|_| (), &received(Anthropic, claude)).await;
+    assert_eq!((&body["max_completion_tokens"], told), (&50.into(), cap), "{body}");
+    // Another model.
+    let mut other = chat("");
+    other.model = "large".into();
+    assert!(capped(|_| (), &other).await.1.is_none());
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub include_usage: bool,
     /// How many tokens its models read, by patterns of their names; the first that matches counts.
     pub context_windows: Vec<(String, u64)>,
+    /// The most tokens that its models are let write, likewise.
+    pub max_tokens: Vec<(String, u64)>,
     /// Which of its keys it is asked with first.
     pub rotation: Rotation,
     /// The keys that it has beside `api_key`, each with a name.

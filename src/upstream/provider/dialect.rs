@@ -5,7 +5,7 @@
 //! without them. Any other is translated to the provider's main protocol.
 
 use super::{Error, Kind, Provider, ProviderKind};
-use crate::chat::{Protocol, Request};
+use crate::chat::{Protocol, Request, matches};
 use crate::secret::Secret;
 use crate::wire::splice::splice;
 use crate::wire::{self, Dropped, encode_request, wants_other_seals};
@@ -33,11 +33,31 @@ pub(super) struct Outgoing {
     pub(super) body: Bytes,
     /// What it could not take along.
     pub(super) dropped: Dropped,
+    /// How long its answer may be at most, where it was to be longer.
+    pub(super) capped: Option<u32>,
 }
 
 impl Provider {
     /// `request` in the words of this provider.
     pub(super) fn outgoing(&self, request: &Request) -> Result<Outgoing, Error> {
+        match self.cap(request) {
+            Some(cap) => self.uncapped(&capped(request, cap, self.is_openai()), Some(cap)),
+            None => self.uncapped(request, None),
+        }
+    }
+
+    /// How long the answer may be, where `request` asks for a longer one, or for one of any length.
+    fn cap(&self, request: &Request) -> Option<u32> {
+        let fits = |(pattern, _): &&(String, u64)| matches(pattern, &request.model);
+        let cap = self
+            .max_tokens
+            .iter()
+            .find(fits)
+            .map(|(_, tokens)| u32::try_from(*tokens).unwrap_or(u32::MAX))?;
+        Some(cap).filter(|cap| request.sampling.answer_limit().is_none_or(|limit| limit > *cap))
+    }
+
+    fn uncapped(&self, request: &Request, capped: Option<u32>) -> Result<Outgoing, Error> {
         let model = self.their_name(&request.model);
         let mut dropped = Dropped::new();
         let native = self.understands(request);
@@ -53,7 +73,7 @@ impl Provider {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static(accept(protocol, stream)));
         self.add_own(&mut headers);
-        Ok(Outgoing { protocol, url, headers, body, dropped })
+        Ok(Outgoing { protocol, url, headers, body, dropped, capped })
     }
 
     /// Whether `request` came in a protocol that this provider understands.
@@ -194,6 +214,30 @@ impl Provider {
     }
 }
 
+/// `request` for an answer of `cap` tokens at most: in its body too, where a provider of the same protocol gets that
+/// as it came.
+fn capped(request: &Request, cap: u32, openai: bool) -> Request {
+    let mut capped = request.clone();
+    let sampling = &mut capped.sampling;
+    let older = sampling.max_tokens.is_some() || (sampling.max_completion_tokens.is_none() && !openai);
+    let newer = sampling.max_completion_tokens.is_some() || !older;
+    // OpenAI's newer models refuse the older name, and many other servers do not know the newer one.
+    sampling.max_tokens = older.then_some(cap);
+    sampling.max_completion_tokens = newer.then_some(cap);
+    let chat = [older.then_some("max_tokens"), newer.then_some("max_completion_tokens")];
+    let fields: Vec<&str> = match request.received.protocol {
+        Protocol::OpenAiChat => chat.into_iter().flatten().collect(),
+        Protocol::OpenAiCompletions | Protocol::Anthropic => vec!["max_tokens"],
+        Protocol::OpenAiResponses => vec!["max_output_tokens"],
+        // It is deeper there: the request is written anew.
+        Protocol::Gemini | Protocol::OllamaChat | Protocol::OllamaGenerate => Vec::new(),
+    };
+    let changes: Vec<_> = fields.into_iter().map(|field| (field, Some(Value::from(cap)))).collect();
+    let body = if changes.is_empty() { None } else { splice(&request.received.body, &changes).ok() };
+    capped.received.body = body.unwrap_or_default();
+    capped
+}
+
 /// The header that a key is sent in, and how.
 pub(super) fn key_header(kind: ProviderKind, key: &Secret) -> (&'static str, Secret) {
     match kind {
@@ -283,6 +327,7 @@ mod tests {
             model_names: Vec::new(),
             include_usage: true,
             context_windows: Vec::new(),
+            max_tokens: Vec::new(),
             rotation: crate::upstream::chain::Rotation::default(),
             profiles: Vec::new(),
             needs_key: false,

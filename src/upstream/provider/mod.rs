@@ -51,6 +51,9 @@ const TOLD: [&str; 6] = [
 const IDS: [&str; 2] = ["request-id", "x-request-id"];
 const UPSTREAM_ID: &str = "x-weir-upstream-request-id";
 
+/// To how many tokens an answer was cut short.
+const CAPPED: &str = "x-weir-max-tokens";
+
 /// How a request is called across programs.
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -64,6 +67,8 @@ pub struct Provider {
     models: Vec<String>,
     model_names: Vec<(String, String)>,
     include_usage: bool,
+    /// The most tokens that models are let write, by patterns of their names.
+    max_tokens: Vec<(String, u64)>,
     client: Client,
     /// Sent with every request; our key is among them.
     headers: HeaderMap,
@@ -97,6 +102,7 @@ impl Provider {
             price: _,
             listed: _,
             context_windows: _,
+            max_tokens,
             rotation: _,
             profiles: _,
             needs_key: _,
@@ -111,6 +117,7 @@ impl Provider {
             models,
             model_names,
             include_usage,
+            max_tokens,
             headers: own_headers,
             secrets: headers.into_iter().map(|(_, value)| value).chain(api_key).collect(),
             first_token_timeout,
@@ -129,6 +136,7 @@ impl Provider {
             base_url: self.base_url.clone(),
             models: self.models.clone(),
             model_names: self.model_names.clone(),
+            max_tokens: self.max_tokens.clone(),
             client: self.client.clone(),
             headers,
             secrets: self.secrets.iter().chain([key]).cloned().collect(),
@@ -211,10 +219,12 @@ impl Provider {
         let mut outgoing = self.outgoing(request)?;
         outgoing.headers.extend(correlation(call));
         let (protocol, dropped) = (outgoing.protocol, std::mem::take(&mut outgoing.dropped));
+        let capped = outgoing.capped;
         // A reply that comes whole says nothing until it is complete: that is no sign of a provider that hangs.
         let patience = if request.delivery.stream { self.first_token_timeout } else { self.reply_timeout };
         let response = self.within(patience, self.send(outgoing)).await?;
-        let headers = told(response.headers(), protocol == request.received.protocol);
+        let mut headers = told(response.headers(), protocol == request.received.protocol);
+        headers.extend(capped.map(|cap| (CAPPED.to_owned(), cap.to_string())));
         let chunks = if is_stream(protocol, request, &response) {
             self.open_stream(protocol, response).await?
         } else {

@@ -11,6 +11,9 @@ use std::ops::RangeInclusive;
 /// How much of a question is searched: what is beyond says little about what kind of question it is.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
+/// How everything that is answered is asked.
+const METHOD: &str = "POST";
+
 /// How large a compiled pattern may be.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
@@ -22,6 +25,8 @@ pub struct When {
     pub models: Vec<String>,
     /// The path, likewise.
     pub paths: Vec<String>,
+    /// The method, whatever its case, likewise.
+    pub methods: Vec<String>,
     /// The project, likewise.
     pub projects: Vec<String>,
     /// The tenant, likewise.
@@ -143,8 +148,8 @@ fn last_words(request: &Request) -> String {
 impl When {
     /// Whether it says anything at all.
     pub fn is_empty(&self) -> bool {
-        let Self { models, paths, projects, tenants, headers, query, body, tokens, words } = self;
-        [models, paths, projects, tenants].into_iter().all(Vec::is_empty)
+        let Self { models, paths, methods, projects, tenants, headers, query, body, tokens, words } = self;
+        [models, paths, methods, projects, tenants].into_iter().all(Vec::is_empty)
             && [headers, query].into_iter().all(Vec::is_empty)
             && body.is_empty()
             && tokens.is_none()
@@ -153,7 +158,7 @@ impl When {
 
     /// Whether it holds for a request.
     pub(super) fn holds(&self, asked: &Asked<'_>) -> bool {
-        let Self { models, paths, projects, tenants, headers, query, body, tokens, words } = self;
+        let Self { models, paths, methods, projects, tenants, headers, query, body, tokens, words } = self;
         let any = |patterns: &[String], text: &str| {
             patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
         };
@@ -161,6 +166,7 @@ impl When {
         // The cheap ones first.
         any(models, &asked.request.model)
             && any(paths, &envelope.path)
+            && (methods.is_empty() || any(methods, METHOD) || any(methods, &METHOD.to_lowercase()))
             && any(projects, project)
             && any(tenants, tenant)
             && headers.iter().all(|wanted| has_header(&envelope.headers, wanted))
@@ -244,6 +250,9 @@ mod tests {
             (When { models: list("claude-*"), ..When::default() }, false),
             (When { paths: list("/v1/chat/*"), ..When::default() }, true),
             (When { paths: list("/v1/messages"), ..When::default() }, false),
+            (When { methods: list("POST"), ..When::default() }, true),
+            (When { methods: list("post"), ..When::default() }, true),
+            (When { methods: list("GET"), ..When::default() }, false),
             (When { projects: list("docs"), ..When::default() }, true),
             (When { projects: list("code"), ..When::default() }, false),
             (When { tenants: list("acme"), ..When::default() }, true),
