@@ -48,6 +48,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     let limits = check.limits(raw.server.concurrent_requests.as_ref(), raw.limit);
     let mut server = check.server(&raw.server, raw.client);
     server.replay = check.replay(&raw.replay);
+    server.notice = check.choice(raw.chain.notice.as_ref(), &server::Notice::ALL).unwrap_or_default();
     server.compat_headers = raw.cache.compat_headers.as_ref().is_none_or(|typed| typed.value);
     let mut local = check.local(&raw.local);
     let failover = check.chain(&raw.chain);
@@ -159,6 +160,7 @@ impl Checker<'_> {
             passthrough: raw.passthrough.as_ref().map_or(default.passthrough, |typed| typed.value),
             replay: default.replay,
             compat_headers: default.compat_headers,
+            notice: default.notice,
         }
     }
 

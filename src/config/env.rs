@@ -263,6 +263,7 @@ mod tests {
         ("chain.breaker_calls", "20", "20"),
         ("chain.slow_after_ms", "5000", "5000"),
         ("chain.degraded_at", "2.5", "2.5"),
+        ("chain.notice", "inline", r#""inline""#),
         ("cache.exact", "off", r#""off""#),
         ("cache.semantic", "off", r#""off""#),
         ("cache.min_similarity", "0.9", "0.9"),

@@ -237,6 +237,7 @@ section! {
         retry_share: f64,
         breaker_share: f64,
         breaker_calls: i64,
+        notice: Text,
         slow_after_ms: i64,
         degraded_at: f64,
     }

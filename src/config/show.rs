@@ -68,7 +68,7 @@ pub(super) fn show(config: &Config) -> String {
             page.element("profile", name, profile_keys(name, &upstream.name));
         }
     }
-    page.section("chain", chain_keys(chain, failover));
+    page.section("chain", chain_keys(chain, failover, server.notice));
     for route in routes {
         page.element("route", &route.name, routes::shown(route, routes));
     }
@@ -153,6 +153,7 @@ fn server_keys(server: &server::Config, limits: &limits::Config, passthrough_ups
         passthrough,
         replay: _,         // a section of its own
         compat_headers: _, // in [cache]
+        notice: _,         // in [chain]
     } = server;
     let limits::Config { concurrent_requests, limits: _ } = limits;
     let mut keys = vec![
@@ -256,7 +257,7 @@ fn profile_keys(name: &str, upstream: &str) -> Keys {
     vec![("name", text(name)), ("upstream", text(upstream)), ("api_key", text(HIDDEN))]
 }
 
-fn chain_keys(order: &[String], failover: &Chain) -> Keys {
+fn chain_keys(order: &[String], failover: &Chain, notice: server::Notice) -> Keys {
     let Chain { preset, cooldowns, rules, config, budget } = failover;
     let chain::Config { max_attempts, backoff, triggers, max_calls, max_wait } = config;
     let chain::Triggers { statuses, auth, timeout } = triggers;
@@ -283,6 +284,7 @@ fn chain_keys(order: &[String], failover: &Chain) -> Keys {
         ("breaker_calls", number(breaker.least_calls)),
         ("slow_after_ms", millis(breaker.slow.unwrap_or_default())),
         ("degraded_at", Value::Float(latency.degraded_at)),
+        ("notice", text(notice.name())),
     ]
 }
 

@@ -5,7 +5,7 @@
 use super::controls::{self, Controls, Rival};
 use super::error::{Error, Failed};
 use super::read::{self, Asker, Peer};
-use super::{Server, facts, feedback, replay};
+use super::{Server, facts, feedback, notice, replay};
 use crate::chat::{Chunk, Event, Folder, Form, Protocol, Received, Request};
 use crate::pipeline::{Answer, Caller};
 use crate::upstream::Chunks;
@@ -110,6 +110,7 @@ async fn give(
 ) -> Result<Response, Error> {
     let stream = request.delivery.stream;
     let request_id = caller.request_id.clone();
+    let told_inline = notice::may_be_told(server.config.notice, &request);
     let giving = Giving {
         protocol: request.received.protocol,
         encoder: Encoder::new(&request, target),
@@ -123,9 +124,13 @@ async fn give(
         Err(_) => return Err(Error::Deadline(server.config.request_timeout)),
     };
     let facts = facts::headers(&answer);
+    let notice = facts::notice(&answer).filter(|_| told_inline);
     let Answer { source, shared, kept, chunks, .. } = answer;
     let (chunks, replayed) = match source.is_upstream() {
-        true => (chunks, HeaderMap::new()),
+        true => match &notice {
+            Some(notice) => (notice::told_first(notice, chunks), HeaderMap::new()),
+            None => (chunks, HeaderMap::new()),
+        },
         false => replay::anew(chunks, giving.protocol, stream, server).await,
     };
     let mut response = match stream {

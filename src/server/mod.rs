@@ -15,6 +15,7 @@ mod facts;
 mod feedback;
 mod guard;
 mod listen;
+mod notice;
 mod pass;
 mod read;
 mod replay;
@@ -63,6 +64,31 @@ pub struct Config {
     pub replay: Replay,
     /// Whether the headers are obeyed by which other gateways let a request steer their caches.
     pub compat_headers: bool,
+    /// Where a client is told that another one answers than who was to.
+    pub notice: Notice,
+}
+
+/// Where a client is told that another one answers than who was to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notice {
+    /// In a header.
+    #[default]
+    Header,
+    /// There, and as the first line of the answer.
+    Inline,
+}
+
+impl Notice {
+    /// Each by its name.
+    pub const ALL: [(&'static str, Self); 2] = [("header", Self::Header), ("inline", Self::Inline)];
+
+    /// Its stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Inline => "inline",
+        }
+    }
 }
 
 /// How an answer from memory is given again.
@@ -98,6 +124,7 @@ impl Default for Config {
             passthrough: true,
             replay: Replay::default(),
             compat_headers: true,
+            notice: Notice::default(),
         }
     }
 }

@@ -28,6 +28,7 @@ mod local;
 mod matrix;
 mod minilm;
 mod models;
+mod notice;
 mod pipeline;
 mod policy;
 mod provider;
