@@ -1,7 +1,7 @@
 //! An upstream that follows a script.
 
 use crate::chat::{Event, Reply, Request, unfold};
-use crate::upstream::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Chunks, Error, Kind, Load, Opened, Origin, Upstream};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use std::collections::VecDeque;
@@ -125,6 +125,7 @@ impl Upstream for Scripted {
             failed: Vec::new(),
             dropped: Vec::new(),
             headers: Vec::new(),
+            load: Load::default(),
             chunks,
         })
     }

@@ -84,8 +84,19 @@ pub struct Opened {
     pub dropped: Vec<String>,
     /// Headers of the provider's that say something to the client.
     pub headers: Vec<(String, String)>,
+    /// How busy the one who answers is.
+    pub load: Load,
     /// The answer.
     pub chunks: Chunks,
+}
+
+/// How busy an upstream was found to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How long the request has waited for its turn.
+    pub waited: Duration,
+    /// It takes no more for so long, as it said with its answer.
+    pub full_for: Option<Duration>,
 }
 
 impl fmt::Debug for Opened {

@@ -20,7 +20,7 @@ use weir::sim::store::Fault;
 use weir::store::memory::Memory as MemoryStore;
 use weir::telemetry::Metrics;
 use weir::upstream::prices::Prices;
-use weir::upstream::{self, Call, Kind, Opened, Origin, Upstream};
+use weir::upstream::{self, Call, Kind, Load, Opened, Origin, Upstream};
 
 type Said = Result<Chunk, upstream::Error>;
 
@@ -89,6 +89,7 @@ impl Upstream for Prompted {
             failed: Vec::new(),
             dropped: Vec::new(),
             headers: vec![("x-ratelimit-left".into(), "1".into()), ("x-weir-id".into(), "2".into())],
+            load: Load::default(),
             chunks: stream::iter([Ok(first)]).chain(rest).boxed(),
         })
     }

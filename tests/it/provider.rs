@@ -409,3 +409,13 @@ async fn an_answer_is_let_be_so_long_and_no_longer_whatever_is_asked() {
     other.model = "large".into();
     assert!(capped(|_| (), &other).await.1.is_none());
 }
+
+#[tokio::test]
+async fn a_provider_that_says_that_nothing_is_left_is_heard_with_its_answer() {
+    let opened = async |headers: &str| open(whole("200 OK", headers, REPLY), &question("q")).await.unwrap();
+    let spent = "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1.5s\r\n";
+    assert_eq!(opened(spent).await.load.full_for, Some(Duration::from_millis(1500)));
+    let some_left = "x-ratelimit-remaining-requests: 1\r\nx-ratelimit-reset-requests: 1.5s\r\n";
+    assert_eq!(opened(some_left).await.load.full_for, None);
+    assert_eq!(opened("").await.load.full_for, None);
+}

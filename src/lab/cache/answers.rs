@@ -1,7 +1,7 @@
 //! What the upstream of the bench says.
 
 use crate::chat::{Reply, Request, unfold};
-use crate::upstream::{Call, Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Error, Kind, Load, Opened, Origin, Upstream};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -95,6 +95,7 @@ impl Upstream for Labelled {
             failed: Vec::new(),
             dropped: Vec::new(),
             headers: Vec::new(),
+            load: Load::default(),
             chunks: stream::iter([Ok(unfold(&reply).into())]).boxed(),
         })
     }

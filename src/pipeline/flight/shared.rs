@@ -168,7 +168,7 @@ impl State {
         self.begun = Some(opened.map(|opened| {
             // A stand-in's answer is not what was asked for, so it is given and forgotten.
             self.keeper.take_if(|(_, wanted)| !wanted.gives(&opened));
-            let Opened { by, model, origin, failed, dropped, headers, chunks } = opened;
+            let Opened { by, model, origin, failed, dropped, headers, load: _, chunks } = opened;
             self.call = Call::Giving(chunks);
             Arc::new(Begun { by, model, origin, failed, dropped, headers })
         }));

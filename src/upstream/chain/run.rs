@@ -199,7 +199,7 @@ impl<'r> Run<'r> {
         let whole = !self.request.delivery.stream;
         let Some(attempt) = attempt else { return opened };
         let key = attempt.key();
-        let busy = attempt.answered(whole);
+        let busy = attempt.answered(whole, opened.load.waited);
         let model = Arc::clone(&candidate.model);
         Opened { chunks: follow::to_the_end(opened.chunks, &self.chain.ward, key, model, busy), ..opened }
     }

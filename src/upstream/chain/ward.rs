@@ -247,9 +247,10 @@ impl Attempt {
         self.tell(outcome);
     }
 
-    /// It was answered: the key has to do until what is given back is dropped.
-    pub(super) fn answered(mut self, whole: bool) -> Option<Busy> {
-        self.tell(Outcome::Answered { took: self.began.elapsed(), whole });
+    /// It was answered: the key has to do until what is given back is dropped. How long it `waited` for its turn is
+    /// our own doing, and no slowness of the provider's.
+    pub(super) fn answered(mut self, whole: bool, waited: Duration) -> Option<Busy> {
+        self.tell(Outcome::Answered { took: self.began.elapsed().saturating_sub(waited), whole });
         self.busy.take()
     }
 

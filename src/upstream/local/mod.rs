@@ -41,7 +41,7 @@ pub use tokenizer::{Metadata, Tokenizer};
 
 use crate::chat::{Chunk, Request};
 use crate::clock::Clock;
-use crate::upstream::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
+use crate::upstream::{Call, Chunks, Error, Kind, Load, Opened, Origin, Upstream};
 use ask::Ask;
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -179,6 +179,7 @@ impl Upstream for Local {
             failed: Vec::new(),
             dropped: Vec::new(),
             headers: Vec::new(),
+            load: Load::default(),
             chunks,
         })
     }

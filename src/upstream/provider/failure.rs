@@ -214,7 +214,7 @@ fn plain_name(value: &Value) -> Option<String> {
 }
 
 /// The time by the provider's own clock where it tells it: ours may be wrong.
-fn hour(headers: &HeaderMap) -> u64 {
+pub(super) fn hour(headers: &HeaderMap) -> u64 {
     let theirs = headers.get(DATE).and_then(|value| value.to_str().ok()).and_then(date::parse);
     theirs.unwrap_or_else(|| SystemClock.now().as_secs())
 }

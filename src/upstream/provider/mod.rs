@@ -16,7 +16,7 @@ pub use config::{Config, ProviderKind, SetupError};
 pub use pass::{Passage, Passed, forwarded};
 pub use service::Service;
 
-use super::{Call, Chunks, Error, Kind, Opened, Origin, Upstream};
+use super::{Call, Chunks, Error, Kind, Load, Opened, Origin, Upstream};
 use crate::chat::{Chunk, Form, Protocol, Raw, Request, matches};
 use crate::secret::Secret;
 use crate::wire::Decoder;
@@ -225,6 +225,7 @@ impl Provider {
         let response = self.within(patience, self.send(outgoing)).await?;
         let mut headers = told(response.headers(), protocol == request.received.protocol);
         headers.extend(capped.map(|cap| (CAPPED.to_owned(), cap.to_string())));
+        let load = Load { full_for: full_for(response.headers()), ..Load::default() };
         let chunks = if is_stream(protocol, request, &response) {
             self.open_stream(protocol, response).await?
         } else {
@@ -232,8 +233,14 @@ impl Provider {
         };
         let (by, failed) = (Arc::clone(&self.name), Vec::new());
         let model = request.model.as_str().into();
-        Ok(Opened { by, model, origin: Origin::Provider, failed, dropped, headers, chunks })
+        Ok(Opened { by, model, origin: Origin::Provider, failed, dropped, headers, load, chunks })
     }
+}
+
+/// For how long it takes no more, where its answer says that nothing is left of one of its limits.
+fn full_for(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    wait::of_spent(&text, failure::hour(headers))
 }
 
 /// By which whoever reads the provider's log and ours knows the request.

@@ -46,6 +46,15 @@ pub(super) fn of_limits<'h>(headers: &impl Fn(&str) -> Option<&'h str>, now: u64
     times(spent).max().or_else(|| times(others).min())
 }
 
+/// How long until there is more of every limit of which nothing is left, where that is so of any.
+pub(super) fn of_spent<'h>(headers: &impl Fn(&str) -> Option<&'h str>, now: u64) -> Option<Duration> {
+    let spent = LIMITS.iter().filter_map(|(remaining, reset)| {
+        let left = number(headers(remaining))?;
+        if left > 0.0 { None } else { moment(headers(reset)?, now) }
+    });
+    spent.max()
+}
+
 /// From now to what `text` says: `6m0s`, `12`, `1741305600000`, `2026-01-01T00:00:00Z`.
 fn moment(text: &str, now: u64) -> Option<Duration> {
     let text = text.trim();

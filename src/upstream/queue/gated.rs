@@ -11,10 +11,15 @@ use futures_util::{Stream, StreamExt as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// How long an answer is taken to be where nobody says, and at most.
 const USUAL_ANSWER_TOKENS: u64 = 512;
 const LONGEST_ANSWER_TOKENS: u64 = 4_096;
+
+/// An upstream that says with its answer that it takes no more is given so long; whoever would have to wait for longer
+/// had better be refused, for then the chain knows how long, and asks another one.
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Where in the line a request stood, and how long, in milliseconds.
 const POSITION: &str = "x-weir-queue-position";
@@ -79,6 +84,10 @@ impl Upstream for Gated {
         match self.upstream.open(request, call).await {
             Ok(mut opened) => {
                 pass.seen(Seen::Answered);
+                opened.load.waited += pass.waited;
+                if let Some(full_for) = opened.load.full_for.filter(|time| *time <= A_MOMENT) {
+                    pass.pause(full_for);
+                }
                 if let Some(position) = pass.position() {
                     opened.headers.push((POSITION.to_owned(), position.to_string()));
                     opened.headers.push((WAITED.to_owned(), pass.waited.as_millis().to_string()));
@@ -134,7 +143,7 @@ impl Stream for Passing {
 mod tests {
     use super::*;
     use crate::sim::{Scripted, Step};
-    use std::time::Duration;
+    use crate::upstream::Load;
 
     fn gated(limits: Limits, steps: impl IntoIterator<Item = Step>) -> Gated {
         Gated::new(Arc::new(Scripted::new("a", steps)), limits)
@@ -174,6 +183,39 @@ mod tests {
         drop(first);
         let told = second.await.unwrap();
         assert_eq!(told, [(POSITION.to_owned(), "1".to_owned()), (WAITED.to_owned(), "250".to_owned())]);
+    }
+
+    /// Says with its answer for how long it takes no more.
+    struct Full(Duration);
+
+    #[async_trait]
+    impl Upstream for Full {
+        fn name(&self) -> &'static str {
+            "full"
+        }
+
+        fn origin(&self, _: &Request) -> Origin {
+            Origin::Provider
+        }
+
+        async fn open(&self, request: &Request, call: &Call) -> Result<Opened, Error> {
+            let opened = Scripted::new("full", [Step::say("hi")]).open(request, call).await?;
+            Ok(Opened { load: Load { full_for: Some(self.0), ..Load::default() }, ..opened })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_that_nothing_is_left_for_a_moment_is_given_it() {
+        for (full_for, waited) in [(1500, 1500), (20_000, 0)] {
+            let upstream = Full(Duration::from_millis(full_for));
+            let gated = Gated::new(Arc::new(upstream), Limits::default());
+            let began = tokio::time::Instant::now();
+            let first = gated.open(&Request::default(), &call(60)).await.unwrap();
+            assert_eq!((first.load.waited, began.elapsed()), (Duration::ZERO, Duration::ZERO));
+            let second = gated.open(&Request::default(), &call(60)).await.unwrap();
+            let told = second.load.waited.as_millis();
+            assert!((waited..waited + 10).contains(&told), "{told}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
