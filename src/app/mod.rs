@@ -29,7 +29,7 @@ use crate::upstream::chain::Ward;
 use crate::upstream::{self, provider};
 use crate::{cache, intent, store};
 use learned::Learned;
-use parts::{Gates, Kept, Lane, LocalModel};
+use parts::{Gates, Kept, Lane, LocalModel, Mirrors};
 use remembered::Remembered;
 use rules::Ruling;
 use std::future::Future;
@@ -129,12 +129,12 @@ impl App {
             kept.speak(embedder);
         }
         let prices = Arc::new(parts::prices(&config)?);
-        let (chain, providers, gates) = parts::chain(&config, local.as_ref())?;
+        let (chain, providers, gates) = parts::chain(&config, local.as_ref(), &prices)?;
         let order = chain.order().iter().map(ToString::to_string).collect();
         let ward = Arc::clone(chain.ward());
-        let upstream = parts::upstream(&config, chain, &prices)?;
+        let (upstream, mirrors) = parts::upstream(&config, chain, &prices)?;
         let models = parts::model_names(&config, local.as_ref());
-        let facts = Facts { lane, local, order, gates };
+        let facts = Facts { lane, local, order, gates, mirrors };
         let report = report(&facts, &kept, &rules.live, &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
@@ -237,6 +237,7 @@ struct Facts {
     local: Option<LocalModel>,
     order: Vec<String>,
     gates: Gates,
+    mirrors: Mirrors,
 }
 
 fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
@@ -263,7 +264,7 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
     let started = clock.now().0;
     let (device, encoder) = (facts.lane.device.clone(), facts.lane.component.clone());
     let (local, kept, chain) = (facts.local.clone(), kept.clone(), facts.order.clone());
-    let gates = facts.gates.clone();
+    let (gates, mirrors) = (facts.gates.clone(), Arc::clone(&facts.mirrors));
     let rules = rules.clone();
     Arc::new(move || server::Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -275,6 +276,7 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
         rules: rules.count(),
         chain: chain.clone(),
         queues: gates.iter().map(|(name, gate)| (name.clone(), gate.report())).collect(),
+        mirrored: mirrors(),
     })
 }
 

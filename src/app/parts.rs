@@ -21,7 +21,7 @@ use crate::upstream::local::{Local, Status};
 use crate::upstream::prices::{Prices, Source, Table};
 use crate::upstream::provider::{self, Provider};
 use crate::upstream::queue::{Gate, Gated};
-use crate::upstream::route::{Router, Routes};
+use crate::upstream::route::{Mirrored, Router, Routes};
 use crate::upstream::strategy::Facts;
 use crate::upstream::{Origin, Upstream};
 use std::path::{Path, PathBuf};
@@ -232,6 +232,7 @@ fn is_asked(config: &Config, name: &str) -> bool {
 pub(super) fn chain(
     config: &Config,
     local: Option<&LocalModel>,
+    prices: &Arc<Prices>,
 ) -> Result<(Chain, Vec<Arc<Provider>>, Gates), Error> {
     let (mut links, mut providers, mut gates) = (Vec::new(), Vec::new(), Gates::new());
     let upstreams = config.upstreams.iter().map(|upstream| &upstream.name);
@@ -254,6 +255,8 @@ pub(super) fn chain(
     }
     let config::Chain { rules, config: effort, budget, .. } = config.failover.clone();
     let ward = Arc::new(Ward::new(rules, budget));
+    let prices = Arc::clone(prices);
+    ward.priced_by(Arc::new(move |upstream, model, usage| prices.cost(upstream, model, usage)));
     Ok((Chain::sharing("chain", links, effort, &ward), providers, gates))
 }
 
@@ -319,15 +322,18 @@ fn own_prices(file: &Path) -> Result<Table, Error> {
     Table::parse(&text).map_err(|error| failed(error.to_string()))
 }
 
+/// Tells what became of mirrored requests, where any are mirrored.
+pub(super) type Mirrors = Arc<dyn Fn() -> Option<Mirrored> + Send + Sync>;
+
 /// The routes in front of the chain, where there are any.
 pub(super) fn upstream(
     config: &Config,
     chain: Chain,
     prices: &Arc<Prices>,
-) -> Result<Arc<dyn Upstream>, Error> {
+) -> Result<(Arc<dyn Upstream>, Mirrors), Error> {
     let chain = Arc::new(chain);
     if config.routes.is_empty() {
-        return Ok(chain);
+        return Ok((chain, Arc::new(|| None)));
     }
     let asked = Arc::clone(&chain);
     let (local, prices) =
@@ -344,7 +350,10 @@ pub(super) fn upstream(
         Facts { cost, latency, in_flight, available, ..Facts::default() }
     };
     let routes = Routes::new(config.routes.clone(), Arc::new(known), local).map_err(Error::Routes)?;
-    Ok(Arc::new(Router::new(routes, chain)))
+    let router = Arc::new(Router::new(routes, chain));
+    let counted = Arc::clone(&router);
+    let mirrors = config.routes.iter().any(|route| route.mirror.is_some());
+    Ok((router, Arc::new(move || mirrors.then(|| counted.mirrored()))))
 }
 
 /// All rule files, in order, behind those that come with weir.

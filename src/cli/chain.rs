@@ -89,7 +89,8 @@ fn table(told: &Value) -> String {
     for upstream in told["upstreams"].as_array().map(Vec::as_slice).unwrap_or_default() {
         lines.push(line(text(&upstream["name"]), upstream));
         for model in upstream["models"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            lines.push(line(&format!("  {}", text(&model["model"])), model));
+            let name = text(&model["model"]);
+            lines.push(format!("{}{}", line(&format!("  {name}"), model), cost(&upstream["spent"][name])));
         }
     }
     if lines.is_empty() {
@@ -108,6 +109,12 @@ fn line(name: &str, of: &Value) -> String {
         let _ = write!(line, " {lately} ms of late, {usual} ms as a rule");
     }
     line.trim_end().to_owned()
+}
+
+/// What its answers have cost, where that is known.
+fn cost(spent: &Value) -> String {
+    let dollars = spent["cost_usd"].as_f64().filter(|dollars| *dollars > 0.0);
+    dollars.map_or_else(String::new, |dollars| format!(" ${dollars:.4} for {} answers", spent["answers"]))
 }
 
 fn drill(told: &Value) -> String {
@@ -140,11 +147,11 @@ mod tests {
             { "name": "primary", "state": "ready", "reason": null, "retry_after_ms": null, "models": [
                 { "model": "m", "state": "cooling", "reason": "rate_limit", "retry_after_ms": 12_001,
                   "usual_ms": 300, "lately_ms": 900 },
-            ] },
+            ], "spent": { "m": { "answers": 7, "input_tokens": 1, "output_tokens": 2, "cost_usd": 0.01234 } } },
             { "name": "spare", "state": "disabled", "models": [] },
         ] });
         let expected = "primary                          ready\n\
-            \u{20} m                              cooling   rate_limit, 13 s more 900 ms of late, 300 ms as a rule\n\
+            \u{20} m                              cooling   rate_limit, 13 s more 900 ms of late, 300 ms as a rule $0.0123 for 7 answers\n\
             spare                            disabled";
         assert_eq!(table(&told), expected);
         assert_eq!(table(&json!({})), "nobody is asked but the model in the process");

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub accounts: bool,
     /// The upstreams that were asked and failed, and how.
     pub failed: Vec<(Arc<str>, Kind)>,
+    /// Who was to answer and did not, and why, where another one does: it failed, or was passed over.
+    pub switched: Option<(Arc<str>, Kind)>,
     /// What the answer cost, where the upstream said; told by the one who accounts for it.
     pub usage: Option<Usage>,
     /// Whether the answer was remembered; `None` where it was not to be. Told like what it cost.

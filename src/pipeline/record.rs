@@ -45,6 +45,7 @@ impl Recorder {
             shared: false,
             accounts: true,
             failed: Vec::new(),
+            switched: None,
             usage: None,
             kept: None,
             refresh: false,
@@ -109,6 +110,7 @@ impl Recorder {
     pub(super) fn opened(&mut self, begun: &Begun, took: Duration) {
         self.note(|outcome| {
             outcome.failed = blamed(&begun.failed);
+            outcome.switched = switched(&begun.failed, &begun.by);
             outcome.answered_as = Some(Arc::clone(&begun.model));
             outcome.timings.upstream = (!outcome.shared).then_some(took);
         });
@@ -211,6 +213,12 @@ pub(super) fn failures(error: &upstream::Error) -> Vec<upstream::Error> {
         Kind::Exhausted => attempts.collect(),
         _ => attempts.chain([error.clone()]).collect(),
     }
+}
+
+/// Who was to answer, where `by` does in its place. Another try of the same one is no switch.
+pub(super) fn switched(failed: &[upstream::Error], by: &str) -> Option<(Arc<str>, Kind)> {
+    let first = failed.first().filter(|first| *first.upstream != *by)?;
+    Some((Arc::clone(&first.upstream), first.kind))
 }
 
 /// Who was asked and failed, and how. Who was passed over has done nothing now.

@@ -6,6 +6,7 @@ use crate::cache::bound::{GroundId, GroundReport, Report as BoundReport};
 use crate::pipeline::LearnCounts;
 use crate::upstream::chain::WardReport;
 use crate::upstream::queue::Report;
+use crate::upstream::route::Mirrored;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -40,6 +41,8 @@ pub struct Status {
     pub chain: Vec<String>,
     /// What each provider has in work, and who waits for it.
     pub queues: BTreeMap<String, Report>,
+    /// What became of mirrored requests; nothing where none are.
+    pub mirrored: Option<Mirrored>,
 }
 
 /// A part that may be missing while the rest works.

@@ -106,6 +106,7 @@ pub(super) fn request(outcome: &Outcome) {
         shared,
         accounts: _,
         failed,
+        switched: _,
         usage,
         kept,
         refresh,

@@ -72,6 +72,13 @@ struct UpstreamLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailoverLabels {
+    from: String,
+    to: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UpstreamStatusLabels {
     upstream_name: String,
     status: &'static str,
@@ -131,6 +138,7 @@ struct Families {
     recall_duration: Histograms<RouteLabels>,
     upstream_requests: Family<UpstreamStatusLabels, Counter>,
     upstream_duration: Histograms<UpstreamLabels>,
+    failovers: Family<FailoverLabels, Counter>,
     hits: Family<HitLabels, Counter>,
     misses: Family<MissLabels, Counter>,
     coalesced: Family<RouteLabels, Counter>,
@@ -161,6 +169,7 @@ impl Families {
             recall_duration: histograms(),
             upstream_requests: Family::default(),
             upstream_duration: histograms(),
+            failovers: Family::default(),
             hits: Family::default(),
             misses: Family::default(),
             coalesced: Family::default(),
@@ -198,6 +207,11 @@ impl Families {
             "upstream_duration_seconds",
             "From the call upstream to its first chunk",
             self.upstream_duration.clone(),
+        );
+        registry.register(
+            "failovers",
+            "Answers by another one than who was to give them, and why",
+            self.failovers.clone(),
         );
         registry.register("cache_hits", "Answers from memory", self.hits.clone());
         registry.register(
@@ -377,6 +391,10 @@ impl Metrics {
         else {
             return;
         };
+        if let Some((from, kind)) = &outcome.switched {
+            let labels = FailoverLabels { from: from.to_string(), to: upstream.clone(), reason: kind.name() };
+            self.families.failovers.get_or_create(&labels).inc();
+        }
         let status = if matches!(outcome.ended, Ended::Cut(_)) { Kind::Cut.name() } else { "ok" };
         self.count_upstream(upstream, status);
         if let Some(took) = outcome.timings.upstream {

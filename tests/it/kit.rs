@@ -158,5 +158,6 @@ pub(crate) fn some_status() -> StatusReport {
         rules: 0,
         chain: vec![],
         queues: std::collections::BTreeMap::new(),
+        mirrored: None,
     })
 }

@@ -153,6 +153,7 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         model_names: Vec::new(),
         include_usage: true,
         context_windows: Vec::new(),
+        max_tokens: Vec::new(),
         rotation: chain::Rotation::default(),
         profiles: Vec::new(),
         needs_key: false,
@@ -179,6 +180,7 @@ fn status() -> Status {
         rules: 0,
         chain: vec![],
         queues: std::collections::BTreeMap::new(),
+        mirrored: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! A failover as clients see it: in the answer's own words where that is switched on, in every protocol, and never where
-//! it would do harm.
+//! it would do harm; and as operators see it, in metrics and `/status`.
 
 use crate::kit::{Rig, some_status};
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ async fn start(notice: Notice, second: Step) -> Running {
     let links =
         upstreams.map(|upstream| Link::new(Arc::new(upstream) as Arc<dyn Upstream>, vec!["*".into()]));
     let ward = Arc::new(Ward::new(Rules::default(), BudgetRules::default()));
+    ward.priced_by(Arc::new(|upstream, _, usage| (upstream == "second").then_some(usage.output as f64)));
     let chain = Chain::sharing("chain", links.into(), Config::default(), &ward);
     let rig = Rig::new(Arc::new(chain), Arc::new(Memory::default()));
     let metrics = Metrics::new(Prices::default());
@@ -148,4 +149,19 @@ async fn what_a_program_reads_is_left_as_it_is() {
         let (text, _) = running.post(path, &body).await;
         assert!(!text.contains("Switched"), "{path} {body} {text}");
     }
+}
+
+#[tokio::test]
+async fn a_failover_is_counted_and_what_each_has_taken_is_told() {
+    let running = start(Notice::Header, Step::say("the answer")).await;
+    for nth in 0..2 {
+        let body = json!({ "model": "m", "messages": [{ "role": "user", "content": nth.to_string() }] });
+        running.post("/v1/chat/completions", &body).await;
+    }
+    let metrics = running.get("/metrics").await;
+    let counted = r#"weir_failovers_total{from="first",to="second",reason="rate_limit"} 2"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    let status: Value = serde_json::from_str(&running.get("/status").await).unwrap();
+    assert_eq!(status["upstreams"][0]["spent"], json!({}));
+    assert_eq!(status["upstreams"][1]["spent"]["m"]["answers"], 2, "{status}");
 }

@@ -67,6 +67,7 @@ pub(crate) fn status() -> Status {
         rules: 0,
         chain: vec!["primary".into()],
         queues: std::collections::BTreeMap::new(),
+        mirrored: None,
     }
 }
 

@@ -72,6 +72,7 @@ fn status() -> Status {
         rules: 0,
         chain: Vec::new(),
         queues: std::collections::BTreeMap::new(),
+        mirrored: None,
     }
 }
 

@@ -10,7 +10,7 @@ mod run;
 mod ward;
 
 pub use link::{Link, Rotation};
-pub use ward::{Ward, WardReport};
+pub use ward::{Change, Pricing, Spent, Ward, WardReport, Watcher};
 
 use super::health::{Backoff, BudgetRules, KeyId, Rules};
 use super::{Call, Error, Kind, Opened, Origin, Upstream};

@@ -7,7 +7,7 @@
 
 use super::fault::{self, passed_over, passes_by_itself};
 use super::order::Candidate;
-use super::ward::Attempt;
+use super::ward::{Attempt, Unit};
 use super::{Chain, follow};
 use crate::chat::Request;
 use crate::upstream::health::{KeyId, Outcome, Reason, Refused};
@@ -200,8 +200,12 @@ impl<'r> Run<'r> {
         let Some(attempt) = attempt else { return opened };
         let key = attempt.key();
         let busy = attempt.answered(whole, opened.load.waited);
-        let model = Arc::clone(&candidate.model);
-        Opened { chunks: follow::to_the_end(opened.chunks, &self.chain.ward, key, model, busy), ..opened }
+        let unit = Unit {
+            key,
+            upstream: Arc::clone(&candidate.rung.link.name),
+            model: Arc::clone(&candidate.model),
+        };
+        Opened { chunks: follow::to_the_end(opened.chunks, &self.chain.ward, unit, busy), ..opened }
     }
 
     /// How long to wait before the same one is asked again; `None`: it is not.

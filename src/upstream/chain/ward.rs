@@ -7,8 +7,10 @@ use super::super::health::{
     Board, Budget, BudgetRules, KeyId, Latency, Moment, Outcome, Reason, Refused, Report, Rules, Snapshot,
     Ticket,
 };
+use crate::chat::Usage;
 use crate::clock::Millis;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,6 +21,14 @@ const BEGINNING: Moment = Moment(30 * 24 * 3_600_000);
 /// Who leaves after so long a silence has not simply changed his mind.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// The most models whose costs are counted apart, of each key: clients name them.
+const MAX_PAID: usize = 256;
+/// All others.
+const ANY_MODEL: &str = "*";
+
+/// What an upstream's model costs, where anybody knows: in US dollars.
+pub type Pricing = Arc<dyn Fn(&str, &str, &Usage) -> Option<f64> + Send + Sync>;
+
 /// Who may be asked now.
 pub struct Ward {
     rules: Rules,
@@ -27,6 +37,30 @@ pub struct Ward {
     state: Mutex<State>,
     /// Rings when somebody is well again.
     recovered: Notify,
+    /// Is told who begins to be left alone, and who is well again.
+    watcher: OnceLock<Watcher>,
+    pricing: OnceLock<Pricing>,
+}
+
+/// A model, with a key of an upstream.
+pub(super) struct Unit {
+    pub(super) key: KeyId,
+    pub(super) upstream: Arc<str>,
+    pub(super) model: Arc<str>,
+}
+
+/// Is told of changes, on the task of whoever noticed: so it must be quick.
+pub type Watcher = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// Somebody begins to be left alone, or is well again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub name: Arc<str>,
+    /// The model; `None` where it is about all models of the key.
+    pub model: Option<Arc<str>>,
+    /// Why it is left alone, and for how long; `None`: it is well again.
+    pub trouble: Option<(Reason, Duration)>,
 }
 
 #[derive(Default)]
@@ -36,6 +70,7 @@ struct State {
     /// By key, as in `names`.
     budgets: Vec<Budget>,
     in_flight: Vec<usize>,
+    spent: Vec<BTreeMap<Arc<str>, Spent>>,
     /// How much has happened, so that a snapshot is written only if something has.
     events: u64,
 }
@@ -44,7 +79,18 @@ impl Ward {
     /// Nobody is known yet. Must be called within a tokio runtime.
     pub fn new(rules: Rules, budget: BudgetRules) -> Self {
         let state = Mutex::new(State::default());
-        Self { rules, budget, began: Instant::now(), state, recovered: Notify::new() }
+        let (watcher, pricing) = (OnceLock::new(), OnceLock::new());
+        Self { rules, budget, began: Instant::now(), state, recovered: Notify::new(), watcher, pricing }
+    }
+
+    /// What answers cost from now on.
+    pub fn priced_by(&self, pricing: Pricing) {
+        let _ = self.pricing.set(pricing);
+    }
+
+    /// Has `watcher` told of changes from now on. There is one, and it stays.
+    pub fn watched_by(&self, watcher: Watcher) {
+        let _ = self.watcher.set(watcher);
     }
 
     /// The rules.
@@ -63,6 +109,7 @@ impl Ward {
         state.board.admit(Arc::clone(name));
         state.budgets.push(Budget::new(now, &self.budget));
         state.in_flight.push(0);
+        state.spent.push(BTreeMap::new());
         KeyId(state.names.len() - 1)
     }
 
@@ -101,6 +148,17 @@ impl Ward {
         self.lock().board.latency(key, model).map(read)
     }
 
+    /// An answer is over: it was counted to be so much.
+    pub(super) fn spent(&self, unit: &Unit, usage: Option<Usage>) {
+        let Unit { key, upstream, model } = unit;
+        let cost = usage.and_then(|usage| self.pricing.get()?(upstream, model, &usage));
+        let mut state = self.lock();
+        let Some(models) = state.spent.get_mut(key.0) else { return };
+        let known = models.len() < MAX_PAID || models.contains_key(model);
+        let name = if known { Arc::clone(model) } else { ANY_MODEL.into() };
+        models.entry(name).or_default().add(usage.unwrap_or_default(), cost);
+    }
+
     /// How many calls `key` has in work.
     pub(super) fn in_flight(&self, key: KeyId) -> usize {
         self.lock().in_flight.get(key.0).copied().unwrap_or_default()
@@ -122,21 +180,55 @@ impl Ward {
 
     fn record(&self, ticket: Ticket, outcome: Outcome) {
         let (now, probe) = (self.now(), ticket.is_probe());
-        let mut state = self.lock();
-        state.board.record(ticket, now, outcome, &self.rules);
-        state.events += 1;
-        drop(state);
+        let (key, model) = ticket.unit();
+        let changes = self.noticing((key, &model), now, |board| {
+            board.record(ticket, now, outcome, &self.rules);
+        });
+        self.tell(&changes);
         // Whether it is well again or may now be looked at by somebody else: those who wait want to know.
         if probe && !matches!(outcome, Outcome::Failed(..)) {
             self.recovered.notify_waiters();
         }
     }
 
-    pub(super) fn cut(&self, key: KeyId, model: &str) {
+    pub(super) fn cut(&self, key: KeyId, model: &Arc<str>) {
         let now = self.now();
+        let changes = self.noticing((key, model), now, |board| board.cut(key, model, now, &self.rules));
+        self.tell(&changes);
+    }
+
+    /// What `change` changes about a unit and its key.
+    fn noticing(
+        &self,
+        (key, model): (KeyId, &Arc<str>),
+        now: Moment,
+        change: impl FnOnce(&mut Board),
+    ) -> Vec<Change> {
         let mut state = self.lock();
-        state.board.cut(key, model, now, &self.rules);
+        let before = state.board.trouble(key, model);
+        change(&mut state.board);
         state.events += 1;
+        let after = state.board.trouble(key, model);
+        if before.map(|trouble| trouble.is_some()) == after.map(|trouble| trouble.is_some()) {
+            return Vec::new();
+        }
+        let Some(name) = state.names.get(key.0).map(Arc::clone) else { return Vec::new() };
+        drop(state);
+        let whom = [None, Some(Arc::clone(model))];
+        let told = before.into_iter().zip(after).zip(whom);
+        let changed = told.filter(|((before, after), _)| before.is_some() != after.is_some());
+        let change = |((_, after), model): ((_, Option<(Reason, Moment)>), _)| Change {
+            name: Arc::clone(&name),
+            model,
+            trouble: after.map(|(reason, until)| (reason, until.since(now))),
+        };
+        changed.map(change).collect()
+    }
+
+    fn tell(&self, changes: &[Change]) {
+        if let Some(watcher) = self.watcher.get() {
+            changes.iter().for_each(|change| watcher(change));
+        }
     }
 
     /// Waits for so long, or until somebody is well again.
@@ -191,8 +283,11 @@ impl Ward {
     pub fn reports(&self) -> Vec<WardReport> {
         let now = self.now();
         let state = self.lock();
-        let reports = state.board.reports(now).into_iter().zip(&state.in_flight);
-        reports.map(|(health, in_flight)| WardReport { health, in_flight: *in_flight }).collect()
+        let reports = state.board.reports(now).into_iter().zip(&state.in_flight).zip(&state.spent);
+        let report = |((health, in_flight), spent): ((Report, &usize), &BTreeMap<Arc<str>, Spent>)| {
+            WardReport { health, in_flight: *in_flight, spent: spent.clone() }
+        };
+        reports.map(report).collect()
     }
 
     /// How much has happened.
@@ -230,6 +325,30 @@ pub struct WardReport {
     pub health: Report,
     /// How many calls it has in work.
     pub in_flight: usize,
+    /// What its answers took since the start, by model.
+    pub spent: BTreeMap<Arc<str>, Spent>,
+}
+
+/// What answers took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Spent {
+    /// How many there were.
+    pub answers: u64,
+    /// Tokens read, as the provider counts them.
+    pub input_tokens: u64,
+    /// Tokens written, likewise.
+    pub output_tokens: u64,
+    /// What they cost, as far as prices are known.
+    pub cost_usd: f64,
+}
+
+impl Spent {
+    fn add(&mut self, usage: Usage, cost: Option<f64>) {
+        self.answers += 1;
+        self.input_tokens += usage.input;
+        self.output_tokens += usage.output;
+        self.cost_usd += cost.unwrap_or_default();
+    }
 }
 
 /// A call on its way; whoever drops it without a word has left.

@@ -31,6 +31,11 @@ impl Ticket {
     pub fn is_probe(&self) -> bool {
         self.of_key || self.of_unit
     }
+
+    /// The key and the model that it is for.
+    pub fn unit(&self) -> (KeyId, Arc<str>) {
+        (self.key, Arc::clone(&self.model))
+    }
 }
 
 /// Why a unit may not be asked.
@@ -181,6 +186,12 @@ impl Board {
     pub fn cut(&mut self, key: KeyId, model: &str, now: Moment, rules: &Rules) {
         let Some(key) = self.keys.get_mut(key.0) else { return };
         key.record_of(model, (now, now), false, Outcome::Stumbled(Reason::BadResponse), rules);
+    }
+
+    /// Why `key` and, apart from that, `model` with it are left alone, and until when.
+    pub fn trouble(&self, key: KeyId, model: &str) -> [Option<(Reason, Moment)>; 2] {
+        let Some(key) = self.keys.get(key.0) else { return [None; 2] };
+        [key.cooldown.cooling(), key.units.get(model).and_then(|unit| unit.cooldown.cooling())]
     }
 
     /// How long `model` takes with `key`.
