@@ -3,9 +3,9 @@
 use super::check::Checker;
 use super::origin::Place;
 use super::raw;
-use super::read::{Found, Texts};
+use super::read::{Found, Text, Texts};
 use super::schema::nearest;
-use crate::upstream::chain::{Config, Statuses, Triggers};
+use crate::upstream::chain::{Config, Hedge, Statuses, Triggers};
 use crate::upstream::health::{Backoff, BreakerRules, BudgetRules, Ladder, LatencyRules, Preset, Rules};
 use crate::upstream::provider;
 use std::ops::RangeInclusive;
@@ -114,7 +114,19 @@ impl Checker<'_> {
             },
             max_calls: self.whole(raw.max_calls.as_ref(), CALLS, default.max_calls),
             max_wait: self.seconds(raw.max_wait_seconds.as_ref(), MOST_WAIT_SECONDS, default.max_wait),
+            hedge: self.hedge(raw.hedge_after.as_ref()).unwrap_or(default.hedge),
         }
+    }
+
+    /// When a second one is asked beside the first.
+    pub(super) fn hedge(&mut self, typed: Option<&Found<Text>>) -> Option<Hedge> {
+        let Found { value: text, place } = typed?;
+        let hedge = Hedge::parse(text.value.trim());
+        if hedge.is_none() {
+            let reason = format!("\"{}\" is none of off, p95 and a time like 800ms or 2s", text.typed);
+            self.findings.problem(place, reason);
+        }
+        hedge
     }
 
     fn pause(&mut self, typed: Option<&Found<i64>>, default: Duration) -> Duration {

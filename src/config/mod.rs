@@ -326,6 +326,7 @@ mod tests {
             ("EDITOR_KEY", "sk-2"),
             ("OPENAI_API_KEY_2", "sk-3"),
             ("LIGHTS_TOKEN", "sk-4"),
+            ("WEBHOOK_SECRET", "sk-5 and sixteen letters"),
         ]);
         environment.working_dir = folder.to_owned();
         environment.data_dir = Some(folder.join("data"));

@@ -165,6 +165,7 @@ section! {
         weights: JsonFields,
         percentage: f64,
         max_latency_ms: i64,
+        hedge_after: Text,
         sticky: Text,
         last_resort: Text,
         mirror: Text,
@@ -237,9 +238,10 @@ section! {
         retry_share: f64,
         breaker_share: f64,
         breaker_calls: i64,
-        notice: Text,
         slow_after_ms: i64,
         degraded_at: f64,
+        hedge_after: Text,
+        notice: Text,
     }
 }
 

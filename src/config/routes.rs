@@ -122,6 +122,7 @@ impl Routes<'_, '_, '_> {
         let resorts = [("local", true), ("none", false)];
         let last = self.checker.choice(raw.last_resort.as_ref(), &resorts);
         let mirror = self.mirror(raw);
+        let hedge = self.checker.hedge(raw.hedge_after.as_ref());
         let millis = self.checker.whole(raw.max_latency_ms.as_ref(), LATENCY_MS, 0);
         Some(Route {
             name: at.into(),
@@ -134,6 +135,7 @@ impl Routes<'_, '_, '_> {
                 _ => Sticky::default(),
             }),
             max_latency: (millis > 0).then(|| Duration::from_millis(millis)),
+            hedge,
             mirror,
             last: self.last_resort(last),
         })
@@ -351,7 +353,7 @@ impl Routes<'_, '_, '_> {
 
 /// A route as it is typed; what is not set is left out.
 pub(super) fn shown(route: &Route, all: &[Route]) -> Keys {
-    let Route { name, when, strategy, members, sticky, max_latency, mirror, last } = route;
+    let Route { name, when, strategy, members, sticky, max_latency, hedge, mirror, last } = route;
     let mut keys = vec![("name", text(name))];
     keys.extend(shown_when(when));
     keys.push(("strategy", text(strategy.name())));
@@ -365,6 +367,7 @@ pub(super) fn shown(route: &Route, all: &[Route]) -> Keys {
         keys.push(("percentage", toml::Value::Float(*percentage)));
     }
     keys.extend(max_latency.map(|latency| ("max_latency_ms", millis(latency))));
+    keys.extend(hedge.map(|hedge| ("hedge_after", text(&hedge.to_string()))));
     let sticky = STICKY.iter().find(|(_, known)| known == sticky).map(|(name, _)| ("sticky", text(name)));
     keys.extend(sticky);
     keys.push(("last_resort", text(if last.is_some() { "local" } else { "none" })));

@@ -19,7 +19,7 @@ use std::time::Duration;
 use toml::Value;
 
 /// What stands for a secret.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// The whole configuration.
 pub(super) fn show(config: &Config) -> String {
@@ -259,7 +259,7 @@ fn profile_keys(name: &str, upstream: &str) -> Keys {
 
 fn chain_keys(order: &[String], failover: &Chain, notice: server::Notice) -> Keys {
     let Chain { preset, cooldowns, rules, config, budget } = failover;
-    let chain::Config { max_attempts, backoff, triggers, max_calls, max_wait } = config;
+    let chain::Config { max_attempts, backoff, triggers, max_calls, max_wait, hedge } = config;
     let chain::Triggers { statuses, auth, timeout } = triggers;
     let health::Rules { billing, failure_window, short_wait, probe_every, breaker, latency, .. } = rules;
     let preset = Preset::ALL.iter().find(|(_, known)| known == preset).map_or("", |(name, _)| name);
@@ -284,6 +284,7 @@ fn chain_keys(order: &[String], failover: &Chain, notice: server::Notice) -> Key
         ("breaker_calls", number(breaker.least_calls)),
         ("slow_after_ms", millis(breaker.slow.unwrap_or_default())),
         ("degraded_at", Value::Float(latency.degraded_at)),
+        ("hedge_after", text(&hedge.to_string())),
         ("notice", text(notice.name())),
     ]
 }

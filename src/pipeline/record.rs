@@ -217,7 +217,7 @@ pub(super) fn failures(error: &upstream::Error) -> Vec<upstream::Error> {
 
 /// Who was to answer, where `by` does in its place. Another try of the same one is no switch.
 pub(super) fn switched(failed: &[upstream::Error], by: &str) -> Option<(Arc<str>, Kind)> {
-    let first = failed.first().filter(|first| *first.upstream != *by)?;
+    let first = failed.iter().find(|failed| !failed.beside).filter(|first| *first.upstream != *by)?;
     Some((Arc::clone(&first.upstream), first.kind))
 }
 

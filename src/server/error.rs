@@ -433,7 +433,9 @@ fn single(error: &upstream::Error) -> Failed {
         Kind::Overloaded => {
             shape(server(StatusCode::SERVICE_UNAVAILABLE), "overloaded_error", "upstream_overloaded")
         }
-        Kind::Timeout => shape(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream_timeout"),
+        Kind::Overtaken | Kind::Timeout => {
+            shape(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream_timeout")
+        }
         Kind::Server => shape(server(StatusCode::BAD_GATEWAY), "api_error", "upstream_error"),
         Kind::Connection => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_unreachable"),
         Kind::BadResponse => shape(StatusCode::BAD_GATEWAY, "api_error", "upstream_bad_response"),

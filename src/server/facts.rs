@@ -59,7 +59,7 @@ pub(super) fn headers(answer: &Answer) -> HeaderMap {
 
 /// That somebody else answers than who was to: "Switched to spare (primary rate limited)".
 pub(super) fn notice(answer: &Answer) -> Option<String> {
-    let first = answer.failed.first().filter(|_| answer.source.is_upstream())?;
+    let first = answer.failed.iter().find(|failed| !failed.beside).filter(|_| answer.source.is_upstream())?;
     let by = answer.source.upstream()?;
     let told = format!("Switched to {by} ({} {})", first.upstream, first.kind.words());
     // Another try of the same one is no switch.

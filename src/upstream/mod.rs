@@ -131,6 +131,8 @@ pub struct Error {
     pub family: Option<&'static str>,
     /// Whether it was asked at all, and not only passed over since it is to be left alone.
     pub asked: bool,
+    /// It was asked beside another one, which was slow: nobody has gone on from it to somebody else.
+    pub beside: bool,
     /// The others that were asked, where a whole chain failed.
     pub attempts: Vec<Error>,
 }
@@ -156,6 +158,7 @@ impl Error {
             retry_after: None,
             family: None,
             asked: true,
+            beside: false,
             attempts: Vec::new(),
         }
     }
@@ -191,6 +194,8 @@ pub enum Kind {
     BadResponse,
     /// The answer broke off after it had begun.
     Cut,
+    /// Another one, asked beside it, had the first word.
+    Overtaken,
     /// Our own queue in front of it is full.
     Busy,
     /// No upstream is configured for this model.
@@ -216,6 +221,7 @@ impl Kind {
             Self::Connection => "connection",
             Self::BadResponse => "bad_response",
             Self::Cut => "cut",
+            Self::Overtaken => "overtaken",
             Self::Busy => "busy",
             Self::NoRoute => "no_route",
             Self::Exhausted => "exhausted",
@@ -237,6 +243,7 @@ impl Kind {
             Self::Server | Self::Exhausted => "failing",
             Self::Connection => "unreachable",
             Self::BadResponse | Self::Cut => "answering badly",
+            Self::Overtaken => "slower",
             Self::Busy => "busy",
             Self::NoRoute => "not for this model",
         }
@@ -254,6 +261,7 @@ impl Kind {
             | Self::Connection
             | Self::BadResponse
             | Self::Cut
+            | Self::Overtaken
             | Self::Busy => true,
             Self::BadRequest
             | Self::ContextOverflow

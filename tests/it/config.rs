@@ -87,7 +87,7 @@ mod refusals {
 
     #[test]
     fn of_a_key_that_is_near_to_nothing() {
-        assert_snapshot!(refusal("[chain]\nstrategy = 'failover'\n"), @"weir.toml:2:1: chain.strategy: unknown key; known here: order, cooldowns, cooldown_seconds, billing_cooldown_seconds, failure_window_hours, short_wait_ms, max_wait_seconds, probe_seconds, max_attempts, backoff_ms, trigger_codes, trigger_on_auth_failure, trigger_on_timeout, max_calls, retry_share, breaker_share, breaker_calls, slow_after_ms, degraded_at, notice");
+        assert_snapshot!(refusal("[chain]\nstrategy = 'failover'\n"), @"weir.toml:2:1: chain.strategy: unknown key; known here: order, cooldowns, cooldown_seconds, billing_cooldown_seconds, failure_window_hours, short_wait_ms, max_wait_seconds, probe_seconds, max_attempts, backoff_ms, trigger_codes, trigger_on_auth_failure, trigger_on_timeout, max_calls, retry_share, breaker_share, breaker_calls, slow_after_ms, degraded_at, hedge_after, notice");
     }
 
     #[test]
@@ -1104,6 +1104,7 @@ requests_per_minute = 5
         breaker_calls = 10  # default
         slow_after_ms = 0  # default
         degraded_at = 3.0  # default
+        hedge_after = "off"  # default
         notice = "header"  # default
 
         [[route]]

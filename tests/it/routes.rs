@@ -24,6 +24,7 @@ fn route(name: &str, strategy: Strategy, members: &[&str]) -> Route {
         members: members.iter().map(|text| Member { to: Target::Upstream(step(text)), weight: 1 }).collect(),
         sticky: Sticky::Never,
         max_latency: None,
+        hedge: None,
         mirror: None,
         last: None,
     }

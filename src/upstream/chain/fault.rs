@@ -33,7 +33,12 @@ pub(super) fn reason(error: &Error) -> Option<Reason> {
         Kind::BadResponse | Kind::Cut => Reason::BadResponse,
         Kind::ContextOverflow => Reason::ContextOverflow,
         Kind::ModelNotFound => Reason::ModelNotFound,
-        Kind::BadRequest | Kind::Unsupported | Kind::Busy | Kind::NoRoute | Kind::Exhausted => return None,
+        Kind::BadRequest
+        | Kind::Unsupported
+        | Kind::Overtaken
+        | Kind::Busy
+        | Kind::NoRoute
+        | Kind::Exhausted => return None,
     })
 }
 

@@ -4,11 +4,13 @@
 
 mod fault;
 mod follow;
+mod hedge;
 mod link;
 mod order;
 mod run;
 mod ward;
 
+pub use hedge::Hedge;
 pub use link::{Link, Rotation};
 pub use ward::{Change, Pricing, Spent, Ward, WardReport, Watcher};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub max_calls: u32,
     /// How long a request waits in all for those who are left alone, where nobody else is there.
     pub max_wait: Duration,
+    /// When a second one is asked beside the first.
+    pub hedge: Hedge,
 }
 
 impl Default for Config {
@@ -47,6 +51,7 @@ impl Default for Config {
             triggers: Triggers::default(),
             max_calls: 8,
             max_wait: Duration::from_secs(30),
+            hedge: Hedge::Off,
         }
     }
 }

@@ -8,26 +8,28 @@
 use super::fault::{self, passed_over, passes_by_itself};
 use super::order::Candidate;
 use super::ward::{Attempt, Unit};
-use super::{Chain, follow};
+use super::{Chain, follow, hedge};
 use crate::chat::Request;
 use crate::upstream::health::{KeyId, Outcome, Reason, Refused};
 use crate::upstream::{Call, Error, Kind, Opened, Origin, Priority};
 use crate::wire::tokens::estimate_tokens;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 /// Who waits for somebody must have so much time left afterwards.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
 
 pub(super) struct Run<'r> {
-    chain: &'r Chain,
-    request: &'r Request,
-    call: &'r Call,
+    pub(super) chain: &'r Chain,
+    pub(super) request: &'r Request,
+    pub(super) call: &'r Call,
     model: Arc<str>,
-    failed: Vec<Error>,
+    pub(super) failed: Vec<Error>,
+    /// Who has failed in this round before its turn, since it was asked beside another one.
+    pub(super) over: Vec<(KeyId, Arc<str>)>,
     /// How many calls were made, and how long was waited for others' sake.
-    calls: u32,
+    pub(super) calls: u32,
     /// Whom they were made to.
     asked: Vec<KeyId>,
     waited: Duration,
@@ -46,7 +48,7 @@ enum Round {
 }
 
 /// A call that was made or was not to be.
-enum Tried {
+pub(super) enum Tried {
     Answered(Opened),
     /// Not asked: nothing was spent.
     PassedOver(Error),
@@ -61,6 +63,7 @@ impl<'r> Run<'r> {
             call,
             model: request.model.as_str().into(),
             failed: Vec::new(),
+            over: Vec::new(),
             calls: 0,
             asked: Vec::new(),
             waited: Duration::ZERO,
@@ -89,12 +92,13 @@ impl<'r> Run<'r> {
     async fn round(&mut self, candidates: &[Candidate<'_>]) -> Round {
         // Who was only passed over is told of once.
         self.failed.retain(|error| error.asked);
+        self.over.clear();
         for (at, candidate) in candidates.iter().enumerate() {
             if self.call.left().is_zero() {
                 break;
             }
             let spent = candidate.key.is_some() && self.calls >= self.chain.config.max_calls;
-            if spent || self.has_no_room(candidate) {
+            if spent || self.has_no_room(candidate) || self.is_over(candidate) {
                 continue;
             }
             if candidate.key.is_none()
@@ -103,7 +107,11 @@ impl<'r> Run<'r> {
                 return Round::Soon(wait);
             }
             let next = candidates.get(at + 1..).unwrap_or_default();
-            match self.ask(candidate, next, candidates).await {
+            let tried = match self.hedge_after(candidate, next) {
+                Some(delay) => self.ask_two(candidate, next, delay).await,
+                None => self.ask(candidate, next, candidates).await,
+            };
+            match tried {
                 Tried::Answered(opened) => return Round::Answered(opened),
                 Tried::PassedOver(error) => self.failed.push(error),
                 Tried::Failed(error) => {
@@ -136,9 +144,8 @@ impl<'r> Run<'r> {
             if nth == 1 {
                 self.chain.ward.first_try(candidate.key);
             }
-            self.calls += 1;
-            self.asked.extend(candidate.key);
-            let error = match self.call(candidate, next).await {
+            self.made(candidate);
+            let error = match hedge::opening(candidate, self.call.clone(), self.until(next)).await {
                 Ok(opened) => return Tried::Answered(self.begun(candidate, attempt, opened)),
                 Err(error) => error,
             };
@@ -158,8 +165,18 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// A call is made to `candidate`.
+    pub(super) fn made(&mut self, candidate: &Candidate<'_>) {
+        self.calls += 1;
+        self.asked.extend(candidate.key);
+    }
+
+    fn is_over(&self, candidate: &Candidate<'_>) -> bool {
+        self.over.iter().any(|(key, model)| (Some(*key), model) == (candidate.key, &candidate.model))
+    }
+
     /// The right to ask; a stand-in needs none.
-    fn attempt(&self, candidate: &Candidate<'_>, alone: bool) -> Result<Option<Attempt>, Error> {
+    pub(super) fn attempt(&self, candidate: &Candidate<'_>, alone: bool) -> Result<Option<Attempt>, Error> {
         let Some(key) = candidate.key else { return Ok(None) };
         let attempt = self.chain.ward.ask(key, &candidate.model, alone);
         attempt.map(Some).map_err(|refused| {
@@ -168,17 +185,9 @@ impl<'r> Run<'r> {
         })
     }
 
-    /// Asks, and gives up while there is time left for those who come next.
-    async fn call(&self, candidate: &Candidate<'_>, next: &[Candidate<'_>]) -> Result<Opened, Error> {
-        let until = self.patience(next).map_or(self.call.deadline, |patience| Instant::now() + patience);
-        // Whoever waits in a queue of its own gives up by then, and says so.
-        let call = Call { deadline: until, ..self.call.clone() };
-        let opening = candidate.profile.upstream.open(&candidate.request, &call);
-        let opened = timeout_at(until, opening).await.unwrap_or_else(|_| {
-            let why = "no answer in the time that the request leaves it";
-            Err(Error::new(Kind::Timeout, &candidate.profile.name, why))
-        });
-        opened.map_err(|error| named(candidate, error))
+    /// Until when one is waited for, so that there is time left for those who come next.
+    pub(super) fn until(&self, next: &[Candidate<'_>]) -> Instant {
+        self.patience(next).map_or(self.call.deadline, |patience| Instant::now() + patience)
     }
 
     /// How long one is waited for while others are left: half of the time; of a reply that comes whole, which has
@@ -189,8 +198,14 @@ impl<'r> Run<'r> {
         others.then(|| if self.request.delivery.stream { left / 2 } else { left * 3 / 4 })
     }
 
-    fn begun(&self, candidate: &Candidate<'_>, attempt: Option<Attempt>, opened: Opened) -> Opened {
-        if let Some(first) = self.failed.first().filter(|first| first.upstream != candidate.profile.name) {
+    pub(super) fn begun(
+        &self,
+        candidate: &Candidate<'_>,
+        attempt: Option<Attempt>,
+        opened: Opened,
+    ) -> Opened {
+        let first = self.failed.iter().find(|failed| !failed.beside);
+        if let Some(first) = first.filter(|first| first.upstream != candidate.profile.name) {
             let correlation_id = self.call.envelope.correlation_id.as_str();
             let (by, used) = (&opened.by, &candidate.profile.name);
             let notice = format!("⚡ Switched to {by} ({} {})", first.upstream, first.kind.words());
@@ -227,7 +242,7 @@ impl<'r> Run<'r> {
     }
 
     /// With the time after which it may be asked again, where it did not say so itself.
-    fn with_wait(&self, candidate: &Candidate<'_>, error: Error) -> Error {
+    pub(super) fn with_wait(&self, candidate: &Candidate<'_>, error: Error) -> Error {
         let left =
             candidate.key.and_then(|key| match self.chain.ward.may_ask(key, &candidate.model, false) {
                 Err(refused) => Some(self.left(refused)),
@@ -259,7 +274,7 @@ impl<'r> Run<'r> {
         all.iter().any(|other| other.key.is_some() && !self.has_no_room(other))
     }
 
-    fn has_no_room(&self, candidate: &Candidate<'_>) -> bool {
+    pub(super) fn has_no_room(&self, candidate: &Candidate<'_>) -> bool {
         let Some(too_small) = self.too_small else { return false };
         candidate.rung.link.window(&candidate.model).is_none_or(|window| window <= too_small)
     }
@@ -345,13 +360,13 @@ impl<'r> Run<'r> {
 }
 
 /// A failure is told of under the name of the key, where there are several, and with the sort of provider.
-fn named(candidate: &Candidate<'_>, error: Error) -> Error {
+pub(super) fn named(candidate: &Candidate<'_>, error: Error) -> Error {
     let link = &candidate.rung.link;
     let upstream = if link.profiles.len() < 2 { error.upstream } else { Arc::clone(&candidate.profile.name) };
     Error { upstream, family: error.family.or(link.family), ..error }
 }
 
-fn log(candidate: &Candidate<'_>, error: &Error) {
+pub(super) fn log(candidate: &Candidate<'_>, error: &Error) {
     // Its words may quote the request, so they are not for everyone's eyes.
     tracing::warn!(
         upstream = %candidate.profile.name, kind = error.kind.name(), status = error.status,

@@ -148,6 +148,26 @@ impl Ward {
         self.lock().board.latency(key, model).map(read)
     }
 
+    /// The same, of replies that come whole or of streams.
+    pub(super) fn latency_of<T>(
+        &self,
+        key: KeyId,
+        model: &str,
+        whole: bool,
+        read: impl FnOnce(&Latency) -> T,
+    ) -> Option<T> {
+        self.lock().board.latency_of(key, model, whole).map(read)
+    }
+
+    /// Whether nothing speaks against `model` with `key`: it is not left alone, not switched off, and not slow.
+    pub(super) fn is_well(&self, key: KeyId, model: &str) -> bool {
+        let now = self.now();
+        let state = self.lock();
+        state.board.trouble(key, model) == [None; 2]
+            && state.board.may_ask(key, model, now, &self.rules, false).is_ok()
+            && !state.board.is_second_choice(key, model, now, &self.rules)
+    }
+
     /// An answer is over: it was counted to be so much.
     pub(super) fn spent(&self, unit: &Unit, usage: Option<Usage>) {
         let Unit { key, upstream, model } = unit;

@@ -199,6 +199,12 @@ impl Board {
         Some(self.keys.get(key.0)?.units.get(model)?.latency())
     }
 
+    /// The same, of replies that come whole or of streams.
+    pub fn latency_of(&self, key: KeyId, model: &str, whole: bool) -> Option<&Latency> {
+        let unit = self.keys.get(key.0)?.units.get(model)?;
+        Some(if whole { &unit.replies } else { &unit.streams })
+    }
+
     /// Switches a key off, or on again.
     pub fn set_disabled(&mut self, key: KeyId, disabled: bool) {
         if let Some(key) = self.keys.get_mut(key.0) {
@@ -241,7 +247,7 @@ impl Key {
                     self.cooldown.abandoned(times.0);
                 }
             }
-            Outcome::Unknown => {
+            Outcome::Unknown | Outcome::Overtaken { .. } => {
                 if probe {
                     self.cooldown.abandoned(times.0);
                 }

@@ -20,6 +20,13 @@ pub enum Outcome {
     Failed(Reason, Option<Duration>),
     /// It failed, and is tried again; only many of these are trouble.
     Stumbled(Reason),
+    /// Another one, asked beside it, was quicker: it takes so long at least.
+    Overtaken {
+        /// How long it was waited for.
+        waited: Duration,
+        /// Whether its answer was to come whole.
+        whole: bool,
+    },
     /// Nobody knows: whoever asked has left.
     Unknown,
 }
@@ -84,6 +91,16 @@ impl Unit {
                     self.cooldown.failed(times, probe, (reason, None), rules);
                 }
                 self.weigh(now, true, reason, rules);
+            }
+            Outcome::Overtaken { waited, whole } => {
+                let latency = if whole { &mut self.replies } else { &mut self.streams };
+                // What is shorter than it takes anyway says nothing.
+                if latency.lately().is_some_and(|lately| waited > lately) {
+                    latency.learn(waited, &rules.latency);
+                }
+                if probe {
+                    self.cooldown.abandoned(began);
+                }
             }
             Outcome::Unknown if probe => self.cooldown.abandoned(began),
             Outcome::Unknown => {}

@@ -14,6 +14,7 @@ pub use plan::{Plan, Step};
 pub use router::{Mirrored, Router};
 pub use when::{BadPattern, When, Words};
 
+use super::chain::Hedge;
 use super::strategy::{Facts, Strategy};
 use super::{Call, is_local};
 use crate::chat::{Request, Usage};
@@ -44,6 +45,8 @@ pub struct Route {
     pub sticky: Sticky,
     /// Whoever takes longer for the first words comes after those who do not.
     pub max_latency: Option<Duration>,
+    /// When a second one is asked beside the first; `None` is whatever the chain does.
+    pub hedge: Option<Hedge>,
     /// Who is asked beside.
     pub mirror: Option<Mirror>,
     /// Who is asked when all members have failed, and only of the route that a request has taken.
@@ -257,6 +260,7 @@ mod tests {
             members,
             sticky: Sticky::default(),
             max_latency: None,
+            hedge: None,
             mirror: None,
             last: None,
         }

@@ -3,6 +3,7 @@
 use super::{Member, Route, Sticky, Target};
 use crate::chat::{Protocol, Request};
 use crate::upstream::Origin;
+use crate::upstream::chain::Hedge;
 use crate::upstream::strategy::{Facts, Strategy, arrange, is_drawn};
 use crate::wire::splice::splice;
 use std::borrow::Cow;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The upstream whose answers are kept apart from the others', where they are compared with each other.
     pub arm: Option<Arc<str>>,
+    /// When a second one is asked beside the first; `None` is whatever the chain does.
+    pub hedge: Option<Hedge>,
     /// Who is asked beside, and whose answer nobody sees.
     pub mirror: Option<Step>,
     /// What kind of voice the first of them has.
@@ -98,7 +101,7 @@ impl<K: Fn(&Step) -> Facts> Planner<'_, K> {
         let mirror = route.mirror.as_ref().filter(|mirror| is_drawn(turn, mirror.percentage));
         let mirror = mirror.map(|mirror| mirror.to.clone());
         let origin = self.origin(steps.first());
-        Plan { route: Arc::clone(&route.name), steps, arm, mirror, origin }
+        Plan { route: Arc::clone(&route.name), steps, arm, hedge: route.hedge, mirror, origin }
     }
 
     fn origin(&self, step: Option<&Step>) -> Origin {

@@ -146,6 +146,7 @@ mod tests {
             members,
             sticky: Sticky::Never,
             max_latency: None,
+            hedge: None,
             mirror: mirror.map(|to| Mirror { to, percentage: 100.0 }),
             last: None,
         };
