@@ -6,7 +6,7 @@
 //!                                   │ rule     │ hit        │ err       │ hit           │ joined    │ chunks
 //!                                   ▼          ▼            ▼ miss      ▼               ▼           ▼ remember
 //! bytes ◀─wire─ Chunks ◀───────────────────────── Answer { source, chunks } ◀───────────┴───────────┘
-//!                                                    └─ Outcome ─▶ Observer (metrics, log)
+//!                                                    └─ Outcome ─▶ Observer (metrics, log, webhooks)
 //! ```
 //!
 //! [`pipeline::Pipeline::answer`] is that picture, and the only way an answer is made. Read it first, then
@@ -40,6 +40,7 @@ pub mod lab;
 pub mod server;
 pub mod sim;
 pub mod telemetry;
+pub mod webhook;
 
 // The assembly.
 pub mod app;

@@ -24,9 +24,10 @@ use crate::pipeline::{
     CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
 };
 use crate::server::{self, Providers, Server, StatusReport};
-use crate::telemetry::{ChainReport, Metrics, SemanticReport};
+use crate::telemetry::{ChainReport, Metrics, SemanticReport, WebhookReport};
 use crate::upstream::chain::Ward;
 use crate::upstream::{self, provider};
+use crate::webhook::{Event, Topic, Webhooks};
 use crate::{cache, intent, store};
 use learned::Learned;
 use parts::{Gates, Kept, Lane, LocalModel, Mirrors};
@@ -42,6 +43,9 @@ use tokio::sync::oneshot;
 
 /// How long the last answers get to be written down.
 const WRITE_DOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// And how long webhooks get to hear of what waits for them.
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// Why the sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,7 @@ pub struct App {
     remembered: Remembered<Ward>,
     spending: Remembered<Limiter>,
     rules: Ruling,
+    webhooks: Webhooks,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
     banner: Banner,
@@ -134,7 +139,8 @@ impl App {
         let ward = Arc::clone(chain.ward());
         let (upstream, mirrors) = parts::upstream(&config, chain, &prices)?;
         let models = parts::model_names(&config, local.as_ref());
-        let facts = Facts { lane, local, order, gates, mirrors };
+        let webhooks = webhooks(&config, &ward, &clock);
+        let facts = Facts { lane, local, order, gates, mirrors, webhooks: webhooks.clone() };
         let report = report(&facts, &kept, &rules.live, &clock);
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
@@ -142,6 +148,10 @@ impl App {
         let limiter = Limiter::new(config.limits);
         let spending = Remembered::open(&Arc::new(limiter.clone()), &clock, &config.data_dir).await;
         let metrics = Metrics::new(Arc::clone(&prices)).with_chain(chain_report(&ward));
+        let metrics = match webhooks.is_empty() {
+            true => metrics,
+            false => metrics.with_webhooks(webhook_report(&webhooks)),
+        };
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         // What is learned about answers outlives a restart where the answers do.
         let memory = matches!(config.store, config::Store::Embedded(_)).then_some(config.data_dir);
@@ -165,14 +175,24 @@ impl App {
             learner,
             refresher: Refresher::default(),
             clock: Arc::clone(&clock),
-            observer: observer(&metrics),
+            observer: observer(&metrics, &webhooks),
         };
         let metrics = metrics.with_semantic(semantic_report(&pipeline));
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
-        let server = Arc::new(server);
-        Ok(Self { listener, server, kept, learned, remembered, spending, rules, renews, banner })
+        Ok(Self {
+            listener,
+            server: Arc::new(server),
+            kept,
+            learned,
+            remembered,
+            spending,
+            rules,
+            webhooks,
+            renews,
+            banner,
+        })
     }
 
     /// Where it listens.
@@ -217,8 +237,9 @@ impl App {
                 cache.drain().await;
                 self.kept.close().await;
             };
-            match tokio::time::timeout(WRITE_DOWN_DEADLINE, written).await {
-                Ok(()) => tracing::info!("stopped"),
+            let all = async { tokio::join!(written, self.webhooks.close(LAST_WORD)) };
+            match tokio::time::timeout(WRITE_DOWN_DEADLINE, all).await {
+                Ok(_) => tracing::info!("stopped"),
                 Err(_) => {
                     tracing::warn!("stopped; the store did not close in time, the next start checks it");
                 }
@@ -238,11 +259,32 @@ struct Facts {
     order: Vec<String>,
     gates: Gates,
     mirrors: Mirrors,
+    webhooks: Webhooks,
 }
 
-fn observer(metrics: &Metrics) -> crate::pipeline::Observer {
-    let metrics = metrics.clone();
-    Arc::new(move |outcome: &Outcome| metrics.record(outcome))
+fn observer(metrics: &Metrics, webhooks: &Webhooks) -> crate::pipeline::Observer {
+    let (metrics, webhooks) = (metrics.clone(), webhooks.clone());
+    Arc::new(move |outcome: &Outcome| {
+        metrics.record(outcome);
+        if !webhooks.is_empty() {
+            Event::of_request(outcome).iter().for_each(|event| webhooks.tell(event));
+        }
+    })
+}
+
+/// Those who are told of events; of those who are left alone, too, where any of them wants that.
+fn webhooks(config: &Config, ward: &Ward, clock: &Arc<dyn Clock>) -> Webhooks {
+    let webhooks = Webhooks::spawn(config.webhooks.clone(), clock);
+    if config.webhooks.iter().any(|hook| hook.topics.contains(&Topic::Breaker)) {
+        let webhooks = webhooks.clone();
+        ward.watched_by(Arc::new(move |change| webhooks.tell(&Event::of_change(change))));
+    }
+    webhooks
+}
+
+fn webhook_report(webhooks: &Webhooks) -> WebhookReport {
+    let webhooks = webhooks.clone();
+    Arc::new(move || webhooks.reports())
 }
 
 fn chain_report(ward: &Arc<Ward>) -> ChainReport {
@@ -264,7 +306,8 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
     let started = clock.now().0;
     let (device, encoder) = (facts.lane.device.clone(), facts.lane.component.clone());
     let (local, kept, chain) = (facts.local.clone(), kept.clone(), facts.order.clone());
-    let (gates, mirrors) = (facts.gates.clone(), Arc::clone(&facts.mirrors));
+    let (gates, mirrors, webhooks) =
+        (facts.gates.clone(), Arc::clone(&facts.mirrors), facts.webhooks.clone());
     let rules = rules.clone();
     Arc::new(move || server::Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -277,6 +320,7 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
         chain: chain.clone(),
         queues: gates.iter().map(|(name, gate)| (name.clone(), gate.report())).collect(),
         mirrored: mirrors(),
+        webhooks: webhooks.reports(),
     })
 }
 

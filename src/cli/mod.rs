@@ -14,6 +14,7 @@ mod serve;
 mod sidecar;
 mod threads;
 mod train;
+mod webhook;
 
 use crate::config::{Config, Environment, Overrides};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -64,6 +65,8 @@ enum Command {
     Explain(explain::Args),
     /// Look after the upstreams: how they are, switch them off and on, try a failover
     Chain(chain::Args),
+    /// Try the webhooks
+    Webhook(webhook::Args),
     /// Print the vectors of texts, or how alike they are
     Embed(embed::Args),
     /// Measure what is built
@@ -127,6 +130,7 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         Command::Chain(args) => {
             runtime()?.block_on(chain::run(args, &environment, || load().map_err(Into::into)))
         }
+        Command::Webhook(args) => runtime()?.block_on(webhook::run(args, load()?)),
         Command::Embed(args) => {
             settle_threads(&environment);
             embed::run(args, load()?)

@@ -8,6 +8,7 @@ use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
 use super::{
     Config, Encoder, Local, Rules, SentenceModel, Source, Store, identity, prices, quotas, routes, upstreams,
+    webhooks,
 };
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
@@ -72,6 +73,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         routes,
         prices: prices::check(&mut check, &raw.prices),
         failover,
+        webhooks: webhooks::check(&mut check, raw.webhook),
         passthrough_upstream,
         cache: check.cache(&raw.cache, raw.project, raw.cache_rule),
         encoder,

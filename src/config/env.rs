@@ -335,6 +335,12 @@ mod tests {
         ("upstream.spare.context_windows", "gpt-*=8000,*=128000", r#"["gpt-*=8000", "*=128000"]"#),
         ("upstream.spare.max_tokens", "gpt-*=4096", r#"["gpt-*=4096"]"#),
         ("upstream.spare.key_rotation", "round_robin", r#""round_robin""#),
+        ("webhook.spare.url", "https://host/sk-secret", r#""***""#),
+        ("webhook.spare.secret", "sk-secret of sixteen", r#""***""#),
+        ("webhook.spare.events", "breaker,budget", r#"["breaker", "budget"]"#),
+        ("webhook.spare.timeout_seconds", "39", "39"),
+        ("webhook.spare.retries", "7", "7"),
+        ("webhook.spare.quiet_seconds", "0", "0"),
         ("profile.second.upstream", "spare", r#""spare""#),
         ("profile.second.api_key", "sk-secret", r#""***""#),
         ("upstream.spare.headers", "x-a=sk-secret, x-b=2", r#"{ x-a = "***", x-b = "***" }"#),
@@ -437,6 +443,11 @@ mod tests {
         if path.starts_with("limit") {
             for name in ["REQUESTS_PER_MINUTE", "BUDGET_TOKENS"] {
                 environment.variables.insert(format!("WEIR_LIMIT_SPARE_{name}"), "1".into());
+            }
+        }
+        if path.starts_with("webhook") {
+            for (name, value) in [("URL", "https://host/sk-3"), ("SECRET", "sk-3 and sixteen letters")] {
+                environment.variables.insert(format!("WEIR_WEBHOOK_SPARE_{name}"), value.into());
             }
         }
         if path == "route.way.percentage" {

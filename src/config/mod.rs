@@ -25,6 +25,7 @@ mod schema;
 mod show;
 mod tree;
 mod upstreams;
+mod webhooks;
 mod zero;
 
 pub use chain::Chain;
@@ -38,7 +39,7 @@ use crate::secret::Secret;
 use crate::store::{Room, embedded};
 use crate::upstream::route::Route;
 use crate::upstream::{local, provider};
-use crate::{cache, embed, limits, server, telemetry};
+use crate::{cache, embed, limits, server, telemetry, webhook};
 use error::Findings;
 use expand::Surroundings;
 use load::ConfigFile;
@@ -75,6 +76,8 @@ pub struct Config {
     pub prices: Prices,
     /// How hard the chain tries, and whom it leaves alone.
     pub failover: Chain,
+    /// Who is told what becomes of it.
+    pub webhooks: Vec<webhook::Config>,
     /// Who gets the paths that we do not know: a name of `upstreams`; `None` is the first in the chain.
     pub passthrough_upstream: Option<String>,
     /// What is looked up.

@@ -75,6 +75,7 @@ document! {
         route: Route,
         limit: Limit,
         profile: Profile,
+        webhook: Webhook,
         project: Project,
         cache_rule: CacheRule,
     }
@@ -206,6 +207,19 @@ section! {
         name: Text,
         upstream: Text,
         api_key: Secret,
+    }
+}
+
+section! {
+    /// `[[webhook]]`
+    Webhook {
+        name: Text,
+        url: Secret,
+        secret: Secret,
+        events: Texts,
+        timeout_seconds: i64,
+        retries: i64,
+        quiet_seconds: i64,
     }
 }
 

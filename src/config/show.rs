@@ -3,7 +3,10 @@
 
 use super::origin::{Origin, Origins};
 use super::tree::join;
-use super::{Chain, Config, Encoder, Local, Prices, Rules, SentenceModel, Source, Store, quotas, routes};
+use super::{
+    Chain, Config, Encoder, Local, Prices, Rules, SentenceModel, Source, Store, quotas, routes,
+    webhooks as hooks,
+};
 use crate::cache::bound::AnswerJudge;
 use crate::cache::identity::{Masks, Overrides, Project, Settings};
 use crate::cache::policy::{self, Rule, Then, When, WordLists};
@@ -33,6 +36,7 @@ pub(super) fn show(config: &Config) -> String {
         routes,
         prices,
         failover,
+        webhooks,
         passthrough_upstream,
         cache,
         encoder,
@@ -74,6 +78,9 @@ pub(super) fn show(config: &Config) -> String {
     }
     for limit in &limits.limits {
         page.element("limit", &limit.name, quotas::shown(limit));
+    }
+    for hook in webhooks {
+        page.element("webhook", &hook.name, hooks::shown(hook));
     }
     page.section("prices", prices_keys(prices));
     page.section("cache", cache_keys(cache, server.compat_headers));

@@ -7,6 +7,7 @@ use crate::pipeline::LearnCounts;
 use crate::upstream::chain::WardReport;
 use crate::upstream::queue::Report;
 use crate::upstream::route::Mirrored;
+use crate::webhook;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -43,6 +44,8 @@ pub struct Status {
     pub queues: BTreeMap<String, Report>,
     /// What became of mirrored requests; nothing where none are.
     pub mirrored: Option<Mirrored>,
+    /// What became of the events of each webhook.
+    pub webhooks: Vec<webhook::Report>,
 }
 
 /// A part that may be missing while the rest works.

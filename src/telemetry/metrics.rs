@@ -2,6 +2,7 @@
 
 use super::chain::{Chain, ChainReport};
 use super::semantic::{Semantic, SemanticReport};
+use super::webhook::{Webhook, WebhookReport};
 use crate::cache::bound::Equivalence;
 use crate::chat::Usage;
 use crate::pipeline::{Checked, Ended, Outcome, Source};
@@ -130,6 +131,7 @@ pub struct Metrics {
     tenants: Arc<Mutex<HashSet<Box<str>>>>,
     semantic: Option<SemanticReport>,
     chain: Option<ChainReport>,
+    webhooks: Option<WebhookReport>,
 }
 
 struct Families {
@@ -277,6 +279,7 @@ impl Metrics {
             tenants: Arc::default(),
             semantic: None,
             chain: None,
+            webhooks: None,
         }
     }
 
@@ -292,6 +295,12 @@ impl Metrics {
         Self { chain: Some(report), ..self }.registered()
     }
 
+    /// The same, and what has become of webhooks' events.
+    #[must_use]
+    pub fn with_webhooks(self, report: WebhookReport) -> Self {
+        Self { webhooks: Some(report), ..self }.registered()
+    }
+
     fn registered(self) -> Self {
         let mut registry = Registry::with_prefix("weir");
         self.families.register(&mut registry);
@@ -300,6 +309,9 @@ impl Metrics {
         }
         if let Some(report) = &self.chain {
             registry.register_collector(Box::new(Chain(Arc::clone(report))));
+        }
+        if let Some(report) = &self.webhooks {
+            registry.register_collector(Box::new(Webhook(Arc::clone(report))));
         }
         Self { registry: Arc::new(registry), ..self }
     }

@@ -5,11 +5,13 @@ mod lines;
 mod log;
 mod metrics;
 mod semantic;
+mod webhook;
 
 pub use chain::ChainReport;
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;
 pub use semantic::SemanticReport;
+pub use webhook::WebhookReport;
 
 use crate::pipeline::{Checked, Outcome};
 

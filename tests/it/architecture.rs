@@ -26,10 +26,11 @@ const MAY_USE: &[(&str, &str)] = &[
     // layer 4: faces
     ("lab", "pipeline cache embed intent limits store upstream chat vector clock"),
     ("sim", "embed store upstream chat vector clock"),
-    ("telemetry", "pipeline cache embed intent limits upstream store wire chat vector clock"),
-    ("server", "telemetry pipeline cache intent limits upstream wire chat vector clock secret"),
+    ("webhook", "pipeline limits upstream wire clock secret"),
+    ("telemetry", "webhook pipeline cache embed intent limits upstream store wire chat vector clock"),
+    ("server", "telemetry webhook pipeline cache intent limits upstream wire chat vector clock secret"),
     // layer 5: assembly
-    ("config", "chat cache embed intent limits server store telemetry upstream models secret"),
+    ("config", "chat cache embed intent limits server store telemetry upstream webhook models secret"),
     ("app", "*"),
     ("cli", "*"),
 ];

@@ -99,6 +99,7 @@ fn help_names_every_command_and_the_common_flags() {
                    import
       explain      Tell why the running sidecar answered a request as it did
       chain        Look after the upstreams: how they are, switch them off and on, try a failover
+      webhook      Try the webhooks
       embed        Print the vectors of texts, or how alike they are
       bench        Measure what is built
       models       Fetch, list and verify the model files
@@ -430,6 +431,63 @@ fn a_second_sidecar_on_the_same_data_is_refused() {
     let second = weir(folder.path()).args(["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
     assert!(!second.status.success());
     assert!(stderr(&second).contains("in use by another process"), "{}", stderr(&second));
+}
+
+/// Takes whatever is sent, and keeps it.
+fn receiver() -> (SocketAddr, Arc<Mutex<String>>) {
+    use std::io::{Read as _, Write as _};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(String::new())));
+    let kept = Arc::clone(&got);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    kept.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+                    if buffer[..count].ends_with(b"}}") {
+                        let _ = stream.write_all(b"HTTP/1.1 204 X\r\n\r\n");
+                    }
+                }
+            });
+        }
+    });
+    (address, got)
+}
+
+#[test]
+fn a_webhook_is_told_what_happens_and_its_secret_is_nowhere() {
+    let (folder, (address, got)) = (tempfile::tempdir().unwrap(), receiver());
+    let config = format!(
+        "[[webhook]]\nname = 'ops'\nurl = 'http://{address}/hidden-path'\nsecret = '${{HOOK_SECRET:-hidden and long enough}}'\n\
+         [[upstream]]\nname = 'first'\nkind = 'vllm'\nbase_url = 'http://127.0.0.1:1/v1'\n\
+         [[upstream]]\nname = 'second'\nkind = 'vllm'\nbase_url = 'http://127.0.0.1:1/v1'\n\
+         [chain]\norder = ['first', 'second']\nmax_wait_seconds = 0\n"
+    );
+    let sidecar = Sidecar::start(folder.path(), &config);
+    let asked = weir(folder.path())
+        .args(["ask", "what is said", "--model", "m", "--url", &sidecar.url])
+        .output()
+        .unwrap();
+    assert!(!asked.status.success());
+    let begun = Instant::now();
+    let is_told = |kind: &str| got.lock().unwrap().contains(&format!("\"type\":\"weir.{kind}\""));
+    while !(is_told("all_failed") && is_told("breaker")) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", got.lock().unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let tested = weir(folder.path()).args(["webhook", "test"]).output().unwrap();
+    assert!(stdout(&tested).starts_with("ops: taken after "), "{}", stderr(&tested));
+    assert!(is_told("test"));
+    let unknown = weir(folder.path()).args(["webhook", "test", "other"]).output().unwrap();
+    assert!(stderr(&unknown).contains("there is no [[webhook]] named \"other\""));
+    let shown = weir(folder.path()).args(["config", "show"]).output().unwrap();
+    let log = sidecar.log.lock().unwrap().join("\n");
+    for text in [&stdout(&shown), &log, &sidecar.banner.join("\n"), &stdout(&tested)] {
+        assert!(!text.contains("hidden"), "{text}");
+    }
+    assert!(!got.lock().unwrap().contains("what is said"));
 }
 
 #[cfg(unix)]

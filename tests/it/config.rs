@@ -91,6 +91,39 @@ mod refusals {
     }
 
     #[test]
+    fn of_what_no_webhook_can_be_and_never_its_address_or_secret() {
+        let text = "
+[[webhook]]
+name = 'ops'
+url = 'ftp://hidden'
+secret = 'short'
+events = ['failover', 'braker']
+retries = 11
+[[webhook]]
+name = 'two'
+url = 'https://user:hidden@host/x'
+secret = 'whsec_%%%%'
+[[webhook]]
+name = 'three'
+[chain]
+hedge_after = '5 minutes'
+notice = 'loud'
+";
+        assert_snapshot!(refusal(text), @r#"
+        9 problems in the configuration
+          weir.toml:4:7: webhook.ops.url: must begin with http:// or https://
+          weir.toml:5:10: webhook.ops.secret: must be at least 16 bytes long, to be hard to guess
+          weir.toml:6:23: webhook.ops.events[1]: "braker" is none of failover, breaker, rate_limit, budget, all_failed; did you mean "breaker"?
+          weir.toml:10:7: webhook.two.url: must not hold a user name or a key; use api_key or headers
+          weir.toml:11:10: webhook.two.secret: begins with whsec_, and what follows is no base64
+          weir.toml:12:1: webhook.three.url: missing; where events are sent
+          weir.toml:12:1: webhook.three.secret: missing; what its events are signed with
+          weir.toml:15:15: chain.hedge_after: "5 minutes" is none of off, p95 and a time like 800ms or 2s
+          weir.toml:16:10: chain.notice: "loud" is none of header, inline
+        "#);
+    }
+
+    #[test]
     fn of_what_no_chain_can_do() {
         let text = "
 [[profile]]
@@ -1218,6 +1251,26 @@ requests_per_minute = 5
         tools = "on"  # weir.toml:3:9
         mask = ["uuids", "/a$$/"]  # weir.toml:4:8
         "#);
+    }
+
+    #[test]
+    fn of_a_webhook_it_tells_what_it_is_told_of_and_not_where_it_is() {
+        let text =
+            "[[webhook]]\nname = 'ops'\nurl = 'https://host/sk-secret'\nsecret = 'sk-secret of sixteen'\n";
+        let config = Bench::with_file(text).config();
+        let page = config.show();
+        let told = page.split("\n\n").find(|part| part.starts_with("[[webhook]]"));
+        assert_snapshot!(told.unwrap(), @r#"
+        [[webhook]]
+        name = "ops"  # weir.toml:2:8
+        url = "***"  # weir.toml:3:7
+        secret = "***"  # weir.toml:4:10
+        events = ["failover", "breaker", "rate_limit", "budget", "all_failed"]  # default
+        timeout_seconds = 5  # default
+        retries = 4  # default
+        quiet_seconds = 60  # default
+        "#);
+        assert!(!format!("{page}{config:?}").contains("sk-secret"));
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn status() -> Status {
         chain: Vec::new(),
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
+        webhooks: Vec::new(),
     }
 }
 

@@ -159,5 +159,6 @@ pub(crate) fn some_status() -> StatusReport {
         chain: vec![],
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
+        webhooks: Vec::new(),
     })
 }

@@ -38,4 +38,5 @@ mod routes;
 mod rules;
 mod server;
 mod stores;
+mod webhooks;
 mod wire;

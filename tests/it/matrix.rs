@@ -181,6 +181,7 @@ fn status() -> Status {
         chain: vec![],
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
+        webhooks: Vec::new(),
     }
 }
 

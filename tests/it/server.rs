@@ -68,6 +68,7 @@ pub(crate) fn status() -> Status {
         chain: vec!["primary".into()],
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
+        webhooks: Vec::new(),
     }
 }
 
