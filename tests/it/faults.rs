@@ -398,6 +398,50 @@ async fn a_stream_that_is_cut_after_its_first_word_says_so_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn openclaw_150726_an_error_that_is_said_politely_is_a_failure_all_the_same() {
+    let (first, second) =
+        (Mock::start("first", Fault::ErrorInOk).await, Mock::start("second", Fault::None).await);
+    let running = start(vec![link(&first), link(&second)]).await;
+    running.is_answered_by("second").await;
+    let model = &running.ward.reports()[0].health.models[0];
+    assert_eq!((model.state, model.reason, first.calls()), ("cooling", Some("rate_limit"), 1));
+}
+
+#[tokio::test]
+async fn bifrost_6973_no_header_of_the_one_who_failed_is_in_the_answer() {
+    let limited = Fault::Limited(Some(30));
+    let (first, second) = (Mock::start("first", limited).await, Mock::start("second", Fault::None).await);
+    let got = start(vec![link(&first), link(&second)]).await.ask().await;
+    assert_eq!((got.header("openai-version"), got.header("retry-after")), ("second", ""));
+}
+
+#[tokio::test]
+async fn aisix_46_a_limit_is_another_one_s_turn() {
+    for fault in [Fault::Limited(None), Fault::Limited(Some(1)), Fault::LimitedInWords] {
+        let (first, second) = (Mock::start("first", fault).await, Mock::start("second", Fault::None).await);
+        start(vec![link(&first), link(&second)]).await.is_answered_by("second").await;
+    }
+}
+
+#[tokio::test]
+async fn litellm_28216_no_answer_is_begun_before_it_has_words() {
+    for fault in [Fault::CutBefore, Fault::Malformed] {
+        let (first, second) = (Mock::start("first", fault).await, Mock::start("second", fault).await);
+        let got = start(vec![link(&first), link(&second)]).await.ask_as(true).await;
+        assert!(got.status >= 500 && got.said.contains("\"error\""), "{fault:?} {got:?}");
+    }
+}
+
+#[tokio::test]
+async fn litellm_19077_after_the_first_word_nobody_else_is_asked() {
+    let (first, second) =
+        (Mock::start("first", Fault::CutAfter).await, Mock::start("second", Fault::None).await);
+    let got = start(vec![link(&first), link(&second)]).await.ask_as(true).await;
+    assert!(got.said.contains("hel") && !got.said.contains("answered by"), "{got:?}");
+    assert_eq!(second.calls(), 0);
+}
+
+#[tokio::test]
 async fn whoever_is_not_there_is_passed_over_at_once() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refused = at("first", format!("http://{}/v1", nobody.local_addr().unwrap()));
@@ -631,4 +675,58 @@ async fn under_mixed_faults_no_client_sees_an_error_and_every_answer_is_labelled
     for name in ["first", "second", "third"] {
         assert!(by.contains_key(name), "{name} has answered nobody: {by:?}");
     }
+}
+
+/// How long answers took, in milliseconds: at p50 and at p99.
+fn quantiles(mut times: Vec<Duration>) -> (f64, f64) {
+    times.sort();
+    let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e3;
+    (at(50), at(99))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run it optimised, with --ignored --nocapture"]
+async fn how_long_a_failover_takes() {
+    const TIMES: usize = 1000;
+    let second = Mock::start("second", Fault::None).await;
+    let times = async |running: &Running| {
+        let mut times = Vec::with_capacity(TIMES);
+        for _ in 0..TIMES {
+            // Nothing is known of the first, so that it is asked and its failure is found out.
+            running.ward.reset(None);
+            let got = running.ask().await;
+            assert_eq!((got.status, got.by.as_str()), (200, "second"), "{got:?}");
+            times.push(got.took);
+        }
+        quantiles(times)
+    };
+    let (half, most) = times(&start(vec![link(&second)]).await).await;
+    println!("the second alone: {half:.2} ms at p50, {most:.2} at p99");
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = at("first", format!("http://{}/v1", nobody.local_addr().unwrap()));
+    drop(nobody);
+    let mut firsts = vec![("refuses the connection", refused)];
+    for (what, fault) in [
+        ("answers 500", Fault::Status(500)),
+        ("answers 429", Fault::Limited(Some(30))),
+        ("resets the connection", Fault::Reset),
+    ] {
+        firsts.push((what, link(&Mock::start("first", fault).await)));
+    }
+    for (what, first) in firsts {
+        let (failed_half, failed_most) = times(&start(vec![first, link(&second)]).await).await;
+        let (more, most_more) = (failed_half - half, failed_most - most);
+        println!(
+            "the first {what}: {failed_half:.2} ms at p50, {failed_most:.2} at p99 ({more:+.2}, {most_more:+.2})"
+        );
+    }
+    let running =
+        start(vec![link(&Mock::start("first", Fault::Limited(Some(600))).await), link(&second)]).await;
+    running.ask().await;
+    let mut known = Vec::with_capacity(TIMES);
+    for _ in 0..TIMES {
+        known.push(running.ask().await.took);
+    }
+    let (half, most) = quantiles(known);
+    println!("the first is left alone: {half:.2} ms at p50, {most:.2} at p99");
 }
