@@ -25,6 +25,7 @@ mod identity;
 mod identity_laws;
 mod keeping;
 mod kit;
+mod limits;
 mod local;
 mod matrix;
 mod minilm;
