@@ -30,6 +30,7 @@ pub mod upstream;
 // The skills: each knows the words, and no other skill.
 pub mod embed;
 pub mod intent;
+pub mod journal;
 pub mod limits;
 pub mod models;
 pub mod store;

@@ -19,12 +19,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::embed::Embedder;
 use crate::intent::{Live, RuleSet};
+use crate::journal::{self, Head, Journal};
 use crate::limits::Limiter;
 use crate::pipeline::{
-    CheckObserver, Checked, Flights, Learner, Outcome, Pipeline, RecentAnswers, Refresher, Trails,
+    CheckObserver, Checked, Flights, Learner, Note, Outcome, Pipeline, RecentAnswers, Refresher, Scribe,
+    Teach, Trails,
 };
+use crate::secret::Secret;
 use crate::server::{self, Providers, Server, StatusReport};
-use crate::telemetry::{ChainReport, Metrics, SemanticReport, WebhookReport};
+use crate::telemetry::{Anchor, ChainReport, Metrics, SemanticReport, WebhookReport, scribe};
 use crate::upstream::chain::Ward;
 use crate::upstream::{self, provider};
 use crate::webhook::{Event, Topic, Webhooks};
@@ -83,6 +86,9 @@ pub enum Error {
     /// The routes have no end.
     #[error("a route {0}")]
     Routes(upstream::route::Error),
+    /// Requests are to be written down, and cannot be.
+    #[error(transparent)]
+    Journal(#[from] journal::write::Error),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -113,6 +119,8 @@ pub struct App {
     webhooks: Webhooks,
     /// The encoder by which remembered questions are embedded anew where another one has embedded them.
     renews: Option<Embedder>,
+    /// What requests are written down in, where they are.
+    journal: Option<Journal>,
     banner: Banner,
 }
 
@@ -145,6 +153,7 @@ impl App {
         let bound = listener.local_addr().unwrap_or(address);
         let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
         let remembered = Remembered::open(&ward, &clock, &config.data_dir).await;
+        let secrets = secrets(&config);
         let limiter = Limiter::new(config.limits);
         let spending = Remembered::open(&Arc::new(limiter.clone()), &clock, &config.data_dir).await;
         let metrics = Metrics::new(Arc::clone(&prices)).with_chain(chain_report(&ward));
@@ -152,17 +161,25 @@ impl App {
             true => metrics,
             false => metrics.with_webhooks(webhook_report(&webhooks)),
         };
+        let mut cache_config = config.cache;
+        // Which hits are picked to be checked is written down, so that a replay picks the same.
+        let seed = *cache_config.bound.seed.get_or_insert_with(rand::random);
+        let (journal, scribe) = journal(config.journal, secrets, seed, &clock)?;
         let renews = facts.lane.embedder.clone().filter(|_| config.encoder.reembed);
         // What is learned about answers outlives a restart where the answers do.
         let memory = matches!(config.store, config::Store::Embedded(_)).then_some(config.data_dir);
-        let cache = Arc::new(cache::Cache::new(config.cache, Arc::clone(&kept.store), Arc::clone(&clock)));
+        let cache = Arc::new(cache::Cache::new(cache_config, Arc::clone(&kept.store), Arc::clone(&clock)));
         let learned = Learned::open(cache.bound(), memory).await;
         let learner = Learner::spawn(
             Arc::clone(&cache),
             facts.lane.embedder.clone(),
             Arc::clone(&upstream),
-            check_observer(&metrics),
+            check_observer(&metrics, scribe.clone()),
         );
+        let learner = match scribe.clone() {
+            Some(scribe) => learner.taught_by(teach(scribe)),
+            None => learner,
+        };
         let pipeline = Pipeline {
             limiter,
             rules: rules.live.clone(),
@@ -171,6 +188,7 @@ impl App {
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
+            scribe,
             trails: Trails::default(),
             learner,
             refresher: Refresher::default(),
@@ -178,12 +196,17 @@ impl App {
             observer: observer(&metrics, &webhooks),
         };
         let metrics = metrics.with_semantic(semantic_report(&pipeline));
+        let metrics = match journal.clone() {
+            Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
+            None => metrics,
+        };
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
+        let server = Arc::new(server);
         Ok(Self {
             listener,
-            server: Arc::new(server),
+            server,
             kept,
             learned,
             remembered,
@@ -191,6 +214,7 @@ impl App {
             rules,
             webhooks,
             renews,
+            journal,
             banner,
         })
     }
@@ -236,6 +260,9 @@ impl App {
                 self.spending.write().await;
                 cache.drain().await;
                 self.kept.close().await;
+                if let Some(journal) = self.journal {
+                    let _ = tokio::task::spawn_blocking(move || journal.close()).await;
+                }
             };
             let all = async { tokio::join!(written, self.webhooks.close(LAST_WORD)) };
             match tokio::time::timeout(WRITE_DOWN_DEADLINE, all).await {
@@ -297,9 +324,49 @@ fn semantic_report(pipeline: &Pipeline) -> SemanticReport {
     Arc::new(move || (bound.report(), learner.counts()))
 }
 
-fn check_observer(metrics: &Metrics) -> CheckObserver {
+fn check_observer(metrics: &Metrics, scribe: Option<Scribe>) -> CheckObserver {
     let metrics = metrics.clone();
-    Arc::new(move |checked: &Checked| metrics.check(checked))
+    Arc::new(move |checked: &Checked| {
+        metrics.check(checked);
+        if let Some(scribe) = &scribe {
+            (scribe.write)(Note::Checked(Box::new(checked.clone())));
+        }
+    })
+}
+
+/// Teaches the bound, and has that written down: a replay learns it at the same moment.
+fn teach(scribe: Scribe) -> Teach {
+    Arc::new(move |bound, learned| {
+        bound.learn(&learned.trial, learned.label);
+        (scribe.write)(Note::Learned(learned));
+    })
+}
+
+/// What must never be written down, wherever it is said.
+fn secrets(config: &Config) -> Vec<Secret> {
+    let own = config.upstreams.iter().filter_map(|upstream| upstream.api_key.clone());
+    let profiles = config.upstreams.iter().flat_map(|upstream| upstream.profiles.iter().map(|(_, key)| key));
+    let headers = config.upstreams.iter().flat_map(|upstream| upstream.headers.iter().map(|(_, value)| value));
+    let shown = config.rules.secrets.iter().map(|(_, secret)| secret);
+    let clients = config.server.clients.iter().map(|client| &client.key);
+    own.chain(profiles.chain(headers).chain(shown).chain(clients).cloned()).collect()
+}
+
+/// The journal, where one is wanted, and who tells it.
+fn journal(
+    config: journal::Config,
+    secrets: Vec<Secret>,
+    seed: u64,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Option<Journal>, Option<Scribe>), Error> {
+    if !config.enabled {
+        return Ok((None, None));
+    }
+    let anchor = Anchor::now(clock.as_ref());
+    let head = Head::new(anchor.micros(tokio::time::Instant::now()), Some(seed));
+    let journal = Journal::open(config, secrets, head)?;
+    let scribe = scribe(&journal, anchor);
+    Ok((Some(journal), Some(scribe)))
 }
 
 fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> StatusReport {
@@ -347,4 +414,9 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 /// Rule files, compiled, for `weir rules`.
 pub fn load_rules(files: &[PathBuf], shipped: bool) -> Result<RuleSet, intent::Error> {
     parts::book(files, shipped)?.compile(&[])
+}
+
+/// What the models cost, for whoever counts afterwards.
+pub fn prices(config: &Config) -> Result<Arc<upstream::prices::Prices>, Error> {
+    Ok(Arc::new(parts::prices(config)?))
 }

@@ -46,6 +46,11 @@ impl Lookup {
         }
     }
 
+    /// How near the nearest is.
+    pub fn nearest(&self) -> Option<f32> {
+        self.near.first().map(|(_, cosine)| *cosine)
+    }
+
     /// Notes what was near it.
     pub fn note(&mut self, nearest: &Nearest) {
         self.near.clone_from(&nearest.near);

@@ -7,8 +7,8 @@ use super::raw::{self, Raw};
 use super::read::{Context, Found, Text, Texts};
 use super::schema::nearest;
 use super::{
-    Config, Encoder, Local, Rules, SentenceModel, Source, Store, identity, prices, quotas, routes, upstreams,
-    webhooks,
+    Config, Encoder, Local, Rules, SentenceModel, Source, Store, identity, journal, prices, quotas, routes,
+    upstreams, webhooks,
 };
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
@@ -31,7 +31,7 @@ const WAIT_MS: RangeInclusive<i64> = 1..=60_000;
 /// Ten years, the longest an answer can be worth keeping.
 pub(super) const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
 /// Queues take memory for each that waits.
-const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
+pub(super) const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
 /// More than one in five is no answer any more.
 const MAX_WRONG: RangeInclusive<f64> = 0.0..=0.2;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
@@ -83,6 +83,7 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
         rules: check.rules(raw.rules),
         local,
         log: check.log(&raw.log),
+        journal: journal::check(&mut check, raw.journal, &data_dir),
         data_dir,
         models_dir,
         notes: std::mem::take(&mut check.findings.notes),

@@ -79,6 +79,22 @@ pub(super) fn overlay(tree: &mut Table, environment: &Environment, findings: &mu
     }
 }
 
+/// Sets the key at `path`, as a variable would.
+pub(super) fn set(tree: &mut Table, path: &str, value: &str, findings: &mut Findings) {
+    let origin = Origin::Flag("--set");
+    let variable = format!("{PREFIX}{}", screaming(path));
+    match Target::of(&variable) {
+        Some(target) => target.set(tree, value, &origin, findings),
+        None => {
+            let keys: Vec<String> = section_keys().map(|(section, key)| join(section, key.name)).collect();
+            let near = nearest(path, keys.iter().map(String::as_str));
+            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let place = Place { key: path.to_owned(), origin };
+            findings.problem(&place, format!("there is no such key{near}"));
+        }
+    }
+}
+
 fn is_no_key(variable: &str, value: &str) -> bool {
     let listed = |name: &&str| *name == variable || (name.ends_with('_') && variable.starts_with(*name));
     NOT_KEYS.iter().any(listed) || is_from_kubernetes(variable, value)
@@ -312,6 +328,13 @@ mod tests {
         ("rules.reload_seconds", "5", "5"),
         ("rules.services", "a:1, b", r#"["a:1", "b"]"#),
         ("rules.secrets", "a=sk-secret", r#"{ a = "***" }"#),
+        ("journal.enabled", "true", "true"),
+        ("journal.content", "hashes", r#""hashes""#),
+        ("journal.redact", "a+b", r#"["a+b"]"#),
+        ("journal.projects", "music, home", r#"["music", "home"]"#),
+        ("journal.max_file_mb", "2", "2"),
+        ("journal.max_mb", "20", "20"),
+        ("journal.queue", "21", "21"),
         ("local.enabled", "false", "false"),
         ("local.model", "other", r#""other""#),
         ("local.queue", "16", "16"),

@@ -12,6 +12,7 @@ mod env;
 mod error;
 mod expand;
 mod identity;
+mod journal;
 mod load;
 mod origin;
 mod policy;
@@ -96,6 +97,8 @@ pub struct Config {
     pub local: Option<Local>,
     /// How the log is written.
     pub log: telemetry::Config,
+    /// What is written down of requests.
+    pub journal: crate::journal::Config,
     /// What is not wrong, but worth a line in the log at the start.
     pub notes: Vec<String>,
     /// Where all this came from.
@@ -235,6 +238,8 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// `--models-dir`
     pub models_dir: Option<PathBuf>,
+    /// `--set`: keys by their paths, and what they are set to.
+    pub set: Vec<(String, String)>,
 }
 
 impl Config {
@@ -248,6 +253,9 @@ impl Config {
         };
         env::overlay(&mut tree, environment, &mut findings);
         overrides.overlay(&mut tree);
+        for (path, value) in &overrides.set {
+            env::set(&mut tree, path, value, &mut findings);
+        }
         let config_dir = file.as_ref().and_then(|file| file.path.parent());
         let mut context = Context { surroundings: Surroundings { environment, config_dir }, findings };
         let raw = Raw::read(tree, &mut context);
@@ -267,7 +275,7 @@ impl Config {
 impl Overrides {
     /// Lays the flags over everything else.
     fn overlay(&self, tree: &mut Table) {
-        let Self { config: _, listen, data_dir, models_dir } = self;
+        let Self { config: _, listen, data_dir, models_dir, set: _ } = self;
         // A path that is not UTF-8 cannot be shown by `weir config show` either; it is rare enough.
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         set(tree, "data_dir", "--data-dir", data_dir.as_ref().map(path));
@@ -308,6 +316,7 @@ mod tests {
         "prices.file",
         "cache.volatile_words",
         "cache.chance_words",
+        "journal.redact",
     ];
 
     /// The template with everything switched on.

@@ -68,6 +68,7 @@ document! {
         rules: Rules,
         local: Local,
         log: Log,
+        journal: Journal,
     }
     arrays {
         client: Client,
@@ -364,6 +365,19 @@ section! {
         queue: i64,
         context: i64,
         max_tokens: i64,
+    }
+}
+
+section! {
+    /// `[journal]`
+    Journal {
+        enabled: bool,
+        content: Text,
+        redact: Texts,
+        projects: Texts,
+        max_file_mb: i64,
+        max_mb: i64,
+        queue: i64,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::{Room, embedded};
 use crate::upstream::health::{self, Preset};
 use crate::upstream::prices::Price;
 use crate::upstream::{chain, local, provider};
-use crate::{cache, embed, limits, server, telemetry};
+use crate::{cache, embed, journal, limits, server, telemetry};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub(super) fn show(config: &Config) -> String {
         rules,
         local,
         log,
+        journal,
         notes: _,
         source: Source { file, origins },
     } = config;
@@ -95,6 +96,7 @@ pub(super) fn show(config: &Config) -> String {
     page.section("rules", rules_keys(rules));
     page.section("local", local_keys(local.as_ref()));
     page.section("log", log_keys(log));
+    page.section("journal", journal_keys(journal));
     page.text
 }
 
@@ -453,6 +455,29 @@ fn local_keys(local: Option<&Local>) -> Keys {
         ("queue", number(*queue)),
         ("context", number(*context)),
         ("max_tokens", number(*max_tokens)),
+    ]
+}
+
+fn journal_keys(journal: &journal::Config) -> Keys {
+    let journal::Config {
+        enabled,
+        folder: _,
+        salt: _,
+        content,
+        redact,
+        projects,
+        max_file_bytes,
+        max_bytes,
+        queue,
+    } = journal;
+    vec![
+        ("enabled", Value::Boolean(*enabled)),
+        ("content", text(content.name())),
+        ("redact", texts(redact)),
+        ("projects", texts(projects)),
+        ("max_file_mb", number(max_file_bytes >> 20)),
+        ("max_mb", number(max_bytes >> 20)),
+        ("queue", number(*queue)),
     ]
 }
 

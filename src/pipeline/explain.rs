@@ -85,6 +85,11 @@ impl Pipeline {
         self.trails.0.keep(&caller.tenant, &caller.request_id, trail);
     }
 
+    /// How like the nearest question was that was looked at for a request of `tenant`.
+    pub fn nearest(&self, tenant: &Arc<str>, request_id: &str) -> Option<f32> {
+        self.trails.0.with(tenant, request_id, |trail| trail.lookup.as_ref()?.nearest())?
+    }
+
     /// Why a request of `tenant` was answered as it was; `None` where that is not known, or not any more.
     pub async fn explain(&self, tenant: &Arc<str>, request_id: &str) -> Option<Explained> {
         let Trail { lookup, lane } = self.trails.0.with(tenant, request_id, |trail| trail.clone())?;

@@ -6,7 +6,7 @@
 
 use super::second::{self, Answered};
 use crate::cache::Cache;
-use crate::cache::bound::{AnswerJudge, Equivalence, Label, Reading, Trial, by_cosine, compare};
+use crate::cache::bound::{AnswerJudge, Bound, Equivalence, Label, Reading, Trial, by_cosine, compare};
 use crate::chat::{Block, Finish, Message, Reply, Request, Usage};
 use crate::embed::Embedder;
 use crate::upstream::{Call, Priority, Upstream};
@@ -31,16 +31,43 @@ const LAST_CHECKS: Duration = Duration::from_secs(2);
 /// Is told of each check that was answered: it costs as much as a request.
 pub type CheckObserver = Arc<dyn Fn(&Checked) + Send + Sync>;
 
+/// What was learned from an answer.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// Whose request it was answered to.
+    pub tenant: Arc<str>,
+    /// The request.
+    pub request_id: String,
+    /// What was tried.
+    pub trial: Trial,
+    /// What came of it.
+    pub label: Label,
+}
+
+/// Takes what was learned, and teaches the bound; at once, or when it likes.
+pub type Teach = Arc<dyn Fn(&Bound, Learned) + Send + Sync>;
+
+/// Whether an answer is one that something can be learned from.
+pub type Trusts = fn(&Reply) -> bool;
+
 /// A check that was answered.
 #[derive(Clone, Debug)]
 pub struct Checked {
+    /// The request that was answered from memory.
+    pub request_id: String,
+    /// Whose it was.
+    pub tenant: Arc<str>,
+    /// In which project.
+    pub project: Arc<str>,
     /// Who answered it.
     pub upstream: Arc<str>,
     /// The model that it was asked for.
     pub model: Arc<str>,
     /// What it cost, where the upstream said.
     pub usage: Option<Usage>,
-    /// Whether it says the same as what was served.
+    /// What it says.
+    pub reply: Reply,
+    /// Whether that is the same as what was served.
     pub said: Equivalence,
 }
 
@@ -63,7 +90,7 @@ pub struct LearnCounts {
 
 /// Two answers to compare.
 struct Comparison {
-    trial: Trial,
+    pupil: Pupil,
     question: Arc<str>,
     fresh: String,
     known: Arc<Reply>,
@@ -71,10 +98,19 @@ struct Comparison {
 
 /// A hit to ask upstream all the same.
 struct Check {
-    trial: Trial,
+    pupil: Pupil,
     request: Request,
     call: Call,
     known: Arc<Reply>,
+}
+
+/// Who learns what.
+#[derive(Clone)]
+struct Pupil {
+    tenant: Arc<str>,
+    request_id: String,
+    trial: Trial,
+    teach: Teach,
 }
 
 enum Job {
@@ -85,6 +121,8 @@ enum Job {
 /// A handle to the task that learns. Cheap to clone; the task ends with the last one.
 #[derive(Clone)]
 pub struct Learner {
+    trusts: Trusts,
+    teach: Teach,
     jobs: mpsc::Sender<Job>,
     checks: mpsc::Sender<Check>,
     counts: Arc<Counts>,
@@ -117,13 +155,43 @@ impl Learner {
         let counts = Arc::<Counts>::default();
         let worker = Worker { cache, embedder, upstream, observer, counts: Arc::clone(&counts) };
         tokio::spawn(Arc::new(worker).run(waiting, waiting_checks));
-        Self { jobs, checks, counts }
+        let teach: Teach = Arc::new(|bound, Learned { trial, label, .. }| bound.learn(&trial, label));
+        Self { trusts: |_| true, teach, jobs, checks, counts }
+    }
+
+    /// The same, and it learns only from the answers that are to be trusted.
+    #[must_use]
+    pub fn trusting(self, trusts: Trusts) -> Self {
+        Self { trusts, ..self }
+    }
+
+    /// The same, and what is learned goes to `teach`.
+    #[must_use]
+    pub fn taught_by(self, teach: Teach) -> Self {
+        Self { teach, ..self }
+    }
+
+    fn pupil(&self, (tenant, request_id): (&Arc<str>, &str), trial: Trial) -> Pupil {
+        let (tenant, request_id) = (Arc::clone(tenant), request_id.to_owned());
+        Pupil { tenant, request_id, trial, teach: Arc::clone(&self.teach) }
     }
 
     /// A hit was served, and is to be asked upstream all the same.
-    pub(super) fn check(&self, trial: Trial, request: Request, told: Call, known: Arc<Reply>) {
+    pub(super) fn check(
+        &self,
+        trial: Trial,
+        request_id: &str,
+        request: Request,
+        told: Call,
+        known: Arc<Reply>,
+    ) {
+        if !(self.trusts)(&known) {
+            return count(&self.counts.checks_failed);
+        }
         let call = Call { priority: Priority::Background, ..told };
-        if self.checks.try_send(Check { trial, request, call, known }).is_err() {
+        let pupil = self.pupil((&call.tenant, request_id), trial);
+        let check = Check { pupil, request, call, known };
+        if self.checks.try_send(check).is_err() {
             count(&self.counts.checks_dropped);
         }
     }
@@ -155,21 +223,30 @@ impl Learner {
 #[derive(Clone)]
 pub(super) struct Lesson {
     learner: Learner,
-    trial: Trial,
+    pupil: Pupil,
     question: Arc<str>,
     known: Arc<Reply>,
 }
 
 impl Lesson {
-    pub(super) fn new(learner: &Learner, question: &str, (trial, known): (Trial, Arc<Reply>)) -> Self {
-        Self { learner: learner.clone(), trial, question: question.into(), known }
+    pub(super) fn new(
+        learner: &Learner,
+        name: (&Arc<str>, &str),
+        question: &str,
+        (trial, known): (Trial, Arc<Reply>),
+    ) -> Self {
+        let pupil = learner.pupil(name, trial);
+        Self { learner: learner.clone(), pupil, question: question.into(), known }
     }
 
     /// Here is the fresh answer.
     pub(super) fn learn(self, fresh: &Reply) {
-        let Self { learner, trial, question, known } = self;
+        let Self { learner, pupil, question, known } = self;
+        if !(learner.trusts)(fresh) || !(learner.trusts)(&known) {
+            return count(&learner.counts.unclear);
+        }
         let Some(fresh) = plain(fresh) else { return count(&learner.counts.unclear) };
-        let job = Job::Compare(Comparison { trial, question, fresh, known });
+        let job = Job::Compare(Comparison { pupil, question, fresh, known });
         if learner.jobs.try_send(job).is_err() {
             count(&learner.counts.dropped);
         }
@@ -198,8 +275,8 @@ impl Worker {
         loop {
             tokio::select! {
                 job = jobs.recv() => match job {
-                    Some(Job::Compare(Comparison { trial, question, fresh, known })) => {
-                        self.learn(&trial, &question, &fresh, &known).await;
+                    Some(Job::Compare(Comparison { pupil, question, fresh, known })) => {
+                        self.learn(&pupil, &question, &fresh, &known).await;
                     }
                     Some(Job::Close(done)) => {
                         while let (true, Ok(check)) = (checks.len() < MAX_CHECKS, waiting.try_recv()) {
@@ -220,7 +297,7 @@ impl Worker {
         }
     }
 
-    async fn learn(&self, trial: &Trial, question: &str, fresh: &str, known: &Reply) -> Equivalence {
+    async fn learn(&self, pupil: &Pupil, question: &str, fresh: &str, known: &Reply) -> Equivalence {
         let said = match plain(known) {
             Some(known) => self.equivalence(question, fresh, &known).await,
             None => Equivalence::Unclear,
@@ -234,7 +311,8 @@ impl Worker {
             }
         };
         count(&self.counts.compared);
-        self.cache.bound().learn(trial, label);
+        let Pupil { tenant, request_id, trial, teach } = pupil.clone();
+        teach(self.cache.bound(), Learned { tenant, request_id, trial, label });
         said
     }
 
@@ -259,7 +337,7 @@ impl Worker {
     }
 
     async fn check(self: Arc<Self>, check: Check) {
-        let Check { trial, request, call, known } = check;
+        let Check { pupil, request, call, known } = check;
         // Nobody waits for it, so it has its own time.
         let call = Call { deadline: Instant::now() + CHECK_DEADLINE, ..call };
         let asked = second::answered(self.upstream.as_ref(), &request, &call);
@@ -269,9 +347,11 @@ impl Worker {
         count(&self.counts.checks);
         let question = request.question().map(Message::plain_text).unwrap_or_default();
         let said = match plain(&reply) {
-            Some(fresh) => self.learn(&trial, &question, &fresh, &known).await,
+            Some(fresh) => self.learn(&pupil, &question, &fresh, &known).await,
             None => Equivalence::Unclear,
         };
-        (self.observer)(&Checked { upstream, model, usage: reply.usage, said });
+        let (request_id, tenant) = (pupil.request_id, pupil.tenant);
+        let (project, usage) = (call.project, reply.usage);
+        (self.observer)(&Checked { request_id, tenant, project, upstream, model, usage, reply, said });
     }
 }

@@ -22,6 +22,7 @@ mod recent;
 mod record;
 mod refresh;
 mod ruled;
+mod scribe;
 mod second;
 mod voice;
 
@@ -29,11 +30,12 @@ pub use answer::{Answer, Kept, Source};
 pub use drill::Drilled;
 pub use explain::{Explained, Lane, Trails};
 pub use flight::Flights;
-pub use learn::{CheckObserver, Checked, LearnCounts, Learner};
+pub use learn::{CheckObserver, Checked, LearnCounts, Learned, Learner, Teach, Trusts};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 pub use refresh::Refresher;
+pub use scribe::{Note, Record, Scribe};
 
-use crate::cache::bound::{GroundId, Label, Trial};
+use crate::cache::bound::{GroundId, Label, Trial, number_of};
 use crate::cache::identity::{Reading, Settings};
 use crate::cache::{Asker, Cache, Lookup, Miss, Nearest, Nominee, Query, Wishes};
 use crate::chat::{Reply, Request};
@@ -81,6 +83,8 @@ pub struct Pipeline {
     pub clock: Arc<dyn Clock>,
     /// Who is told how it went.
     pub observer: Observer,
+    /// Who writes it down; `None` where nobody does.
+    pub scribe: Option<Scribe>,
 }
 
 /// Who asks.
@@ -239,6 +243,7 @@ impl Pipeline {
                     taken.inspect_err(|refusal| recorder.refused(refusal))?;
                     recorder.charges(permit.charges());
                 }
+                recorder.wanted(|| Voice::of(self.upstream.as_ref(), &request, &told));
                 (rule, self.recall(&caller, &request, &told, &mut trail).await)
             }
         };
@@ -263,7 +268,7 @@ impl Pipeline {
                     self.recent.0.remember(&caller.tenant, &caller.request_id, *given);
                     // Who wants nobody asked means now and later.
                     if !caller.memory.only_if_cached {
-                        self.check(*given, request, told, reply);
+                        self.check(*given, &caller, request, told, reply);
                     }
                 }
                 Ok(answer)
@@ -284,11 +289,12 @@ impl Pipeline {
     }
 
     /// Asks a hit upstream all the same, if it is its turn.
-    fn check(&self, given: Given, request: Request, told: &Call, reply: Arc<Reply>) {
+    fn check(&self, given: Given, caller: &Caller, request: Request, told: &Call, reply: Arc<Reply>) {
         let voice = Voice::of(self.upstream.as_ref(), &request, told);
         let trial = given.trial.filter(|_| voice.is_provider());
-        if let Some(trial) = trial.filter(|trial| self.cache.bound().wants_check(trial)) {
-            self.learner.check(trial, request, told.clone(), reply);
+        let number = number_of(&caller.request_id);
+        if let Some(trial) = trial.filter(|trial| self.cache.bound().wants_check(trial, number)) {
+            self.learner.check(trial, &caller.request_id, request, told.clone(), reply);
         }
     }
 
@@ -300,6 +306,10 @@ impl Pipeline {
             Taken::Spoken => return Feedback::Known,
             Taken::Fresh(given) => given,
         };
+        if let Some(scribe) = &self.scribe {
+            let (tenant, request_id) = (Arc::clone(tenant), request_id.to_owned());
+            (scribe.write)(Note::Said { tenant, request_id, correct });
+        }
         if let Some(trial) = &given.trial {
             self.cache.bound().learn(trial, if correct { Label::Right } else { Label::Wrong });
         }
@@ -373,7 +383,7 @@ impl Pipeline {
         if !memory.read && !memory.write {
             return Err(Miss::Bypassed);
         }
-        let arm = voice.arm.iter().map(|arm| ("arm", arm.to_string()));
+        let arm = voice.arm.iter().map(|arm| ("arm".into(), arm.to_string()));
         let partitions: Vec<_> = memory.partitions.as_slice().iter().cloned().chain(arm).collect();
         let asker = Asker {
             tenant,
@@ -429,6 +439,18 @@ impl Pipeline {
         }
     }
 
+    /// The words that would be embedded for a request, where memory is looked up in other words.
+    pub fn wording(&self, caller: &Caller, request: &Request) -> Option<String> {
+        let settings = self.cache.settings(&caller.project);
+        let reading = Reading::of(settings.client, request);
+        let told = self.upstream.choose(request, caller.call(request, caller.envelope.priority));
+        let voice = Voice::of(self.upstream.as_ref(), request, &told);
+        let query = Self::query(caller, settings, request, reading, &voice).ok()?;
+        let wanted = self.cache.is_semantic() && query.rewordable && caller.memory.semantic;
+        let question = wanted.then(|| self.cache.question(&query))?;
+        question.to_embed().map(str::to_owned)
+    }
+
     /// The vectors of `texts`, by the model in this process. Nothing is looked up and nothing is remembered.
     pub async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         /// Of one request at once: enough to keep the encoder busy, and not to fill its queue.
@@ -473,7 +495,8 @@ impl Pipeline {
         recorder.missed(miss);
         let request = Arc::new(request);
         let question = asked.as_ref().map_or("", |asked| asked.query.text.as_str());
-        let lesson = nominee.map(|nominee| Lesson::new(&self.learner, question, nominee));
+        let name = (&told.tenant, recorder.request_id());
+        let lesson = nominee.map(|nominee| Lesson::new(&self.learner, name, question, nominee));
         let call = || {
             let keeper = asked.clone().map(|asked| {
                 let keeper = Keeper::new(&self.cache, asked, vector.clone());

@@ -3,6 +3,8 @@
 use super::answer::Kept;
 use super::flight::{Begun, Flight, Follower};
 use super::keep::is_last;
+use super::scribe::Minutes;
+use super::voice::Voice;
 use super::{Caller, Ended, Observer, Outcome, Pipeline, Source, Timings};
 use crate::cache::Miss;
 use crate::chat::{Chunk, Event, Request, Usage};
@@ -25,6 +27,8 @@ pub(super) struct Recorder {
     flight: Option<Arc<Flight>>,
     kept: Kept,
     charges: Vec<Arc<Charge>>,
+    /// What is written down of it, where anything is.
+    minutes: Option<Box<Minutes>>,
     /// Taken when it has been told.
     outcome: Option<Box<Outcome>>,
 }
@@ -52,14 +56,16 @@ impl Recorder {
             ended: Ended::ClientGone,
             timings: Timings::default(),
         };
+        let arrived = Instant::now();
         Self {
             observer: Arc::clone(&pipeline.observer),
-            arrived: Instant::now(),
+            arrived,
             deadline: caller.deadline,
             usage: None,
             flight: None,
             kept: Kept::default(),
             charges: Vec::new(),
+            minutes: Minutes::begin(pipeline.scribe.as_ref(), arrived, caller, request),
             outcome: Some(Box::new(outcome)),
         }
     }
@@ -79,6 +85,17 @@ impl Recorder {
     pub(super) fn chosen(&mut self, told: &Call) {
         let route = told.plan.as_ref().map(|plan| Arc::clone(&plan.route));
         self.note(|outcome| outcome.route = route);
+    }
+
+    /// Whose answer is wanted.
+    pub(super) fn wanted(&mut self, voice: impl FnOnce() -> Voice) {
+        if let Some(minutes) = &mut self.minutes {
+            minutes.voiced(voice());
+        }
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        self.outcome.as_ref().map_or("", |outcome| &outcome.request_id)
     }
 
     pub(super) fn route(&self) -> Option<Arc<str>> {
@@ -149,6 +166,9 @@ impl Recorder {
     }
 
     fn see(&mut self, chunk: &Chunk) {
+        if let Some(minutes) = &mut self.minutes {
+            minutes.see(chunk);
+        }
         for event in &chunk.events {
             if let Event::Usage(usage) = event {
                 self.usage = Some(*usage);
@@ -183,6 +203,9 @@ impl Recorder {
                 let _ = self.kept.set(kept);
             }
             (self.observer)(&outcome);
+            if let Some(minutes) = self.minutes.take() {
+                minutes.end(&outcome);
+            }
         }
     }
 }

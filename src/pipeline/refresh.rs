@@ -79,6 +79,7 @@ impl Pipeline {
         let mut recorder = Recorder::new(self, caller, request);
         recorder.refreshes();
         recorder.chosen(told);
+        recorder.wanted(|| Voice::of(self.upstream.as_ref(), request, told));
         // Whoever asks the same meanwhile, and takes no late answer, joins.
         let seat = self.cache.is_coalescing().then(|| self.flights.seat(asked.query.id.0));
         let told = Call { priority: Priority::Background, ..told.clone() };

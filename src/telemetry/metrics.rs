@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics text format that Prometheus reads.
 
 use super::chain::{Chain, ChainReport};
+use super::journal::{JournalReport, Lines};
 use super::semantic::{Semantic, SemanticReport};
 use super::webhook::{Webhook, WebhookReport};
 use crate::cache::bound::Equivalence;
@@ -132,6 +133,7 @@ pub struct Metrics {
     semantic: Option<SemanticReport>,
     chain: Option<ChainReport>,
     webhooks: Option<WebhookReport>,
+    journal: Option<JournalReport>,
 }
 
 struct Families {
@@ -280,6 +282,7 @@ impl Metrics {
             semantic: None,
             chain: None,
             webhooks: None,
+            journal: None,
         }
     }
 
@@ -301,6 +304,12 @@ impl Metrics {
         Self { webhooks: Some(report), ..self }.registered()
     }
 
+    /// The same, and what became of the lines of the journal.
+    #[must_use]
+    pub fn with_journal(self, report: JournalReport) -> Self {
+        Self { journal: Some(report), ..self }.registered()
+    }
+
     fn registered(self) -> Self {
         let mut registry = Registry::with_prefix("weir");
         self.families.register(&mut registry);
@@ -312,6 +321,9 @@ impl Metrics {
         }
         if let Some(report) = &self.webhooks {
             registry.register_collector(Box::new(Webhook(Arc::clone(report))));
+        }
+        if let Some(report) = &self.journal {
+            registry.register_collector(Box::new(Lines(Arc::clone(report))));
         }
         Self { registry: Arc::new(registry), ..self }
     }
@@ -421,7 +433,7 @@ impl Metrics {
     }
 
     pub(super) fn count_check(&self, checked: &Checked) {
-        let Checked { upstream, model, usage, said } = checked;
+        let Checked { upstream, model, usage, said, .. } = checked;
         let said = match said {
             Equivalence::Same => "same",
             Equivalence::Different => "different",

@@ -1,6 +1,7 @@
 //! What is told about requests: metrics and one log line each. Never their words.
 
 mod chain;
+mod journal;
 mod lines;
 mod log;
 mod metrics;
@@ -8,6 +9,7 @@ mod semantic;
 mod webhook;
 
 pub use chain::ChainReport;
+pub use journal::{Anchor, JournalReport, scribe, wanted, wishes};
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;
 pub use semantic::SemanticReport;

@@ -205,6 +205,31 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::BadRequest,
+        Self::ContextOverflow,
+        Self::Auth,
+        Self::Billing,
+        Self::Unsupported,
+        Self::RateLimit,
+        Self::Overloaded,
+        Self::ModelNotFound,
+        Self::Timeout,
+        Self::Server,
+        Self::Connection,
+        Self::BadResponse,
+        Self::Cut,
+        Self::Busy,
+        Self::NoRoute,
+        Self::Exhausted,
+    ];
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its stable name.
     pub fn name(self) -> &'static str {
         match self {

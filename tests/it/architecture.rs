@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &str)] = &[
     // layer 1: skills
     ("embed", "vector"),
     ("intent", "chat vector"),
+    ("journal", "chat secret"),
     ("limits", "chat clock"),
     ("models", ""),
     ("store", "chat vector clock"),
@@ -24,13 +25,16 @@ const MAY_USE: &[(&str, &str)] = &[
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),
     // layer 4: faces
-    ("lab", "pipeline cache embed intent limits store upstream chat vector clock"),
+    ("lab", "sim telemetry journal wire pipeline cache embed intent limits store upstream chat vector clock"),
     ("sim", "embed store upstream chat vector clock"),
     ("webhook", "pipeline limits upstream wire clock secret"),
-    ("telemetry", "webhook pipeline cache embed intent limits upstream store wire chat vector clock"),
+    ("telemetry", "journal webhook pipeline cache embed intent limits upstream store wire chat vector clock"),
     ("server", "telemetry webhook pipeline cache intent limits upstream wire chat vector clock secret"),
     // layer 5: assembly
-    ("config", "chat cache embed intent limits server store telemetry upstream webhook models secret"),
+    (
+        "config",
+        "journal chat cache embed intent limits server store telemetry upstream webhook models secret",
+    ),
     ("app", "*"),
     ("cli", "*"),
 ];
@@ -47,10 +51,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("safetensors", &["embed/"]),
     ("tokenizers", &["embed/", "upstream/local/"]),
     ("sled", &["store/embedded/"]),
+    ("zstd", &["journal/"]),
+    ("plotters", &["lab/report/"]),
+    ("csv", &["lab/import"]),
     ("hnsw_rs", &["store/embedded/"]),
     ("prometheus_client", &["telemetry/"]),
     ("clap", &["cli/", "main.rs"]),
-    ("regex", &["cache/identity/", "intent/", "upstream/local/", "upstream/route/"]),
+    ("regex", &["cache/identity/", "intent/", "journal/", "upstream/local/", "upstream/route/"]),
 ];
 
 /// Production code of one source file: up to its tests, without comments.

@@ -1237,6 +1237,15 @@ requests_per_minute = 5
         [log]
         level = "info"  # default
         format = "auto"  # default
+
+        [journal]
+        enabled = false  # default
+        content = "redacted"  # default
+        redact = []  # default
+        projects = []  # default
+        max_file_mb = 64  # default
+        max_mb = 1024  # default
+        queue = 4096  # default
         "#);
     }
 

@@ -53,6 +53,7 @@ impl Rig {
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
+            scribe: None,
             trails: Trails::default(),
             refresher: Refresher::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -41,7 +41,6 @@ use report::Counts;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much may be wrong, and how that is found out.
@@ -107,6 +106,12 @@ impl GroundId {
     }
 }
 
+/// The number of a request, by its name.
+pub fn number_of(name: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(name).into();
+    digest[..8].iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
 /// What a nominee is tried for: enough to learn from how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trial {
@@ -145,7 +150,7 @@ impl Trial {
 pub struct Bound {
     config: Config,
     state: Mutex<State>,
-    picked: AtomicU64,
+    seed: u64,
 }
 
 #[derive(Default)]
@@ -162,8 +167,8 @@ struct State {
 impl Bound {
     /// One that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let picked = AtomicU64::new(config.seed.unwrap_or_else(rand::random));
-        Self { config, state: Mutex::default(), picked }
+        let seed = config.seed.unwrap_or_else(rand::random);
+        Self { config, state: Mutex::default(), seed }
     }
 
     /// How it was set up.
@@ -199,8 +204,9 @@ impl Bound {
         state.grounds.get(&ground).map_or_else(Vec::new, |ground| ground.refuted(asked))
     }
 
-    /// Whether this hit is to be asked upstream all the same.
-    pub fn wants_check(&self, trial: &Trial) -> bool {
+    /// Whether this hit is to be asked upstream all the same. `number` is that of the request: the same request
+    /// is picked again when it is replayed.
+    pub fn wants_check(&self, trial: &Trial, number: u64) -> bool {
         let share = match trial.about {
             About::Noise => EXACT_CHECKS * self.config.check_share,
             About::Nominee { .. } => {
@@ -209,7 +215,7 @@ impl Bound {
                 ground.map_or(0.0, |ground| ground.check_share(self.config.check_share))
             }
         };
-        self.draw() < share
+        self.draw(number) < share
     }
 
     /// What came of a trial.
@@ -242,9 +248,9 @@ impl Bound {
     }
 
     /// A number from zero to one, by SplitMix64: as good as random, and the same again from the same seed.
-    fn draw(&self) -> f64 {
+    fn draw(&self, number: u64) -> f64 {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.picked.fetch_add(GOLDEN, Ordering::Relaxed).wrapping_add(GOLDEN);
+        let mut z = self.seed.wrapping_add(number.wrapping_add(1).wrapping_mul(GOLDEN));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
@@ -381,7 +387,7 @@ mod tests {
             let bound = Bound::new(Config { check_share, seed: Some(7), ..Config::default() });
             bound.decide(ground, None);
             let trial = Trial { ground, asked: id(1), known: id(2), about };
-            (0..10_000).filter(|_| bound.wants_check(&trial)).count()
+            (0..10_000).filter(|number| bound.wants_check(&trial, *number)).count()
         };
         let nominee = About::Nominee { bin: 14, served: true };
         assert_eq!(checked(0.0, nominee), 0);

@@ -51,13 +51,15 @@ fn run(stream: &Stream, max_wrong: f64, seed: u64) -> Run {
     let ground = GroundId::of("tenant", "project");
     let (asked, known) = (EntryId([0; 32]), EntryId([1; 32]));
     let mut run = Run::default();
+    let mut hits = 0..;
+    let mut wants_check = |trial: &Trial| bound.wants_check(trial, hits.next().unwrap_or_default());
     let mut truth = Vec::new();
     for at in 0..stream.requests {
         let differs = |random: &mut StdRng| random.random::<f64>() < stream.noise;
         let label = |differs: bool| if differs { Label::Different } else { Label::Same };
         let repeat = Trial::of_repeat(ground, asked);
         // One request in three is a repeat: an exact hit, which never gets here.
-        if random.random::<f64>() < 0.33 && bound.wants_check(&repeat) {
+        if random.random::<f64>() < 0.33 && wants_check(&repeat) {
             bound.learn(&repeat, label(differs(&mut random)));
         }
         if random.random::<f64>() >= stream.nominated {
@@ -73,7 +75,7 @@ fn run(stream: &Stream, max_wrong: f64, seed: u64) -> Run {
         run.served += usize::from(served);
         run.wrong += usize::from(served && is_wrong);
         let trial = bound.trial(ground, asked, known, score, served);
-        let labelled = if served { bound.wants_check(&trial) } else { random.random::<f64>() < 0.9 };
+        let labelled = if served { wants_check(&trial) } else { random.random::<f64>() < 0.9 };
         if labelled {
             bound.learn(&trial, label(is_wrong || differs(&mut random)));
         }

@@ -427,8 +427,8 @@ mod tests {
             Asker { model: Some("m2"), ..ASKER },
             // The same letters, split elsewhere.
             Asker { tenant: "tp", project: "", ..ASKER },
-            Asker { partitions: &[("seed", "p".to_owned())], ..ASKER },
-            Asker { partitions: &[("namespace", "p".to_owned())], ..ASKER },
+            Asker { partitions: &[("seed".into(), "p".to_owned())], ..ASKER },
+            Asker { partitions: &[("namespace".into(), "p".to_owned())], ..ASKER },
         ];
         let scopes: std::collections::BTreeSet<_> =
             askers.iter().map(|asker| query(asker, &base()).unwrap().scope).collect();

@@ -1,9 +1,10 @@
 //! What a caller wants of the cache.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A name by which a caller sets its own answers apart, and which of its ways of saying so it used.
-pub type Partition = (&'static str, String);
+pub type Partition = (Cow<'static, str>, String);
 
 /// What a caller keeps apart from: each once and in order, so that the same are always the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,8 +109,8 @@ impl Wishes {
     }
 
     /// Keeps apart from answers to callers that do not say the same.
-    pub fn within(&mut self, way: &'static str, name: impl Into<String>) {
-        self.partitions.add((way, name.into()));
+    pub fn within(&mut self, way: impl Into<Cow<'static, str>>, name: impl Into<String>) {
+        self.partitions.add((way.into(), name.into()));
     }
 }
 

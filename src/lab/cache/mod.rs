@@ -68,6 +68,7 @@ pub fn pipeline(config: cache::Config, embedder: &Embedder, answers: Answered) -
         flights: Flights::default(),
         learner,
         recent: RecentAnswers::default(),
+        scribe: None,
         trails: Trails::default(),
         refresher: Refresher::default(),
         clock,

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!((wishes.read, wishes.write), (false, true));
         assert_eq!(wishes.max_age.map(|age| age.as_secs()), Some(60));
         assert_eq!(wishes.ttl.map(|age| age.as_secs()), Some(60));
-        assert_eq!(wishes.partitions.as_slice(), [("cloudflare", "a".to_owned())]);
+        assert_eq!(wishes.partitions.as_slice(), [("cloudflare".into(), "a".to_owned())]);
         assert_eq!(rivals.len(), 2);
         let plain = Controls::of(&said, false);
         assert_eq!(

@@ -1,0 +1,512 @@
+//! [`Journal`]: a bounded queue, and the thread that writes what is in it. Nobody ever waits for the disk: what
+//! finds no place is dropped and counted, and a disk that fails costs lines and no requests.
+
+use super::row::{Fresh, Head, Learned, Line, Row, VERSION, Word};
+use super::scrub::Scrubber;
+use super::{Config, Content, read};
+use crate::secret::Secret;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a line may wait for the disk: so much is lost at most when the machine dies.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// How long a disk that fails is left alone.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How hard closed files are compressed.
+const LEVEL: i32 = 9;
+
+/// Why there is no journal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be written to.
+    #[error("the journal cannot be written to {}: {source}", folder.display())]
+    Folder {
+        /// The folder, or the file.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An expression of the configuration cannot be read.
+    #[error("journal.redact: {0}")]
+    Expression(#[from] Box<regex::Error>),
+}
+
+/// What became of the lines, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Lines that were written.
+    pub written: u64,
+    /// Lines that were not, since too many waited.
+    pub dropped: u64,
+    /// Lines that were not, since the disk failed.
+    pub failed: u64,
+    /// Files that went to make room.
+    pub removed: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    removed: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+enum Job {
+    Write(Box<Line>),
+    Close(SyncSender<()>),
+}
+
+/// A handle to the thread that writes. Cheap to clone; what waits is written when the last one goes.
+#[derive(Clone)]
+pub struct Journal {
+    jobs: SyncSender<Job>,
+    counters: Arc<Counters>,
+    projects: Arc<[String]>,
+}
+
+impl Journal {
+    /// Begins a file, and starts the thread. `now` is in microseconds since the Unix epoch; `known` are the
+    /// secrets of the configuration.
+    pub fn open(config: Config, known: Vec<Secret>, head: Head) -> Result<Self, Error> {
+        let unusable = |source| Error::Folder { folder: config.salt.clone(), source };
+        let salt = salt(&config.salt).map_err(unusable)?;
+        let scrubber = Scrubber::new(salt, known, &config.redact).map_err(Box::new)?;
+        let (jobs, waiting) = mpsc::sync_channel(config.queue);
+        let (counters, projects) = (Arc::<Counters>::default(), config.projects.clone().into());
+        let folder = config.folder.clone();
+        let mut pen =
+            Pen { head, file: None, written: 0, again: None, counters: Arc::clone(&counters), config };
+        // A folder that cannot be written to is told at the start, and not with the first request.
+        pen.begin().map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || pen.run(&waiting, &scrubber))
+            .map_err(|source| Error::Folder { folder, source })?;
+        Ok(Self { jobs, counters, projects })
+    }
+
+    /// Whether requests of `project` are written down.
+    pub fn wants(&self, project: &str) -> bool {
+        self.projects.is_empty() || self.projects.iter().any(|known| known == project)
+    }
+
+    /// Writes a request down. Never waits.
+    pub fn request(&self, row: Row) {
+        self.write(Line::Request(Box::new(row)));
+    }
+
+    /// Writes down what somebody answered in the background. Never waits.
+    pub fn fresh(&self, fresh: Fresh) {
+        self.write(Line::Fresh(Box::new(fresh)));
+    }
+
+    /// Writes down that something was learned. Never waits.
+    pub fn learned(&self, learned: Learned) {
+        self.write(Line::Learned(learned));
+    }
+
+    /// Writes down what somebody said about an answer. Never waits.
+    pub fn feedback(&self, word: Word) {
+        self.write(Line::Feedback(word));
+    }
+
+    fn write(&self, line: Line) {
+        if self.jobs.try_send(Job::Write(Box::new(line))).is_err() {
+            count(&self.counters.dropped);
+        }
+    }
+
+    /// Waits until all that waits is on the disk. Blocks.
+    pub fn close(&self) {
+        let (done, closed) = mpsc::sync_channel(1);
+        if self.jobs.send(Job::Close(done)).is_ok() {
+            let _ = closed.recv();
+        }
+    }
+
+    /// What became of the lines.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { written, dropped, failed, removed } = &*self.counters;
+        Counts {
+            written: read(written),
+            dropped: read(dropped),
+            failed: read(failed),
+            removed: read(removed),
+        }
+    }
+}
+
+/// The salt of the digests; made where there is none.
+pub fn salt(path: &Path) -> io::Result<[u8; 32]> {
+    if let Ok(known) = fs::read(path)
+        && let Ok(salt) = known.try_into()
+    {
+        return Ok(salt);
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let salt: [u8; 32] = rand::random();
+    private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)?.write_all(&salt)?;
+    Ok(salt)
+}
+
+/// What is said in it is nobody else's business on this machine.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Writes lines into files.
+struct Pen {
+    config: Config,
+    head: Head,
+    file: Option<(PathBuf, BufWriter<File>)>,
+    /// Bytes in the file.
+    written: u64,
+    /// When a disk that has failed is tried again.
+    again: Option<Instant>,
+    counters: Arc<Counters>,
+}
+
+impl Pen {
+    fn run(mut self, waiting: &mpsc::Receiver<Job>, scrubber: &Scrubber) {
+        // What a crash has left is compressed, and what is too much goes.
+        self.tidy();
+        let mut flushed = Instant::now();
+        loop {
+            match waiting.recv_timeout(FLUSH_EVERY) {
+                Ok(Job::Write(line)) => self.line(*line, scrubber),
+                Ok(Job::Close(done)) => {
+                    self.flush();
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if flushed.elapsed() >= FLUSH_EVERY {
+                self.flush();
+                flushed = Instant::now();
+            }
+        }
+        self.flush();
+    }
+
+    fn line(&mut self, line: Line, scrubber: &Scrubber) {
+        if self.again.is_some_and(|again| Instant::now() < again) {
+            return count(&self.counters.failed);
+        }
+        let Some(text) = compose(line, self.config.content, scrubber) else {
+            return count(&self.counters.failed);
+        };
+        match self.put(&text) {
+            Ok(()) => count(&self.counters.written),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        count(&self.counters.failed);
+        tracing::warn!(%error, "the journal cannot be written; it is tried again in a while");
+        self.file = None;
+        self.again = Some(Instant::now() + PAUSE);
+    }
+
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.written >= self.config.max_file_bytes {
+            self.turn()?;
+        }
+        if self.file.is_none() {
+            self.begin()?;
+        }
+        self.again = None;
+        if let Some((_, file)) = &mut self.file {
+            file.write_all(text)?;
+            self.written += text.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Begins a file. Its name sorts behind those before it.
+    fn begin(&mut self) -> io::Result<()> {
+        make_private(&self.config.folder)?;
+        let last = read::files(&self.config.folder).unwrap_or_default();
+        let last = last.iter().rev().find_map(|path| number(path)).unwrap_or(0);
+        let path = self.config.folder.join(format!("{:08}.jsonl", last + 1));
+        let file = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
+        let mut file = BufWriter::new(file);
+        let head = self.head.clone();
+        let mut text = serde_json::to_vec(&Line::Head(head))?;
+        text.push(b'\n');
+        file.write_all(&text)?;
+        file.flush()?;
+        self.written = text.len() as u64;
+        self.file = Some((path, file));
+        Ok(())
+    }
+
+    /// Closes the file, and begins another one.
+    fn turn(&mut self) -> io::Result<()> {
+        if let Some((_, mut file)) = self.file.take() {
+            file.flush()?;
+        }
+        self.begin()?;
+        self.tidy();
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        if let Some((_, file)) = &mut self.file
+            && let Err(error) = file.flush()
+        {
+            self.fail(&error);
+        }
+    }
+
+    /// Compresses the files that are closed, and removes the oldest where all together are too long.
+    fn tidy(&mut self) {
+        let open = self.file.as_ref().map(|(path, _)| path.clone());
+        let Ok(files) = read::files(&self.config.folder) else { return };
+        for path in files.iter().filter(|path| Some(*path) != open.as_ref() && !read::is_compressed(path)) {
+            if let Err(error) = compress(path) {
+                tracing::warn!(%error, "a file of the journal could not be compressed");
+            }
+        }
+        let Ok(files) = read::files(&self.config.folder) else { return };
+        let length = |path: &PathBuf| fs::metadata(path).map_or(0, |facts| facts.len());
+        let mut total: u64 = files.iter().map(length).sum();
+        for path in files.iter().filter(|path| Some(*path) != open.as_ref()) {
+            if total <= self.config.max_bytes {
+                break;
+            }
+            total = total.saturating_sub(length(path));
+            match fs::remove_file(path) {
+                Ok(()) => count(&self.counters.removed),
+                Err(error) => tracing::warn!(%error, "an old file of the journal could not be removed"),
+            }
+        }
+    }
+}
+
+fn number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.split('.').next()?.parse().ok()
+}
+
+/// The compressed file appears whole, or not at all.
+fn compress(path: &Path) -> io::Result<()> {
+    let half = path.with_extension("jsonl.zst.part");
+    let mut from = File::open(path)?;
+    let to = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&half)?;
+    let mut to = zstd::Encoder::new(to, LEVEL)?;
+    to.include_checksum(true)?;
+    io::copy(&mut from, &mut to)?;
+    to.finish()?.sync_all()?;
+    fs::rename(&half, path.with_extension("jsonl.zst"))?;
+    fs::remove_file(path)
+}
+
+/// A line as it is written: without secrets, or without words.
+pub fn compose(line: Line, content: Content, scrubber: &Scrubber) -> Option<Vec<u8>> {
+    let line = match line {
+        Line::Request(mut row) => {
+            let body = row.body.take();
+            match content {
+                Content::Redacted => row.body = body.and_then(|body| scrubbed(&body, scrubber)),
+                Content::Hashes => {
+                    row.digest = body.map(|body| scrubber.digest(body.get()));
+                    row.reply = None;
+                    row.headers.clear();
+                }
+            }
+            scrubber.row(&mut row);
+            Line::Request(row)
+        }
+        Line::Fresh(mut fresh) => {
+            match (&mut fresh.reply, content) {
+                (Some(reply), Content::Redacted) => scrubber.reply(reply),
+                (reply, _) => *reply = None,
+            }
+            Line::Fresh(fresh)
+        }
+        line @ (Line::Head(_) | Line::Learned(_) | Line::Feedback(_)) => line,
+    };
+    let mut text = serde_json::to_vec(&line).ok()?;
+    text.push(b'\n');
+    Some(text)
+}
+
+fn scrubbed(body: &RawValue, scrubber: &Scrubber) -> Option<Box<RawValue>> {
+    let mut value = serde_json::from_str(body.get()).ok()?;
+    scrubber.value(&mut value);
+    to_raw_value(&value).ok()
+}
+
+impl Head {
+    /// The head of a file that this program writes.
+    pub fn new(at: u64, seed: Option<u64>) -> Self {
+        Self { version: VERSION, weir: env!("CARGO_PKG_VERSION").to_owned(), at, seed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Reader;
+    use super::*;
+    use crate::chat::Reply;
+
+    fn journal(folder: &Path, change: impl FnOnce(&mut Config)) -> Journal {
+        let (folder, salt) = (folder.to_owned(), folder.join("digest.salt"));
+        let mut config = Config { folder, salt, ..Config::default() };
+        change(&mut config);
+        Journal::open(config, vec![Secret::new("configured-secret")], Head::new(1, Some(7))).unwrap()
+    }
+
+    fn row(id: &str, says: &str) -> Row {
+        let body = serde_json::json!({ "model": "m", "messages": [{"role": "user", "content": says}] });
+        Row {
+            at: 10,
+            id: id.to_owned(),
+            body: to_raw_value(&body).ok(),
+            reply: Some(Reply::text("m", format!("you said {says}"))),
+            ..Row::default()
+        }
+    }
+
+    fn rows(folder: &Path) -> Vec<Row> {
+        let rows = read::files(folder).unwrap().into_iter().flat_map(|path| Reader::open(&path).unwrap());
+        let rows = rows.filter_map(|line| match line.unwrap() {
+            Line::Request(row) => Some(*row),
+            _ => None,
+        });
+        rows.collect()
+    }
+
+    fn bytes(folder: &Path) -> String {
+        let read = |path: PathBuf| match read::is_compressed(&path) {
+            true => zstd::decode_all(File::open(path).unwrap()).unwrap(),
+            false => fs::read(path).unwrap(),
+        };
+        let files = read::files(folder).unwrap().into_iter().map(read);
+        files.map(|bytes| String::from_utf8(bytes).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_and_holds_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path(), |_| {});
+        journal.request(row("one", "mail a@example.com, configured-secret"));
+        journal.feedback(Word { at: 2, id: "one".into(), tenant: "t".into(), correct: false });
+        journal.close();
+        let rows = rows(folder.path());
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].id, "one");
+        let text = bytes(folder.path());
+        assert!(!text.contains("example.com") && !text.contains("configured-secret"), "{text}");
+        assert!(text.contains("[email:") && text.contains("[configured:"), "{text}");
+        assert_eq!(journal.counts(), Counts { written: 2, ..Counts::default() });
+    }
+
+    #[test]
+    fn with_digests_only_no_word_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path(), |config| config.content = Content::Hashes);
+        for id in ["one", "two"] {
+            journal.request(row(id, "a very private question"));
+        }
+        journal.close();
+        let text = bytes(folder.path());
+        assert!(!text.contains("private"), "{text}");
+        let rows = rows(folder.path());
+        assert!(rows[0].digest.is_some() && rows[0].digest == rows[1].digest);
+    }
+
+    #[test]
+    fn files_are_turned_compressed_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(folder.path(), |config| {
+            config.max_file_bytes = 2_000;
+            config.max_bytes = 6_000;
+        });
+        for at in 0..400u32 {
+            // What does not repeat cannot be compressed away.
+            let noise: String = (0..200).map(|_| char::from(b'a' + rand::random::<u8>() % 26)).collect();
+            journal.request(row(&at.to_string(), &noise));
+            if at % 100 == 0 {
+                journal.close();
+            }
+        }
+        journal.close();
+        let files = read::files(folder.path()).unwrap();
+        let total: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!(total < 6_000 + 3_000, "{total}");
+        assert!(files.iter().filter(|path| !read::is_compressed(path)).count() == 1, "{files:?}");
+        assert!(journal.counts().removed > 0);
+        assert_eq!(rows(folder.path()).last().unwrap().id, "399", "the newest stay");
+    }
+
+    #[test]
+    fn a_new_run_begins_a_new_file_and_keeps_the_salt() {
+        let folder = tempfile::tempdir().unwrap();
+        for id in ["one", "two"] {
+            let journal = journal(folder.path(), |_| {});
+            journal.request(row(id, "mail a@example.com"));
+            journal.close();
+        }
+        let rows = rows(folder.path());
+        assert_eq!(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        let said = |row: &Row| row.body.as_ref().unwrap().get().to_owned();
+        assert_eq!(said(&rows[0]), said(&rows[1]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_on_the_machine_can_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("journal");
+        let journal = journal(&inner, |_| {});
+        journal.close();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&inner), 0o700);
+        for path in read::files(&inner).unwrap().iter().chain([&inner.join("digest.salt")]) {
+            assert_eq!(mode(path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_disk_that_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("journal");
+        let journal = journal(&inner, |config| config.max_file_bytes = 1);
+        fs::remove_dir_all(&inner).unwrap();
+        fs::write(&inner, "in the way").unwrap();
+        for at in 0..3 {
+            journal.request(row(&at.to_string(), "x"));
+        }
+        journal.close();
+        assert_eq!(journal.counts().written, 0);
+        assert_eq!(journal.counts().failed, 3);
+    }
+}
