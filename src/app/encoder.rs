@@ -53,9 +53,14 @@ impl LoadedEncoder {
 
     /// Gives it its threads and a queue.
     pub fn spawn(self, config: crate::embed::Config) -> std::io::Result<Embedder> {
+        Embedder::spawn_all(self.each_thread(), config)
+    }
+
+    /// One for each of its threads.
+    pub fn each_thread(self) -> Vec<SentenceEncoder> {
         let mut encoders: Vec<SentenceEncoder> = (1..self.threads).map(|_| self.encoder.fork()).collect();
         encoders.push(self.encoder);
-        Embedder::spawn_all(encoders, config)
+        encoders
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which part of the library it calls.
 
+mod advise;
 mod ask;
 mod bench;
 mod cache;
@@ -7,8 +8,11 @@ mod chain;
 pub mod config;
 mod embed;
 mod explain;
+mod journal;
 pub mod models;
 mod output;
+mod replay;
+mod report;
 mod rules;
 mod serve;
 mod sidecar;
@@ -77,6 +81,14 @@ enum Command {
     Config(config::Args),
     /// Check, try, measure and mine the rules
     Rules(rules::Args),
+    /// Look at a journal: list, show, count, take out more secrets, export, import others' records
+    Journal(journal::Args),
+    /// Ask again what a journal holds, under other settings: what would be saved, and how much would be wrong
+    Replay(replay::Args),
+    /// Say which settings a journal speaks for, with evidence
+    Advise(advise::Args),
+    /// Set replays side by side
+    Report(report::Args),
     /// Make the judge's weights anew from labelled questions
     #[command(hide = true)]
     Train(train::Args),
@@ -92,7 +104,7 @@ enum Command {
 impl Globals {
     fn overrides(self) -> Overrides {
         let Self { config, listen, data_dir, models_dir } = self;
-        Overrides { config, listen, data_dir, models_dir }
+        Overrides { config, listen, data_dir, models_dir, set: Vec::new() }
     }
 }
 
@@ -154,6 +166,16 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         Command::Config(args) => {
             Ok(config::run(&args, overrides, &environment, &mut std::io::stdout().lock())?)
         }
+        Command::Journal(args) => journal::run(args, || load().map_err(Into::into)),
+        Command::Replay(args) => {
+            settle_threads(&environment);
+            replay::run(&args, overrides, &environment)
+        }
+        Command::Advise(args) => {
+            settle_threads(&environment);
+            advise::run(&args, overrides, &environment)
+        }
+        Command::Report(args) => report::run(&args),
         Command::Rules(args) => rules::run(args, || load().map_err(Into::into)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut std::io::stdout());

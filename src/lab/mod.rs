@@ -1,6 +1,10 @@
 //! Measuring what is built, with the same parts that the sidecar runs on.
 
+pub mod advise;
 pub mod cache;
 pub mod embed;
+pub mod import;
 pub mod local;
+pub mod replay;
+pub mod report;
 pub mod train;

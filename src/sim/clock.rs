@@ -14,6 +14,11 @@ impl Manual {
         Self(AtomicU64::new(now.0))
     }
 
+    /// Shows `now` from now on.
+    pub fn set(&self, now: Millis) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);

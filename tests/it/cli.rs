@@ -105,6 +105,12 @@ fn help_names_every_command_and_the_common_flags() {
       models       Fetch, list and verify the model files
       config       Write, check and show the configuration
       rules        Check, try, measure and mine the rules
+      journal      Look at a journal: list, show, count, take out more secrets, export, import others'
+                   records
+      replay       Ask again what a journal holds, under other settings: what would be saved, and how
+                   much would be wrong
+      advise       Say which settings a journal speaks for, with evidence
+      report       Set replays side by side
       completions  Print a completion script for a shell
       version      Print the version
       help         Print this message or the help of the given subcommand(s)

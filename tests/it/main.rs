@@ -34,6 +34,7 @@ mod notice;
 mod pipeline;
 mod policy;
 mod provider;
+mod replay;
 mod room;
 mod routes;
 mod rules;

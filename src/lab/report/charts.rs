@@ -1,0 +1,238 @@
+//! The pictures of a report: SVG, drawn by `plotters`.
+//!
+//! Their colours are names: [`DARK`] says for each what it is on a dark page, and a style sheet swaps them.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use std::error::Error;
+use std::ops::Range;
+
+/// How a picture is told apart on both kinds of page: the colour that is drawn, and that on a dark page.
+pub(super) const DARK: [(&str, &str); 9] = [
+    ("#8FBCE6", "#4A7FB0"),
+    ("#1B2530", "#E4EAF0"),
+    ("#66727F", "#9AA7B4"),
+    ("#DFE5EA", "#303B46"),
+    ("#1F6FB4", "#6CB2F0"),
+    ("#2A9D6F", "#5FD1A3"),
+    ("#D9822B", "#F2B266"),
+    ("#B8C4CF", "#566371"),
+    ("#C23B4E", "#F28794"),
+];
+
+const INK: RGBColor = RGBColor(0x1B, 0x25, 0x30);
+const QUIET: RGBColor = RGBColor(0x66, 0x72, 0x7F);
+const GRID: RGBColor = RGBColor(0xDF, 0xE5, 0xEA);
+pub(super) const BLUE: RGBColor = RGBColor(0x1F, 0x6F, 0xB4);
+pub(super) const SKY: RGBColor = RGBColor(0x8F, 0xBC, 0xE6);
+pub(super) const GREEN: RGBColor = RGBColor(0x2A, 0x9D, 0x6F);
+pub(super) const AMBER: RGBColor = RGBColor(0xD9, 0x82, 0x2B);
+pub(super) const GREY: RGBColor = RGBColor(0xB8, 0xC4, 0xCF);
+pub(super) const RED: RGBColor = RGBColor(0xC2, 0x3B, 0x4E);
+
+const WIDTH: u32 = 760;
+const FONT: &str = "system-ui, sans-serif";
+
+type Drawn = Result<String, Box<dyn Error>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn drawn(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn Error>>) -> Drawn {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        draw(&area)?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+fn small() -> TextStyle<'static> {
+    (FONT, 13).into_font().color(&QUIET)
+}
+
+/// Axes and what they are called.
+struct Axes<'a> {
+    x: Range<f64>,
+    y: Range<f64>,
+    named: (&'a str, &'a str),
+    written: (&'a dyn Fn(f64) -> String, &'a dyn Fn(f64) -> String),
+}
+
+macro_rules! plane {
+    ($area:expr, $axes:expr) => {{
+        let Axes { x, y, named: (across, up), written: (write_x, write_y) } = $axes;
+        let mut chart = ChartBuilder::on($area)
+            .margin(6)
+            .x_label_area_size(40)
+            .y_label_area_size(62)
+            .build_cartesian_2d(x, y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .axis_style(GREY)
+            .label_style(small())
+            .axis_desc_style(small())
+            .x_labels(8)
+            .y_labels(5)
+            .x_label_formatter(&|at| write_x(*at))
+            .y_label_formatter(&|at| write_y(*at))
+            .x_desc(across)
+            .y_desc(up)
+            .draw()?;
+        chart
+    }};
+}
+
+/// A little more than the most, so that nothing touches the frame.
+fn up_to(most: f64) -> f64 {
+    if most > 0.0 { most * 1.08 } else { 1.0 }
+}
+
+/// A part of a bar: what it is, how much, and in which colour.
+pub(super) type Part<'a> = (&'a str, f64, RGBColor);
+
+/// Bars that are cut into parts, one below the other, each as long as the others.
+pub(super) fn shares(bars: &[(&str, Vec<Part<'_>>)]) -> Drawn {
+    const BAR: i32 = 34;
+    const STEP: i32 = 58;
+    const LEFT: i32 = 62;
+    let height = bars.len() as i32 * STEP + 8;
+    drawn(height as u32, |area| {
+        let room = f64::from(WIDTH as i32 - LEFT - 8);
+        for (nth, (name, parts)) in bars.iter().enumerate() {
+            let top = nth as i32 * STEP + 4;
+            let all: f64 = parts.iter().map(|(_, count, _)| count).sum::<f64>().max(1.0);
+            area.draw(&Text::new((*name).to_owned(), (0, top + 10), (FONT, 15).into_font().color(&INK)))?;
+            let mut from = 0.0;
+            for (what, count, colour) in parts.iter().filter(|(_, count, _)| *count > 0.0) {
+                let width = count / all * room;
+                let (left, right) = (LEFT + from as i32, LEFT + (from + width) as i32);
+                area.draw(&Rectangle::new([(left, top), (right.max(left + 1), top + BAR)], colour.filled()))?;
+                // A part that is too small for its words is told in the table.
+                if width > 86.0 {
+                    let text = format!("{what} {:.0} %", 100.0 * count / all);
+                    area.draw(&Text::new(text, (left + 4, top + BAR + 4), small()))?;
+                }
+                from += width;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// How much there is in each step.
+pub(super) struct Step {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    /// In the front colour, and behind it.
+    pub(super) front: f64,
+    pub(super) behind: f64,
+}
+
+/// Steps as columns, the front part below the part behind.
+pub(super) fn columns(
+    steps: &[Step],
+    named: (&str, &str),
+    colours: (RGBColor, RGBColor),
+    written: (&dyn Fn(f64) -> String, &dyn Fn(f64) -> String),
+) -> Drawn {
+    let most = steps.iter().map(|step| step.front + step.behind).fold(0.0, f64::max);
+    let from = steps.first().map_or(0.0, |step| step.from);
+    let to = steps.last().map_or(1.0, |step| step.to);
+    drawn(260, |area| {
+        let axes = Axes { x: from..to, y: 0.0..up_to(most), named, written };
+        let mut chart = plane!(area, axes);
+        let gap = (to - from) / steps.len().max(1) as f64 * 0.08;
+        for Step { from, to, front, behind } in steps {
+            let column = |bottom: f64, top: f64, colour: RGBColor| {
+                Rectangle::new([(from + gap, bottom), (to - gap, top)], colour.filled())
+            };
+            let parts = [(0.0, *front, colours.0), (*front, front + behind, colours.1)];
+            let parts = parts.into_iter().filter(|(bottom, top, _)| top > bottom);
+            chart.draw_series(parts.map(|(bottom, top, colour)| column(bottom, top, colour)))?;
+        }
+        Ok(())
+    })
+}
+
+/// A line that grows, and what it could be at most.
+pub(super) fn growth(
+    points: &[(f64, f64)],
+    named: (&str, &str),
+    written: (&dyn Fn(f64) -> String, &dyn Fn(f64) -> String),
+) -> Drawn {
+    let most = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
+    let from = points.first().map_or(0.0, |(x, _)| *x);
+    let to = points.last().map_or(1.0, |(x, _)| *x).max(from + 1e-9);
+    drawn(240, |area| {
+        let axes = Axes { x: from..to, y: 0.0..up_to(most), named, written };
+        let mut chart = plane!(area, axes);
+        let under = AreaSeries::new(points.iter().copied(), 0.0, BLUE.mix(0.18));
+        chart.draw_series(under.border_style(BLUE.stroke_width(2)))?;
+        Ok(())
+    })
+}
+
+/// A setting: what it is called, how much it serves, and how much of that is wrong, from least to most.
+pub(super) struct Point {
+    pub(super) name: String,
+    pub(super) served: f64,
+    pub(super) wrong: (f64, f64, f64),
+}
+
+/// What is served against what is wrong of it.
+pub(super) fn against(points: &[Point], named: (&str, &str)) -> Drawn {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let most = points.iter().map(|point| point.served).fold(0.0, f64::max);
+    let worst = points.iter().map(|point| point.wrong.2).fold(0.0, f64::max);
+    drawn(300, |area| {
+        let written: (&dyn Fn(f64) -> String, &dyn Fn(f64) -> String) = (&percent, &percent);
+        let axes = Axes { x: 0.0..up_to(worst), y: 0.0..up_to(most), named, written };
+        let mut chart = plane!(area, axes);
+        let spreads = points.iter().map(|Point { served, wrong: (_, least, most), .. }| {
+            PathElement::new([(*least, *served), (*most, *served)], GREY.stroke_width(2))
+        });
+        chart.draw_series(spreads)?;
+        let means = points.iter().map(|point| (point.wrong.0, point.served));
+        chart.draw_series(LineSeries::new(means.clone(), BLUE.stroke_width(2)))?;
+        chart.draw_series(means.map(|at| Circle::new(at, 4, BLUE.filled())))?;
+        chart.draw_series(points.iter().map(|Point { name, served, wrong }| {
+            EmptyElement::at((wrong.0, *served)) + Text::new(name.clone(), (7, -16), small())
+        }))?;
+        Ok(())
+    })
+}
+
+/// Quantiles of each, on a scale on which ten times as long is one step further.
+pub(super) fn quantiles(rows: &[(&str, [f64; 3])]) -> Drawn {
+    const STEP: i32 = 30;
+    const LEFT: i32 = 82;
+    const BOTTOM: i32 = 26;
+    let height = rows.len() as i32 * STEP + BOTTOM + 4;
+    let all = rows.iter().flat_map(|(_, all)| all).copied().filter(|ms| *ms > 0.0);
+    let least = all.clone().fold(f64::INFINITY, f64::min).max(0.01).log10().floor();
+    let most = all.fold(0.1, f64::max).log10().ceil().max(least + 1.0);
+    drawn(height as u32, |area| {
+        let room = f64::from(WIDTH as i32 - LEFT - 40);
+        let place = |ms: f64| LEFT + ((ms.max(0.01).log10() - least) / (most - least) * room).max(0.0) as i32;
+        let bottom = rows.len() as i32 * STEP;
+        for power in least as i32..=most as i32 {
+            let ms = 10f64.powi(power);
+            area.draw(&PathElement::new([(place(ms), 0), (place(ms), bottom)], GRID))?;
+            let text = if ms >= 1000.0 { format!("{} s", ms / 1000.0) } else { format!("{ms} ms") };
+            area.draw(&Text::new(text, (place(ms) - 14, bottom + 8), small()))?;
+        }
+        for (nth, (name, [half, most, nearly])) in rows.iter().enumerate() {
+            let middle = nth as i32 * STEP + STEP / 2;
+            area.draw(&Text::new((*name).to_owned(), (0, middle - 7), (FONT, 14).into_font().color(&INK)))?;
+            let line = [(place(*half), middle), (place(*nearly), middle)];
+            area.draw(&PathElement::new(line, GREY.stroke_width(3)))?;
+            for (ms, colour) in [(nearly, AMBER), (most, GREEN), (half, BLUE)] {
+                area.draw(&Circle::new((place(*ms), middle), 5, colour.filled()))?;
+            }
+        }
+        Ok(())
+    })
+}
