@@ -4,6 +4,7 @@
 //! word remembers where it stands, so that a slot can give back what was said letter for letter.
 
 use super::exact::Exact;
+use crate::numerals::{ONES, TENS};
 
 /// Longer texts are no commands, and are not looked at.
 pub(super) const MOST_TOKENS: usize = 64;
@@ -73,30 +74,6 @@ const SUFFIXES: [&str; 56] = [
     "minute", "minutes", "m", "h", "hr", "hrs", "hour", "hours", "hz", "khz", "bpm", "am", "pm", "kg", "kgs",
     "g", "mg", "km", "kms", "cm", "mm", "lb", "lbs", "oz", "ft", "in", "mi", "yd", "f", "c", "l", "r", "ml",
     "gal", "mph", "kph", "percent", "degrees", "st", "x", "gb", "mb", "kb", "tb",
-];
-
-/// Number words; behind one of them a hyphen before digits is a range.
-const SMALL_NUMBERS: [&str; 20] = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
 ];
 
 /// Cuts `text`; of a text that is too long, only its beginning, with one token more than [`MOST_TOKENS`].
@@ -180,7 +157,7 @@ impl Cutter<'_> {
         let behind = self.rest(self.at + dash.len_utf8()).trim_start();
         let digits = behind.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '(');
         // "quick one - 75 miles" is no range.
-        let spelt = |word: &str| SMALL_NUMBERS.contains(&word) && !self.is_loose();
+        let spelt = |word: &str| (ONES[1..].contains(&word) || word == TENS[0]) && !self.is_loose();
         let is_number = |token: &Token| token.number.is_some() || token.word == ")" || spelt(&token.word);
         let before = self.tokens.last().is_some_and(is_number);
         digits && before && !self.broken

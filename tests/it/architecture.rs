@@ -8,19 +8,20 @@ use std::path::Path;
 const MAY_USE: &[(&str, &str)] = &[
     // layer 0: words
     ("chat", ""),
+    ("numerals", ""),
     ("vector", ""),
     ("clock", ""),
     ("secret", ""),
     // layer 1: skills
     ("embed", "vector"),
-    ("intent", "chat vector"),
+    ("intent", "chat numerals vector"),
     ("journal", "chat secret"),
     ("limits", "chat clock"),
     ("models", ""),
     ("store", "chat vector clock"),
     ("wire", "chat clock"),
     // layer 2: judgement
-    ("cache", "store chat vector clock secret"),
+    ("cache", "store chat numerals vector clock secret"),
     ("upstream", "wire limits chat clock secret"),
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),

@@ -2,6 +2,7 @@
 //! digits, and units, currencies and common phrases get one name each.
 
 use super::tokens::{Shape, Token};
+use crate::numerals::{ONES, TENS};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -37,29 +38,6 @@ const GLUED_UNITS: [&str; 36] = [
     "eur", "gbp", "c",
 ];
 
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const ORDINALS: [(&str, &str); 8] = [
     ("third", "3rd"),
     ("fourth", "4th"),

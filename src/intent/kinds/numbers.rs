@@ -3,32 +3,9 @@
 use super::Language;
 use crate::intent::exact::Exact;
 use crate::intent::heard::{Ease, Heard};
+use crate::numerals::{ONES, TENS};
 
 /// The first word stands for zero, the second for one, and so on.
-const ENGLISH: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-const ENGLISH_TENS: [&str; 8] =
-    ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const GERMAN: [&str; 21] = [
     "null",
     "eins",
@@ -107,8 +84,7 @@ enum Piece {
 }
 
 pub(super) fn words(languages: &[Language]) -> impl Iterator<Item = String> {
-    let english =
-        ENGLISH.iter().chain(&ENGLISH_TENS).chain(&["hundred", "thousand", "million", "minus", "negative"]);
+    let english = ONES.iter().chain(&TENS).chain(&["hundred", "thousand", "million", "minus", "negative"]);
     let english = english.chain(&["point", "half"]).map(ToString::to_string);
     let mut others: Vec<String> = Vec::new();
     for language in languages {
@@ -135,10 +111,10 @@ fn piece(word: &str, languages: &[Language]) -> Option<Piece> {
 }
 
 fn english(word: &str) -> Option<Piece> {
-    if let Some(at) = ENGLISH.iter().position(|known| *known == word) {
+    if let Some(at) = ONES.iter().position(|known| *known == word) {
         return Some(Piece::Small(at as i128));
     }
-    if let Some(at) = ENGLISH_TENS.iter().position(|known| *known == word) {
+    if let Some(at) = TENS.iter().position(|known| *known == word) {
         return Some(Piece::Tens((at as i128 + 2) * 10));
     }
     match word {
