@@ -11,6 +11,7 @@ mod reembed;
 mod remembered;
 mod rules;
 mod state_file;
+mod study;
 
 pub use banner::Banner;
 pub use encoder::{LoadedEncoder, load_encoder};
@@ -135,7 +136,7 @@ impl App {
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rules = Ruling::start(&config.rules)?;
+        let rules = Ruling::start(&config.rules, &config.data_dir)?;
         let local = parts::local(&config, &clock).await?;
         let (kept, lane) = tokio::try_join!(parts::store(&config), parts::lane(&config))?;
         if let Some(embedder) = &lane.embedder {
@@ -243,6 +244,7 @@ impl App {
             let _ = stopped.await;
             stop_signal().await;
         };
+        let server = Arc::clone(&self.server);
         let serving = async {
             tokio::select! {
                 () = server::serve(self.listener, self.server, stop) => {}
@@ -251,6 +253,8 @@ impl App {
                 () = self.remembered.keep() => {}
                 () = self.spending.keep() => {}
                 () = self.rules.watch() => {}
+                () = self.rules.study(server.pipeline.embedder.as_ref()) => {}
+                () = self.rules.tend(&server.pipeline) => {}
                 () = self.kept.renew(self.renews.as_ref()) => {}
             }
             let written = async {
@@ -420,3 +424,4 @@ pub fn load_rules(files: &[PathBuf], shipped: bool) -> Result<RuleSet, intent::E
 pub fn prices(config: &Config) -> Result<Arc<upstream::prices::Prices>, Error> {
     Ok(Arc::new(parts::prices(config)?))
 }
+pub use study::read_all;

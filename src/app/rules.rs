@@ -1,30 +1,73 @@
-//! The rules in force: read at the start, and again whenever their files change.
+//! The rules in force: read at the start, and again whenever their files change; and what is learned of them.
 
 use super::parts::book;
+use super::state_file;
+use super::study::study;
 use crate::config;
-use crate::intent::{self, HttpCall, Live, Services};
+use crate::embed::Embedder;
+use crate::intent::{self, Added, HttpCall, Known, Live, Services};
+use crate::pipeline::Pipeline;
 use crate::secret::Secret;
 use crate::upstream::provider::{Service, is_loopback};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+/// The rules that programs have added.
+const FILE: &str = "rules.json";
+const FORMAT: &str = "weir rules 1 ";
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The rules that the cache has been looked after for.
+const KNOWN_FILE: &str = "rules-known.json";
+const KNOWN_FORMAT: &str = "weir known rules 1 ";
 
 /// The rules, and what is needed to read them again.
 pub(super) struct Ruling {
     pub(super) live: Live,
     config: config::Rules,
+    folder: PathBuf,
 }
 
 /// What is known of a file without reading it.
 type Mark = Option<(SystemTime, u64)>;
 
 impl Ruling {
-    pub(super) fn start(config: &config::Rules) -> Result<Self, intent::Error> {
+    /// Compiles what the files say, and what programs have added before; what lies in `folder` and cannot be used is set
+    /// aside.
+    pub(super) fn start(config: &config::Rules, folder: &Path) -> Result<Self, intent::Error> {
         let read = book(&config.files, config.shipped)?;
         let files = config.clone();
         let live =
             Live::new(read, services(config))?.read_by(Arc::new(move || book(&files.files, files.shipped)));
-        Ok(Self { live, config: config.clone() })
+        Ok(Self {
+            live: with_added(live, &folder.join(FILE)),
+            config: config.clone(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Learns from examples whenever they change, until it is dropped.
+    pub(super) async fn study(&self, embedder: Option<&Embedder>) {
+        study(&self.live, embedder).await;
+    }
+
+    /// Removes from the cache what rules answer that come or change, until it is dropped. Rules may have changed while
+    /// nobody ran, so it is written down for which of them that was done.
+    pub(super) async fn tend(&self, pipeline: &Pipeline) {
+        let file = self.folder.join(KNOWN_FILE);
+        let place = file.clone();
+        let read = tokio::task::spawn_blocking(move || state_file::read(&place, KNOWN_FORMAT, MAX_BYTES));
+        // Whatever is wrong with it: then all rules are new.
+        let since: Known = read.await.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        let done = async |known: &Known| {
+            let (file, known) = (file.clone(), known.clone());
+            let written = tokio::task::spawn_blocking(move || state_file::write(&file, KNOWN_FORMAT, &known));
+            if let Ok(Err(error)) = written.await {
+                tracing::warn!(%error, "it could not be written down for which rules the cache was looked after");
+            }
+        };
+        pipeline.tend(since, done).await;
     }
 
     /// Reads the files again when they have changed, until it is dropped. Rules that cannot be used leave the old ones
@@ -53,6 +96,30 @@ impl Ruling {
                 tracing::error!(%error, "the rules have changed and cannot be used; the old ones stay in force");
             }
             Err(_) => tracing::error!("reading the rules broke down; the old ones stay in force"),
+        }
+    }
+}
+
+/// With what programs have added before, and add from now on.
+fn with_added(live: Live, file: &Path) -> Live {
+    let what = "the rules that programs have added cannot be used, and do not hold";
+    let added: Vec<Added> = state_file::read(file, FORMAT, MAX_BYTES)
+        .inspect_err(|error| state_file::set_aside(file, error, what))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let place = file.to_owned();
+    let keeper: intent::Keeper = Arc::new(move |added: &[Added]| {
+        state_file::write(&place, FORMAT, &added).map_err(|error| error.to_string())
+    });
+    match live.clone().kept_by(added, Arc::clone(&keeper)) {
+        Ok(live) => live,
+        Err(error) => {
+            // They may be sound, and at odds with what the files say now.
+            let aside = file.with_extension("json.damaged");
+            let moved = std::fs::rename(file, &aside).is_ok();
+            tracing::error!(%error, file = %file.display(), moved, "{what}");
+            live.clone().kept_by(Vec::new(), keeper).unwrap_or(live)
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `weir rules`
 
 use super::{Outcome, output};
-use crate::app::load_rules;
+use crate::app::{load_encoder, load_rules, read_all};
 use crate::config::Config;
-use crate::intent::{Action, Circumstances, Proposal, RuleSet, Tried, mine};
+use crate::intent::{Action, Circumstances, Confusion, Mark, Mind, Proposal, Report, RuleSet, Tried, mine};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -79,10 +79,8 @@ struct With {
 }
 
 impl With {
-    fn rules(
-        &self,
-        load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
-    ) -> Result<RuleSet, Box<dyn Error>> {
+    /// The rules, and the configuration where it was needed to find them.
+    fn rules(&self, load: Load<'_>) -> Result<RuleSet, Box<dyn Error>> {
         if !self.files.is_empty() {
             return Ok(load_rules(&self.files, true)?);
         }
@@ -96,14 +94,37 @@ impl With {
 #[error("{0} of the rules' promises do not hold")]
 struct Broken(usize);
 
-pub(super) fn run(args: Args, load: impl FnOnce() -> Result<Config, Box<dyn Error>>) -> Outcome {
+/// Reads the configuration.
+type Load<'l> = &'l dyn Fn() -> Result<Config, Box<dyn Error>>;
+
+/// What is learned from the examples of `rules`, and what the encoder makes of `question`; `None` where no rule is
+/// learned from examples.
+fn learned(
+    rules: &RuleSet,
+    question: &str,
+    load: Load<'_>,
+) -> Result<Option<(Mind, Option<crate::intent::Read>)>, Box<dyn Error>> {
+    let Some(lessons) = rules.lessons() else { return Ok(None) };
+    let config = load()?;
+    let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
+    let read = read_all(&mut encoder, lessons.texts())?;
+    let mind = lessons.trained(&read).ok_or("nothing can be learned from the examples")?;
+    let question = read_all(&mut encoder, std::iter::once(question))?.into_iter().next().flatten();
+    Ok(Some((mind, question)))
+}
+
+pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>) -> Outcome {
+    let load: Load<'_> = &load;
     match args.command {
         Command::Check { files, text, project, shipped } => {
             check(files, shipped, text.as_deref(), &project, load)
         }
         Command::Try { question, with, model, json } => {
             let around = Circumstances { model: &model, ..Circumstances::default() };
-            let tried = with.rules(load)?.explain(&with.project, &question, &around);
+            let rules = with.rules(load)?;
+            let learned = learned(&rules, &question, load)?;
+            let learned = learned.as_ref().and_then(|(mind, read)| Some((mind, read.as_ref()?)));
+            let tried = rules.explain(&with.project, &question, &around, learned);
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
@@ -140,16 +161,11 @@ fn mined(journal: &Path, least: usize) -> Outcome {
     Ok(())
 }
 
-fn check(
-    files: Vec<PathBuf>,
-    shipped: bool,
-    text: Option<&str>,
-    project: &str,
-    load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
-) -> Outcome {
+fn check(files: Vec<PathBuf>, shipped: bool, text: Option<&str>, project: &str, load: Load<'_>) -> Outcome {
     let files = if files.is_empty() { load()?.rules.files } else { files };
     let rules = load_rules(&files, shipped)?;
-    let report = rules.check();
+    let learned = learned(&rules, text.unwrap_or_default(), load)?;
+    let report = rules.check(learned.as_ref().map(|(mind, _)| mind));
     for fault in &report.faults {
         output::line(format!("{}: {fault}", if fault.is_warning() { "warning" } else { "fault" }));
     }
@@ -169,13 +185,36 @@ fn check(
             report.patterns, report.examples, report.uncovered
         ));
     }
+    tell_learned(&report);
     if let Some(text) = text {
-        output::line(match rules.classify(project, text) {
-            Some(verdict) => format!("{} answers: {}", verdict.rule, words(&verdict.action)),
-            None => "no rule answers this".to_owned(),
+        let learned = learned.as_ref().and_then(|(mind, read)| Some((mind, read.as_ref()?)));
+        let tried = rules.explain(project, text, &Circumstances::default(), learned);
+        output::line(match (tried.rule, tried.action) {
+            (Some(rule), Some(action)) => format!("{rule} answers: {}", words(&action)),
+            _ => "no rule answers this".to_owned(),
         });
     }
     if faults == 0 { Ok(()) } else { Err(Broken(faults).into()) }
+}
+
+/// How well each rule that is learned is told from the others, and which examples are mistaken for another's.
+fn tell_learned(report: &Report) {
+    /// Mistaken examples that are told.
+    const MOST: usize = 20;
+    for (rule, mark) in &report.learned {
+        let Mark { rule: _, examples, told, left, taken } = mark;
+        let precision = mark.precision().map_or("nothing taken for it".to_owned(), |precision| {
+            format!("{:.0} % of {taken} taken for it are it", precision * 100.0)
+        });
+        output::line(format!(
+            "learned: {rule}: of {examples} examples, each held back once, {told} recognised, {left} left alone, {} mistaken; {precision}",
+            examples - told - left
+        ));
+    }
+    for Confusion { text, of, taken_for } in report.confusions.iter().take(MOST) {
+        let of = of.as_deref().unwrap_or("no rule");
+        output::line(format!("mistaken: \"{text}\" ({of}) is taken for {taken_for}"));
+    }
 }
 
 fn page(tried: &Tried) -> String {

@@ -48,6 +48,8 @@ pub(super) struct Matcher {
 enum Form {
     Pattern(Program),
     Frame(Frame),
+    /// The slots of a rule that is learned: it tells where they are, not whether the rule matches.
+    Find(Frame),
 }
 
 /// How a text matched: the smaller, the better.
@@ -87,6 +89,21 @@ pub(super) struct Lore<'l> {
     pub(super) fillers: Vec<String>,
 }
 
+/// How the text of a matcher is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Pattern,
+    Frame,
+    Find,
+}
+
+impl Matcher {
+    /// Whether it only tells where slots are.
+    pub(super) fn only_finds(&self) -> bool {
+        matches!(self.form, Form::Find(_))
+    }
+}
+
 impl Engine {
     /// Compiles `rules`; else the rule at fault (`None`: a vocabulary), and why.
     pub(super) fn new(rules: &[Rule], lore: Lore<'_>) -> Result<Self, (Option<usize>, String)> {
@@ -112,10 +129,11 @@ impl Engine {
             let texts = rule
                 .patterns
                 .iter()
-                .map(|text| (text, false))
-                .chain(rule.frames.iter().map(|text| (text, true)));
-            for (text, is_frame) in texts {
-                let matcher = engine.matcher(at, text, is_frame, lore.phrases);
+                .map(|text| (text, Shape::Pattern))
+                .chain(rule.frames.iter().map(|text| (text, Shape::Frame)));
+            let found = rule.find.iter().map(|text| (text, Shape::Find));
+            for (text, shape) in texts.chain(found) {
+                let matcher = engine.matcher(at, text, shape, lore.phrases);
                 engine.matchers.push(matcher.map_err(|fault| (Some(at), format!("\"{text}\": {fault}")))?);
             }
         }
@@ -127,9 +145,10 @@ impl Engine {
         &mut self,
         rule: usize,
         text: &str,
-        is_frame: bool,
+        shape: Shape,
         phrases: &BTreeMap<String, String>,
     ) -> Result<Matcher, String> {
+        let is_frame = shape != Shape::Pattern;
         let mut slots = Vec::new();
         let lists = &self.lists;
         let list = |name: &str| lists.iter().position(|list| list.name == name).map(|at| at as u16);
@@ -141,16 +160,22 @@ impl Engine {
         }
         let nodes =
             parts.iter().map(|part| pattern::parse(part, &mut parser)).collect::<Result<Vec<_>, _>>()?;
-        if nodes.iter().any(|node| is_frame && !node.is_anchored()) {
+        // What a learned rule is about may be left out, where it is not about that.
+        let is_free = |node: &Node| match node {
+            Node::Maybe(node) if shape == Shape::Find => !node.is_anchored(),
+            node => !node.is_anchored(),
+        };
+        if is_frame && nodes.iter().any(is_free) {
             return Err("a part of a frame that is nothing but free text would catch anything".to_owned());
         }
-        if !nodes.iter().any(Node::is_anchored) {
+        if shape != Shape::Find && !nodes.iter().any(Node::is_anchored) {
             return Err("it is nothing but free text, so it would catch every question".to_owned());
         }
         let first_words = |at: u16| self.lists.get(usize::from(at)).and_then(List::first_words);
         let needs = Frame::needs(&nodes, &first_words);
         let form = match nodes.as_slice() {
             [node] if !is_frame => Form::Pattern(Program::new(node)),
+            nodes if shape == Shape::Find => Form::Find(Frame::new(nodes)),
             nodes => Form::Frame(Frame::new(nodes)),
         };
         let has_open = nodes.iter().any(|node| self.has_open(node));
@@ -174,7 +199,7 @@ impl Engine {
         for word in self.matchers.iter().flat_map(|matcher| &matcher.needs).flatten() {
             *wanted.entry(*word).or_default() += 1;
         }
-        for (at, matcher) in self.matchers.iter().enumerate() {
+        for (at, matcher) in self.matchers.iter().enumerate().filter(|(_, matcher)| !matcher.only_finds()) {
             let cost =
                 |need: &&Need| need.iter().map(|word| wanted.get(word).copied().unwrap_or(0)).sum::<usize>();
             match matcher.needs.iter().min_by_key(cost) {
@@ -253,13 +278,15 @@ impl Engine {
         if (ease.open && !matcher.has_open) || (ease.misspelt && !rule.fuzzy) {
             return None;
         }
-        if matcher.most_words.is_some_and(|most| {
-            most < limits.least_words(
-                matches!(matcher.form, Form::Frame(_)),
-                self.rule_glue.get(matcher.rule),
-                heard,
-            )
-        }) {
+        if !matcher.only_finds()
+            && matcher.most_words.is_some_and(|most| {
+                most < limits.least_words(
+                    matches!(matcher.form, Form::Frame(_)),
+                    self.rule_glue.get(matcher.rule),
+                    heard,
+                )
+            })
+        {
             return None;
         }
         let fits = |catch: &Catch| self.allows(matcher, rule, heard, catch);
@@ -276,6 +303,7 @@ impl Engine {
                     limits.may_be_left.iter().enumerate().map(|(at, may)| *may || is_own(at)).collect();
                 frame.run(ground, &may_be_left)
             }
+            Form::Find(frame) => frame.run(ground, &vec![true; heard.len()]),
         }?;
         // "sunny in oslo" is no solo: a short word that is misspelt beside a name that nobody knows proves nothing.
         let is_short = |catch: &Catch| {
@@ -295,6 +323,25 @@ impl Engine {
             first_slot: first.map(|at| heard.tokens[at].lead),
             swallows_joint: found.catches.iter().any(|catch| swallows_joint(catch, heard)),
         })
+    }
+
+    /// The slots of a learned rule in `text`, with those that follow from them. `None` where one that must be there is
+    /// not.
+    pub(super) fn find(&self, at: usize, rules: &[Rule], text: &str) -> Option<Slots> {
+        let Some(finder) =
+            self.matchers.iter().position(|matcher| matcher.rule == at && matcher.only_finds())
+        else {
+            return rules.get(at)?.complete(Slots::new(), text);
+        };
+        let heard = self.hear(text)?;
+        let limits = self.limits(&heard);
+        let eases = EASES.into_iter().enumerate().filter(|(_, ease)| !ease.misspelt || heard.has_misspelt());
+        let mut found = eases.filter_map(|(level, ease)| {
+            self.try_one(finder, &heard, rules, &limits, (level as u8, ease)).map(|hit| hit.slots)
+        });
+        // The first that leaves nothing out, else the one that leaves out least.
+        let first = found.next()?;
+        Some(found.fold(first, |best, other| if other.len() > best.len() { other } else { best }))
     }
 
     pub(super) fn limits(&self, heard: &Heard<'_>) -> Limits {

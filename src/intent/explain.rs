@@ -1,11 +1,14 @@
 //! Why a rule answers a text, and why the others do not.
 
+use super::learned::{Mind, Read};
 use super::rule::Circumstances;
 use super::{Action, RuleSet, Slots};
 use std::collections::BTreeMap;
 
 /// The most rules of which is told why they do not answer.
 const MOST_TOLD: usize = 8;
+/// And of those that are learned from examples.
+const MOST_LEARNED: usize = 3;
 
 /// What the rules say to a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,11 +39,25 @@ pub struct WhyNot {
 }
 
 impl RuleSet {
-    /// What the rules of `project` say to `text`, and why.
-    pub fn explain(&self, project: &str, text: &str, around: &Circumstances<'_>) -> Tried {
-        let verdict = self.decide(project, text, around);
+    /// What the rules of `project` say to `text`, and why. `learned` is what was learned from examples, and what an
+    /// encoder made of the text; without it such rules are told to be unknown.
+    pub fn explain(
+        &self,
+        project: &str,
+        text: &str,
+        around: &Circumstances<'_>,
+        learned: Option<(&Mind, &Read)>,
+    ) -> Tried {
+        let by_examples = || {
+            let (mind, read) = learned?;
+            self.by_examples(mind, project, text, around, read)
+        };
+        let verdict = self.by_words(project, text, around).or_else(by_examples);
+        let verdict = verdict.or_else(|| self.by_conditions(project, text, around));
         let winner = verdict.as_ref().map(|verdict| verdict.rule.to_owned());
-        let why_not = self.why_not(project, text, around, winner.as_deref());
+        let mut why_not = self.not_learned(project, text, around, winner.as_deref(), learned);
+        why_not.extend(self.why_not(project, text, around, winner.as_deref()));
+        why_not.truncate(MOST_TOLD);
         let Some(verdict) = verdict else {
             let slots = Slots::new();
             return Tried {
@@ -65,6 +82,41 @@ impl RuleSet {
         }
     }
 
+    /// Why rules that are learned from examples do not answer, the likeliest first.
+    fn not_learned(
+        &self,
+        project: &str,
+        text: &str,
+        around: &Circumstances<'_>,
+        winner: Option<&str>,
+        learned: Option<(&Mind, &Read)>,
+    ) -> Vec<WhyNot> {
+        let here =
+            |at: usize| self.rules[at].holds_in(project) && Some(self.rules[at].name.as_str()) != winner;
+        let told = |at: usize, reason: String| WhyNot { rule: self.rules[at].name.clone(), reason };
+        let Some((mind, read)) = learned else {
+            let unknown = self.learners.iter().filter(|(_, at)| here(*at)).take(MOST_LEARNED);
+            return unknown
+                .map(|(_, at)| told(*at, "it has not been learned from its examples".to_owned()))
+                .collect();
+        };
+        let margins = mind.margins(read);
+        let mut margins: Vec<(usize, f32)> = self
+            .learned_by(mind)
+            .zip(margins)
+            .filter_map(|(at, margin)| Some((at?, margin)))
+            .filter(|(at, _)| here(*at))
+            .collect();
+        margins.sort_by(|one, other| other.1.total_cmp(&one.1));
+        let reason = |at: usize, margin: f32| match self.rules[at].when.fails(text, around) {
+            Some(condition) => format!("{condition} does not hold"),
+            None if margin < 0.0 => format!("it is {:.2} short of being sure", -margin),
+            None if self.found(at, text).is_none() => "what it needs is not found in the text".to_owned(),
+            None => format!("\"{}\" is likelier", winner.unwrap_or("another rule")),
+        };
+        margins.into_iter().take(MOST_LEARNED).map(|(at, margin)| told(at, reason(at, margin))).collect()
+    }
+
     fn why_not(
         &self,
         project: &str,
@@ -85,7 +137,7 @@ impl RuleSet {
         let mut closest: BTreeMap<usize, (usize, String)> = BTreeMap::new();
         for (at, matcher) in self.engine.matchers.iter().enumerate() {
             let rule = &self.rules[matcher.rule];
-            if Some(rule.name.as_str()) == winner {
+            if Some(rule.name.as_str()) == winner || matcher.only_finds() {
                 continue;
             }
             let missing: Vec<_> =

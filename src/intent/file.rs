@@ -8,12 +8,15 @@ use super::rule::Rule;
 use super::{RuleSet, shipped};
 use regex::RegexSet;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 /// The most rules in a file.
 const MAX_RULES: usize = 10_000;
 /// The longest vocabulary file.
 const MAX_VOCABULARY_BYTES: u64 = 4 << 20;
+/// Of what is taken for a learned rule, the share that must be it, where no file says.
+const PRECISION: f64 = 0.95;
 
 /// Why a rule file cannot be used. The old rules stay in force.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +70,7 @@ pub struct Book {
 #[derive(Clone, Debug)]
 struct Source {
     file: Option<PathBuf>,
+    name: String,
     raw: RawFile,
 }
 
@@ -80,7 +84,7 @@ pub fn load(file: &Path) -> Result<RuleSet, Error> {
 /// Reads the text of a rule file.
 pub fn parse(text: &str) -> Result<RuleSet, Error> {
     let mut book = Book::default();
-    book.add(text)?;
+    book.add("", text)?;
     book.compile(&[])
 }
 
@@ -88,7 +92,7 @@ impl Book {
     /// With the rules that come with weir.
     pub fn shipped() -> Result<Self, Error> {
         let mut book = Self::default();
-        shipped::FILES.iter().try_for_each(|text| book.add(text))?;
+        shipped::FILES.iter().try_for_each(|(name, text)| book.add(&format!("weir/{name}"), text))?;
         Ok(book)
     }
 
@@ -106,13 +110,14 @@ impl Book {
                 vocabulary.values.extend(lines.map(str::to_owned));
             }
         }
-        self.files.push(Source { file: Some(file.to_owned()), raw });
+        let name = file.display().to_string();
+        self.files.push(Source { file: Some(file.to_owned()), name, raw });
         Ok(())
     }
 
-    /// Takes up the text of a rule file.
-    pub fn add(&mut self, text: &str) -> Result<(), Error> {
-        self.files.push(Source { file: None, raw: read_raw(text)? });
+    /// Takes up the text of a rule file, under a name for those who want to know where a rule is from.
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), Error> {
+        self.files.push(Source { file: None, name: name.to_owned(), raw: read_raw(text)? });
         Ok(())
     }
 
@@ -123,6 +128,7 @@ impl Book {
         for (source, of_file) in self.files.iter().enumerate() {
             self.rules_of(source, of_file, &mut rules, &mut places)?;
         }
+        self.mark(&mut rules, &places, pushed);
         let phrases: BTreeMap<String, String> =
             self.files.iter().flat_map(|source| source.raw.phrases.clone()).collect();
         let lore = Lore {
@@ -141,7 +147,14 @@ impl Book {
         let regexes = RegexSet::new(&texts).map_err(|error| Error::Malformed(error.to_string()))?;
         let owners =
             rules.iter().enumerate().flat_map(|(at, rule)| rule.regexes.iter().map(move |_| at)).collect();
-        let set = RuleSet { rules, engine, regexes, regex_owners: owners };
+        let learners = rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.learns)
+            .map(|(at, rule)| (rule.key(), at))
+            .collect();
+        let precision = self.precision()?;
+        let set = RuleSet { rules, engine, regexes, regex_owners: owners, learners, precision };
         for (at, place) in places.iter().enumerate() {
             lint::templates(&set, at).map_err(|reason| self.bad_rule(*place, &set.rules[at].name, reason))?;
         }
@@ -167,6 +180,38 @@ impl Book {
             places.push((source, at));
         }
         Ok(())
+    }
+
+    /// Says of each rule where it is from, and what tells it from what it was before.
+    fn mark(&self, rules: &mut [Rule], places: &[(usize, usize)], pushed: &[Pushed]) {
+        let digest_of = |what: &dyn std::fmt::Debug| {
+            let mut hasher = DefaultHasher::new();
+            format!("{what:?}").hash(&mut hasher);
+            hasher.finish()
+        };
+        let lore: Vec<_> = self
+            .files
+            .iter()
+            .map(|source| {
+                (&source.raw.phrases, &source.raw.vocabulary, &source.raw.fillers, &source.raw.languages)
+            })
+            .collect();
+        let lore = digest_of(&(lore, pushed));
+        for (rule, (source, at)) in rules.iter_mut().zip(places) {
+            let source = &self.files[*source];
+            rule.origin.clone_from(&source.name);
+            rule.digest = digest_of(&(lore, &source.raw.rule[*at], &rule.projects, source.raw.split));
+        }
+    }
+
+    /// The highest that a file wants.
+    fn precision(&self) -> Result<f64, Error> {
+        let wanted = self.files.iter().filter_map(|source| source.raw.precision);
+        let precision = wanted.reduce(f64::max).unwrap_or(PRECISION);
+        match (0.5..1.0).contains(&precision) {
+            true => Ok(precision),
+            false => Err(Error::Malformed("precision must be at least 0.5 and below 1".to_owned())),
+        }
     }
 
     fn bad_rule(&self, (source, at): (usize, usize), name: &str, reason: String) -> Error {

@@ -1,5 +1,6 @@
 //! What is wrong with rules, found before a user finds it.
 
+use super::learned::Mind;
 use super::pattern::{Kind, Node};
 use super::rule::{Example, WHOLE};
 use super::{RuleSet, kinds};
@@ -8,6 +9,8 @@ use std::fmt;
 
 /// How many sentences are made of a pattern, to see whether it can be reached.
 const MOST_SAMPLES: usize = 12;
+/// With fewer examples than this there is hardly anything to learn from.
+const FEW: usize = 5;
 
 /// Something wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +61,24 @@ pub enum Fault {
         /// The rule.
         rule: String,
     },
+    /// A rule that is learned from few examples. A warning.
+    FewExamples {
+        /// The rule.
+        rule: String,
+        /// How many it has.
+        examples: usize,
+    },
+    /// A rule that is learned, and that none of its examples would be recognised as. A warning.
+    Unlearned {
+        /// The rule.
+        rule: String,
+    },
 }
 
 impl Fault {
     /// Whether rules with it still do what they say.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Untested { .. })
+        matches!(self, Self::Untested { .. } | Self::FewExamples { .. } | Self::Unlearned { .. })
     }
 }
 
@@ -84,6 +99,12 @@ impl fmt::Display for Fault {
                 )
             }
             Self::Untested { rule } => write!(f, "{rule}: it has no examples"),
+            Self::FewExamples { rule, examples } => {
+                write!(f, "{rule}: it is learned from {examples} examples; five are few, ten are better")
+            }
+            Self::Unlearned { rule } => {
+                write!(f, "{rule}: no example of it is recognised by what has learned from the others")
+            }
         }
     }
 }
@@ -101,6 +122,10 @@ pub struct Report {
     pub uncovered: usize,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// How well each rule that is learned from examples is told, by its name.
+    pub learned: Vec<(String, super::Mark)>,
+    /// What was mistaken, with the names of the rules.
+    pub confusions: Vec<super::Confusion>,
 }
 
 impl Report {
@@ -111,16 +136,26 @@ impl Report {
 }
 
 impl RuleSet {
-    /// Tries every example, and looks for rules that get in each other's way.
-    pub fn check(&self) -> Report {
+    /// Tries every example, and looks for rules that get in each other's way. `mind` is what has been learned from
+    /// examples, where it has.
+    pub fn check(&self, mind: Option<&Mind>) -> Report {
+        let matchers =
+            || self.engine.matchers.iter().enumerate().filter(|(_, matcher)| !matcher.only_finds());
         let mut report =
-            Report { rules: self.rules.len(), patterns: self.engine.matchers.len(), ..Report::default() };
+            Report { rules: self.rules.len(), patterns: matchers().count(), ..Report::default() };
         let mut reached: BTreeSet<usize> = BTreeSet::new();
-        for rule in &self.rules {
+        for (nth, rule) in self.rules.iter().enumerate() {
             let project = a_project(&rule.projects);
+            if rule.learns && rule.examples.len() < FEW {
+                let (rule, examples) = (rule.name.clone(), rule.examples.len());
+                report.faults.push(Fault::FewExamples { rule, examples });
+            }
             for example in &rule.examples {
                 report.examples += 1;
-                report.faults.extend(self.example_fault(&rule.name, &project, example));
+                report.faults.extend(match rule.learns {
+                    true => self.learned_fault(nth, &project, example),
+                    false => self.example_fault(&rule.name, &project, example),
+                });
                 let hit = self.hit(&project, example.text.trim(), &super::Circumstances::default());
                 reached.extend(hit.map(|hit| hit.matcher));
             }
@@ -134,9 +169,52 @@ impl RuleSet {
                 report.faults.push(Fault::Untested { rule: rule.name.clone() });
             }
         }
-        report.uncovered = (0..self.engine.matchers.len()).filter(|at| !reached.contains(at)).count();
+        report.uncovered = matchers().filter(|(at, _)| !reached.contains(at)).count();
+        if let Some(mind) = mind {
+            self.mark(mind, &mut report);
+        }
         report.faults.extend(self.shadowed());
         report
+    }
+
+    /// What the examples themselves say about what was learned from them.
+    fn mark(&self, mind: &Mind, report: &mut Report) {
+        let name = |key: &str| {
+            let known = self.learners.iter().find(|(known, _)| known == key);
+            known.map_or_else(|| key.to_owned(), |(_, at)| self.rules[*at].name.clone())
+        };
+        for mark in mind.marks() {
+            let name = name(&mark.rule);
+            if mark.told == 0 {
+                report.faults.push(Fault::Unlearned { rule: name.clone() });
+            }
+            report.learned.push((name, mark.clone()));
+        }
+        let named = |confusion: &super::Confusion| super::Confusion {
+            text: confusion.text.clone(),
+            of: confusion.of.as_deref().map(name),
+            taken_for: name(&confusion.taken_for),
+        };
+        report.confusions = mind.confusions().iter().map(named).collect();
+    }
+
+    /// An example is learned from, and so no test; but no other rule may answer it first, and its slots must be found.
+    fn learned_fault(&self, at: usize, project: &str, example: &Example) -> Option<Fault> {
+        let (rule, text) = (self.rules[at].name.clone(), example.text.clone());
+        if let Some(verdict) = self.classify(project, &text).filter(|verdict| verdict.rule != rule) {
+            let is_of_words =
+                !self.rules.iter().any(|other| other.name == verdict.rule && other.is_of_conditions_only());
+            if is_of_words {
+                return Some(Fault::Conflict { rule, text, by: verdict.rule.to_owned() });
+            }
+        }
+        let Some(slots) = self.found(at, &text) else {
+            return Some(Fault::WrongSlots { rule, text, got: "nothing that it needs".to_owned() });
+        };
+        let got: BTreeMap<String, String> =
+            slots.into_iter().filter(|(name, _)| !name.starts_with(super::rule::HIDDEN)).collect();
+        let wrong = example.slots.as_ref().is_some_and(|wanted| *wanted != got);
+        wrong.then(|| Fault::WrongSlots { rule, text, got: format!("{got:?}") })
     }
 
     fn example_fault(&self, rule: &str, project: &str, example: &Example) -> Option<Fault> {
@@ -155,7 +233,7 @@ impl RuleSet {
     /// Patterns of which every sentence that was made is answered by other rules.
     fn shadowed(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for matcher in &self.engine.matchers {
+        for matcher in self.engine.matchers.iter().filter(|matcher| !matcher.only_finds()) {
             let rule = &self.rules[matcher.rule];
             let project = a_project(&rule.projects);
             let mut by = BTreeSet::new();

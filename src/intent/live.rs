@@ -2,15 +2,21 @@
 
 use super::file::{Book, Error, Pushed};
 use super::rule::HttpCall;
-use super::{RuleSet, vocabulary};
+use super::{Known, Mind, Read, RuleSet, vocabulary};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
 
 /// The most projects that have names of their own at the same time: each has all rules compiled for it.
 const MOST_PROJECTS: usize = 64;
+/// The most sets of rules that programs add.
+const MOST_ADDED: usize = 256;
 /// The most vocabularies of one project.
 const MOST_VOCABULARIES: usize = 16;
+
+/// How many texts are remembered as an encoder has read them: a kilobyte or two each.
+const MOST_READ: usize = 1024;
 
 /// Asks a local service, and gives what it says; or why there is nothing.
 pub type Services = Arc<dyn Fn(HttpCall) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
@@ -24,16 +30,48 @@ pub struct Live {
     state: Arc<RwLock<State>>,
     services: Option<Services>,
     reader: Option<Reader>,
+    keeper: Option<Keeper>,
+    changing: Arc<Mutex<()>>,
+    /// Counts what has changed.
+    changes: Arc<watch::Sender<u64>>,
+    read: Arc<Mutex<Generations>>,
+}
+
+/// Writes down the rules that programs have added; or says why it cannot.
+pub type Keeper = Arc<dyn Fn(&[Added]) -> Result<(), String> + Send + Sync>;
+
+/// Rules that a program has added.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Added {
+    /// What they are called together.
+    pub name: String,
+    /// The text of a rule file.
+    pub text: String,
+}
+
+/// Texts as an encoder has read them, of late: when the young ones are many, the old ones go.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<String, Arc<Read>>,
+    old: HashMap<String, Arc<Read>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// What has been learned from examples.
+    mind: Option<Arc<Mind>>,
     /// What was read from files.
     book: Book,
-    /// What programs have added: texts of rule files.
-    added: Vec<String>,
+    /// What programs have added.
+    added: Vec<Added>,
     rules: Arc<RuleSet>,
     /// Whose names they are, and in which project.
+    pushed: HashMap<(String, String), Overlay>,
+}
+
+/// What programs have given.
+struct Given {
+    added: Vec<Added>,
     pushed: HashMap<(String, String), Overlay>,
 }
 
@@ -52,6 +90,15 @@ pub enum NotTaken {
     /// It is too much.
     #[error("there may be {0}")]
     TooMany(String),
+    /// It holds, and would not after a restart.
+    #[error("they cannot be written down: {0}")]
+    NotKept(String),
+    /// There are none of this name.
+    #[error("nobody has added rules under the name \"{0}\"")]
+    Unknown(String),
+    /// A name that cannot be.
+    #[error("a name must be of letters, digits, \"-\", \"_\" and \".\", 64 at most")]
+    BadName,
 }
 
 impl From<RuleSet> for Live {
@@ -66,7 +113,13 @@ impl Live {
     pub fn new(book: Book, services: Services) -> Result<Self, Error> {
         let rules = Arc::new(book.compile(&[])?);
         let state = State { book, rules, ..State::default() };
-        Ok(Self { state: Arc::new(RwLock::new(state)), services: Some(services), reader: None })
+        Ok(Self { state: Arc::new(RwLock::new(state)), services: Some(services), ..Self::default() })
+    }
+
+    /// With rules that programs have added before, and a way to write down those that they add from now on.
+    pub fn kept_by(self, added: Vec<Added>, keeper: Keeper) -> Result<Self, NotTaken> {
+        self.set(self.book(), Given { added, pushed: HashMap::new() }, None)?;
+        Ok(Self { keeper: Some(keeper), ..self })
     }
 
     /// With a way to read the rule files again.
@@ -106,16 +159,94 @@ impl Live {
     /// Puts `book` in the place of what was read before; what programs have given stays. Where it cannot be compiled,
     /// nothing changes. Takes as long as compiling does.
     pub fn replace(&self, book: Book) -> Result<Arc<RuleSet>, NotTaken> {
-        let (added, pushed) = self.given();
-        self.set(book, added, pushed)
+        let _changing = self.changing();
+        self.set(book, self.given(), None)
     }
 
-    /// Adds the rules of `text`, a rule file, until the process ends.
-    pub fn add(&self, text: &str) -> Result<Arc<RuleSet>, NotTaken> {
-        let (mut added, pushed) = self.given();
-        added.push(text.to_owned());
-        let book = self.state.read().unwrap_or_else(PoisonError::into_inner).book.clone();
-        self.set(book, added, pushed)
+    /// Adds the rules of `text`, a rule file, in the place of what was added under the same name. They are written down
+    /// where that is possible.
+    pub fn add(&self, name: &str, text: &str) -> Result<Arc<RuleSet>, NotTaken> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_fit) {
+            return Err(NotTaken::BadName);
+        }
+        let _changing = self.changing();
+        let mut given = self.given();
+        let new = Added { name: name.to_owned(), text: text.to_owned() };
+        match given.added.iter_mut().find(|known| known.name == name) {
+            Some(known) => *known = new,
+            None => given.added.push(new),
+        }
+        if given.added.len() > MOST_ADDED {
+            return Err(NotTaken::TooMany(format!("{MOST_ADDED} sets of rules that programs have added")));
+        }
+        self.set(self.book(), given, self.keeper.as_ref())
+    }
+
+    /// Takes away what was added under `name`.
+    pub fn remove(&self, name: &str) -> Result<Arc<RuleSet>, NotTaken> {
+        let _changing = self.changing();
+        let mut given = self.given();
+        let before = given.added.len();
+        given.added.retain(|known| known.name != name);
+        match given.added.len() < before {
+            true => self.set(self.book(), given, self.keeper.as_ref()),
+            false => Err(NotTaken::Unknown(name.to_owned())),
+        }
+    }
+
+    /// Whether what programs add outlives this process.
+    pub fn is_kept(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// What has been learned from the examples of rules, if it has.
+    pub fn mind(&self) -> Option<Arc<Mind>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).mind.clone()
+    }
+
+    /// Takes up what has been learned. What is learned from rules that have changed meanwhile is good for those that are
+    /// still there, until it is learned anew.
+    pub fn learn(&self, mind: Option<Mind>) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).mind = mind.map(Arc::new);
+        self.tell();
+    }
+
+    /// Tells whenever rules have changed, or something has been learned.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// What tells the rules in force from others, with those of all projects.
+    pub fn known(&self) -> Known {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mind = state.mind.as_deref();
+        let overlays = state.pushed.values().map(|overlay| overlay.rules.known(mind));
+        overlays.fold(state.rules.known(mind), Known::and)
+    }
+
+    /// How `text` was read lately.
+    pub fn recall(&self, text: &str) -> Option<Arc<Read>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = read.young.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let known = read.old.remove(text)?;
+        read.young.insert(text.to_owned(), Arc::clone(&known));
+        Some(known)
+    }
+
+    /// Keeps how `text` was read, for a while.
+    pub fn remember(&self, text: &str, how: Arc<Read>) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.young.len() >= MOST_READ / 2 {
+            read.old = std::mem::take(&mut read.young);
+        }
+        read.young.insert(text.to_owned(), how);
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Gives the vocabulary `name` these values more, for one tenant in one project; none takes them away.
@@ -123,8 +254,9 @@ impl Live {
         if values.len() > vocabulary::MOST_NAMES {
             return Err(NotTaken::TooMany(format!("{} names in a vocabulary", vocabulary::MOST_NAMES)));
         }
+        let _changing = self.changing();
         let (book, key) = (self.whole_book(), (tenant.to_owned(), project.to_owned()));
-        let (_, pushed) = self.given();
+        let Given { added: _, pushed } = self.given();
         let mut names = pushed.get(&key).map(|overlay| overlay.names.clone()).unwrap_or_default();
         names.retain(|pushed| pushed.name != name);
         if !values.is_empty() {
@@ -143,12 +275,14 @@ impl Live {
         let rules = Arc::new(book?.compile(&names)?);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.pushed.insert(key, Overlay { names, rules });
+        drop(state);
+        self.tell();
         Ok(())
     }
 
-    fn given(&self) -> (Vec<String>, HashMap<(String, String), Overlay>) {
+    fn given(&self) -> Given {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        (state.added.clone(), state.pushed.clone())
+        Given { added: state.added.clone(), pushed: state.pushed.clone() }
     }
 
     /// What was read, and what was added.
@@ -157,26 +291,38 @@ impl Live {
         whole(&state.book, &state.added)
     }
 
-    fn set(
-        &self,
-        book: Book,
-        added: Vec<String>,
-        mut pushed: HashMap<(String, String), Overlay>,
-    ) -> Result<Arc<RuleSet>, NotTaken> {
+    /// Compiles all of it, writes down what programs have added where that is wanted, and puts it in force. What cannot
+    /// be written down is not taken: it would be gone after a restart, and nobody would know.
+    fn set(&self, book: Book, given: Given, keeper: Option<&Keeper>) -> Result<Arc<RuleSet>, NotTaken> {
+        let Given { added, mut pushed } = given;
         let all = whole(&book, &added)?;
         let rules = Arc::new(all.compile(&[])?);
         for overlay in pushed.values_mut() {
             overlay.rules = Arc::new(all.compile(&overlay.names)?);
         }
+        if let Some(keeper) = keeper {
+            keeper(&added).map_err(NotTaken::NotKept)?;
+        }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = State { book, added, rules: Arc::clone(&rules), pushed };
+        *state = State { book, added, rules: Arc::clone(&rules), pushed, mind: state.mind.take() };
+        drop(state);
+        self.tell();
         Ok(rules)
+    }
+
+    /// One change after the other: each begins with what the one before has left.
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> Book {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).book.clone()
     }
 }
 
-fn whole(book: &Book, added: &[String]) -> Result<Book, Error> {
+fn whole(book: &Book, added: &[Added]) -> Result<Book, Error> {
     let mut all = book.clone();
-    added.iter().try_for_each(|text| all.add(text))?;
+    added.iter().try_for_each(|added| all.add(&added.name, &added.text))?;
     Ok(all)
 }
 
@@ -188,7 +334,7 @@ mod tests {
 
     fn live() -> Live {
         let mut book = Book::default();
-        book.add(RULES).unwrap();
+        book.add("test", RULES).unwrap();
         Live::new(book, Arc::new(|_| Box::pin(async { Err("nobody".to_owned()) }))).unwrap()
     }
 
@@ -212,7 +358,7 @@ mod tests {
     fn what_cannot_be_compiled_changes_nothing() {
         let live = live();
         live.push("a", "song", "track", vec!["Kick In".to_owned()]).unwrap();
-        assert!(live.add("[[rule]]\nname = 'x'\nmatch = '('\nanswer = 'x'\n").is_err());
+        assert!(live.add("more", "[[rule]]\nname = 'x'\nmatch = '('\nanswer = 'x'\n").is_err());
         assert!(answers(&live, "a", "song", "mute Kick In"));
         assert_eq!(live.count(), 1);
     }
@@ -221,9 +367,9 @@ mod tests {
     fn what_programs_gave_survives_a_reload() {
         let live = live();
         live.push("a", "song", "track", vec!["Kick In".to_owned()]).unwrap();
-        live.add("[[rule]]\nname = 'ping'\nmatch = 'ping'\nanswer = 'pong'\n").unwrap();
+        live.add("more", "[[rule]]\nname = 'ping'\nmatch = 'ping'\nanswer = 'pong'\n").unwrap();
         let mut book = Book::default();
-        book.add(RULES).unwrap();
+        book.add("test", RULES).unwrap();
         live.replace(book).unwrap();
         assert!(answers(&live, "a", "song", "mute Kick In") && answers(&live, "a", "song", "ping"));
     }

@@ -383,7 +383,7 @@ mod tests {
         let mined = mine(texts.iter().map(String::as_str), 4).unwrap();
         let file = mined.file();
         let rules = parse(&file).unwrap();
-        assert!(rules.check().is_ok(), "{file}\n{:?}", rules.check());
+        assert!(rules.check(None).is_ok(), "{file}\n{:?}", rules.check(None));
         let verdict = rules.classify("default", "put lead vocal fader at twelve dB").expect(&file);
         let slots: BTreeMap<String, String> = verdict.slots.into_iter().collect();
         assert_eq!((slots["s1"].as_str(), slots["n1"].as_str()), ("lead vocal", "12"));

@@ -7,6 +7,8 @@
 //!
 //! `said` cuts a text into words, `heard` says which known words they are or may be, `pattern` and `frame` match them,
 //! `engine` finds those few patterns that may match at all, and `split` takes utterances of several parts apart.
+//! `learned` is what tells by examples, for those rules that have no patterns (`taught`), on a vector that the caller
+//! brings. `live` holds what is in force, and swaps it.
 
 mod engine;
 mod exact;
@@ -26,6 +28,7 @@ mod rule;
 mod said;
 mod shipped;
 mod split;
+mod taught;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -35,12 +38,13 @@ mod words;
 pub use explain::{Tried, WhyNot};
 pub use file::{Book, Error, Pushed, load, parse};
 pub use kinds::Language;
-pub use learned::{Classifier, Guess};
+pub use learned::{Classifier, Confusion, Guess, Judged, Learn, Lessons, Mark, Mind, Read, Sample, judge};
 pub use lint::{Fault, Report};
-pub use live::{Live, NotTaken, Reader, Services};
+pub use live::{Added, Keeper, Live, NotTaken, Reader, Services};
 pub use mine::{MOST_TEXTS, Mined, Proposal, mine};
 pub use raw::Split;
 pub use rule::{Action, Call, Circumstances, HttpCall, Rule};
+pub use taught::Known;
 pub use template::Slots;
 
 use engine::{Engine, Hit, Rank};
@@ -55,6 +59,10 @@ pub struct RuleSet {
     regexes: RegexSet,
     /// The rule of each regular expression.
     regex_owners: Vec<usize>,
+    /// The rules that are learned from examples, by their keys.
+    learners: Vec<(String, usize)>,
+    /// Of what is taken for one of them, the share that must be it.
+    precision: f64,
 }
 
 /// The rule that matched, and what it says to do.
@@ -80,14 +88,18 @@ impl RuleSet {
         self.decide(project, text, &Circumstances::default())
     }
 
-    /// What the rules of `project` say to `text`.
+    /// What the rules of `project` say to `text`, as far as that can be told without an encoder.
     pub fn decide(&self, project: &str, text: &str, around: &Circumstances<'_>) -> Option<Verdict<'_>> {
+        self.by_words(project, text, around).or_else(|| self.by_conditions(project, text, around))
+    }
+
+    /// What the rules say that have patterns. They are asked first.
+    pub fn by_words(&self, project: &str, text: &str, around: &Circumstances<'_>) -> Option<Verdict<'_>> {
         let text = text.trim();
         let whole = self.hit(project, text, around);
         let may_split = whole.as_ref().is_none_or(|hit| hit.swallows_joint);
         let several = may_split.then(|| self.several(project, text, around, whole.is_none())).flatten();
-        let verdict = several.or_else(|| whole.map(|hit| self.verdict(&hit)));
-        verdict.or_else(|| self.by_conditions(project, text, around))
+        several.or_else(|| whole.map(|hit| self.verdict(&hit)))
     }
 
     /// The rules, in order.
@@ -136,8 +148,14 @@ impl RuleSet {
         })
     }
 
-    /// A rule that says nothing about words, and everything about the rest of the request.
-    fn by_conditions(&self, project: &str, text: &str, around: &Circumstances<'_>) -> Option<Verdict<'_>> {
+    /// A rule that says nothing about words, and everything about the rest of the request. Such are asked last.
+    pub fn by_conditions(
+        &self,
+        project: &str,
+        text: &str,
+        around: &Circumstances<'_>,
+    ) -> Option<Verdict<'_>> {
+        let text = text.trim();
         let holds = |rule: &&Rule| {
             rule.is_of_conditions_only() && rule.holds_in(project) && rule.when.fails(text, around).is_none()
         };

@@ -20,6 +20,8 @@ pub(super) struct RawFile {
     /// What people say before and after what they want.
     #[serde(default)]
     pub(super) fillers: Vec<String>,
+    /// Of what is taken for a rule that is learned from examples, the share that must be it.
+    pub(super) precision: Option<f64>,
     #[serde(default)]
     pub(super) phrases: BTreeMap<String, String>,
     #[serde(default)]
@@ -99,6 +101,11 @@ pub(super) struct RawRule {
     /// Whether misspelt words are taken for what they look like.
     #[serde(default = "yes")]
     pub(super) fuzzy: bool,
+    /// Whether it is learned from its examples; where nothing else says what it matches, it is.
+    pub(super) learn: Option<bool>,
+    /// The slots of what is learned, wherever in the text they are said.
+    #[serde(default)]
+    pub(super) find: Option<String>,
     #[serde(default)]
     pub(super) slots: BTreeMap<String, RawSlot>,
     #[serde(default)]

@@ -32,6 +32,13 @@ pub struct Rule {
     pub priority: i32,
     /// The projects it holds in; empty: in all.
     pub projects: Vec<String>,
+    /// Where it is from: a file, the name that a program has added it under, or `weir/…` for those that come with weir.
+    pub origin: String,
+    /// Tells what it says and does from what it said and did before.
+    pub(super) digest: u64,
+    /// Whether it is learned from its examples.
+    pub(super) learns: bool,
+    pub(super) find: Option<String>,
     pub(super) split: Split,
     pub(super) fuzzy: bool,
     pub(super) patterns: Vec<String>,
@@ -95,6 +102,8 @@ pub struct Circumstances<'r> {
     pub tenant: &'r str,
     /// The minute of the day, in UTC; `None` where it does not matter.
     pub minute: Option<u16>,
+    /// Nobody knows the request any more, only its words: conditions on the rest hold.
+    pub words_only: bool,
 }
 
 /// What a rule says to do.
@@ -193,6 +202,18 @@ impl Rule {
         let regexes = raw.regex.as_slice().iter().map(|text| regex(text)).collect::<Result<Vec<_>, _>>()?;
         let derived = raw.set.iter().map(|(name, text)| Ok((name.clone(), Derived::new(text)?)));
         let derived = derived.collect::<Result<Vec<_>, String>>()?;
+        let matches_nothing = raw.patterns.as_slice().is_empty()
+            && raw.frames.as_slice().is_empty()
+            && raw.regex.as_slice().is_empty();
+        let learns = raw.learn.unwrap_or(matches_nothing && !raw.examples.is_empty());
+        if learns && raw.examples.is_empty() {
+            return Err("it learns from examples, and has none".to_owned());
+        }
+        if raw.find.is_some() && !learns {
+            return Err(
+                "\"find\" is for rules that learn from examples; patterns have slots of their own".to_owned()
+            );
+        }
         let examples = raw.examples.iter().map(|example| match example {
             RawExample::Text(text) => Example { text: text.clone(), slots: None },
             RawExample::Full(full) => Example { text: full.text.clone(), slots: Some(full.slots.clone()) },
@@ -201,6 +222,10 @@ impl Rule {
             intent: raw.intent.clone().unwrap_or_else(|| raw.name.clone()),
             priority: raw.priority,
             projects: if raw.projects.is_empty() { projects.to_vec() } else { raw.projects.clone() },
+            origin: String::new(),
+            digest: 0,
+            learns,
+            find: raw.find.clone(),
             split,
             fuzzy: raw.fuzzy,
             patterns: raw.patterns.as_slice().to_vec(),
@@ -218,6 +243,7 @@ impl Rule {
         if rule.patterns.is_empty()
             && rule.frames.is_empty()
             && rule.regexes.is_empty()
+            && !rule.learns
             && !rule.has_condition()
         {
             return Err("it says neither what it matches nor when it holds".to_owned());
@@ -250,7 +276,17 @@ impl Rule {
 
     /// Whether it matches any words, on its conditions.
     pub(super) fn is_of_conditions_only(&self) -> bool {
-        self.patterns.is_empty() && self.frames.is_empty() && self.regexes.is_empty()
+        self.patterns.is_empty() && self.frames.is_empty() && self.regexes.is_empty() && !self.learns
+    }
+
+    /// Whether it is learned from its examples.
+    pub fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// What it is found again by after its file was read anew.
+    pub(super) fn key(&self) -> String {
+        format!("{}\u{1f}{}", self.origin, self.name)
     }
 
     fn has_condition(&self) -> bool {
@@ -426,6 +462,9 @@ impl When {
     pub(super) fn fails(&self, text: &str, around: &Circumstances<'_>) -> Option<&'static str> {
         let RawWhen { models, tools, headers, tenants, hours: _, language, keywords, min_words, max_words } =
             &self.raw;
+        if self.raw == RawWhen::default() {
+            return None;
+        }
         let any = |patterns: &[String], name: &str| {
             patterns.is_empty() || patterns.iter().any(|pattern| crate::chat::matches(pattern, name))
         };
@@ -438,17 +477,18 @@ impl When {
         let lower = text.to_lowercase();
         let words = text.split_whitespace().count();
         match () {
-            () if !any(models, around.model) => Some("when.models"),
-            () if !any(tenants, around.tenant) => Some("when.tenants"),
-            () if !tools.iter().all(offered) => Some("when.tools"),
-            () if !headers.iter().all(has) => Some("when.headers"),
-            () if !self.is_open(around.minute) => Some("when.hours"),
             () if language.is_some_and(|language| !speaks(&lower, language)) => Some("when.language"),
             () if !keywords.is_empty() && !keywords.iter().any(|word| says(&lower, word)) => {
                 Some("when.keywords")
             }
             () if min_words.is_some_and(|least| words < least) => Some("when.min_words"),
             () if max_words.is_some_and(|most| words > most) => Some("when.max_words"),
+            () if around.words_only => None,
+            () if !any(models, around.model) => Some("when.models"),
+            () if !any(tenants, around.tenant) => Some("when.tenants"),
+            () if !tools.iter().all(offered) => Some("when.tools"),
+            () if !headers.iter().all(has) => Some("when.headers"),
+            () if !self.is_open(around.minute) => Some("when.hours"),
             () => None,
         }
     }

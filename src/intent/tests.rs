@@ -194,14 +194,14 @@ fn hostile_patterns_and_texts_cost_no_time() {
     let began = std::time::Instant::now();
     for text in &texts {
         let _ = rules.classify("p", text);
-        let _ = rules.explain("p", text, &Circumstances::default());
+        let _ = rules.explain("p", text, &Circumstances::default(), None);
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]
 fn the_shipped_rules_keep_their_promises() {
-    let report = shipped().check();
+    let report = shipped().check(None);
     assert_eq!(report.faults, [], "{report:#?}");
 }
 
@@ -212,7 +212,7 @@ fn a_rule_that_breaks_its_promises_is_told() {
          [[rule]]\nname = 'b'\nmatch = 'mute {u:word}'\nanswer = 'x'\nexamples = ['mute piano']\n\
          [[rule]]\nname = 'c'\nmatch = 'stop'\nanswer = 'x'\n",
     )
-    .check();
+    .check(None);
     let told: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,
@@ -235,7 +235,7 @@ fn it_is_told_why_a_rule_does_not_answer() {
          [[rule]]\nname = 'late'\nmatch = 'mute {t:word}'\nanswer = 'x'\nwhen = { models = ['small'] }\n",
     );
     let why = |project: &str, text: &str| -> Vec<String> {
-        let tried = rules.explain(project, text, &Circumstances::default());
+        let tried = rules.explain(project, text, &Circumstances::default(), None);
         tried.why_not.into_iter().map(|why| format!("{}: {}", why.rule, why.reason)).collect()
     };
     assert_eq!(
@@ -243,6 +243,69 @@ fn it_is_told_why_a_rule_does_not_answer() {
         ["mute: it does not hold in this project", "late: when.models does not hold"]
     );
     assert_eq!(why("music", "mute bass")[0], "late: when.models does not hold");
+}
+
+/// A rule that is learned, with this `find`.
+fn finding(find: &str) -> RuleSet {
+    rules(&format!(
+        "[[vocabulary]]\nname = 'track'\nvalues = ['bass', 'lead vocal = lead vox']\n[[rule]]\nname = 'r'\nfind = '{find}'\nanswer = 'x'\nexamples = ['a', 'b']\n"
+    ))
+}
+
+fn found(rules: &RuleSet, text: &str) -> Option<Vec<(String, String)>> {
+    let slots = rules.found(0, text)?;
+    Some(slots.into_iter().filter(|(name, _)| !name.starts_with('_')).collect())
+}
+
+#[test]
+fn the_slots_of_a_learned_rule_are_found_wherever_they_are_said() {
+    let rules = finding("{t:track} & {db:number} dB?");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let both = Some(vec![pair("t", "lead vocal"), pair("db", "-3")]);
+    for text in [
+        "I think the lead vox should go by minus three db or so, it is far too loud for me",
+        "say -3 dB less of that awful lead vocal",
+    ] {
+        assert_eq!(found(&rules, text), both, "{text}");
+    }
+    assert_eq!(
+        found(&rules, "where did the lead voocal go"),
+        Some(vec![pair("t", "lead vocal")]),
+        "misspelt, and no number"
+    );
+    assert_eq!(found(&rules, "where did it go"), None, "no track");
+    assert_eq!(rules.classify("p", "bass"), None, "where the slots are says nothing about what is meant");
+}
+
+#[test]
+fn what_cannot_be_learned_is_told_at_load() {
+    let fault = |text: &str| parse(text).unwrap_err().to_string();
+    let rule = |more: &str| format!("[[rule]]\nname = 'r'\nanswer = 'x'\n{more}\n");
+    assert!(fault(&rule("learn = true")).contains("has none"));
+    assert!(fault(&rule("match = 'x'\nfind = '{n:number}'")).contains("patterns have slots of their own"));
+    assert!(fault(&rule("examples = ['a']\nfind = '{x:text}'")).contains("would catch anything"));
+    assert!(fault(&(format!("precision = 1.0\n{}", rule("match = 'x'")))).contains("below 1"));
+    assert!(fault(&rule("examples = ['a']\nset = { y = '{x}' }")).contains("is no slot of it"));
+    assert!(rules(&rule("match = 'x'\nexamples = ['x']")).lessons().is_none());
+    assert!(rules(&rule("match = 'x'\nlearn = true\nexamples = ['x']")).lessons().is_some());
+}
+
+#[test]
+fn the_examples_of_a_learned_rule_are_held_to_its_slots_and_to_other_rules() {
+    let report = rules(
+        "[[rule]]\nname = 'ping'\nmatch = 'ping [it]'\nanswer = 'x'\nexamples = ['ping']\n[[rule]]\nname = 'r'\nfind = '{n:number}'\nanswer = '{n}'\nexamples = ['ping it', 'take 3', 'take none', { text = 'take 4', slots = { n = '5' } }]\n",
+    )
+    .check(None);
+    let told: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "r: it is learned from 4 examples; five are few, ten are better",
+            "r: its example \"ping it\" is answered by ping",
+            "r: its example \"take none\" gives nothing that it needs",
+            "r: its example \"take 4\" gives {\"n\": \"4\"}",
+        ]
+    );
 }
 
 fn shipped() -> &'static RuleSet {
@@ -322,6 +385,14 @@ proptest! {
     }
 
     #[test]
+    fn every_value_that_is_said_somewhere_is_found(number in -999i64..999, first in any::<bool>(), words in "(ah|well|so|hm){0,1}( ah| well| hm){0,4}") {
+        let rules = finding("{t:track} & {db:number} dB?");
+        let said = if first { format!("{words} {number} db {words} bass {words}") } else { format!("{words} bass {words} {number} db {words}") };
+        let slots = found(&rules, &said).unwrap();
+        prop_assert_eq!(slots, vec![("t".to_owned(), "bass".to_owned()), ("db".to_owned(), number.to_string())]);
+    }
+
+    #[test]
     fn every_name_of_a_vocabulary_comes_back_out(names in prop::collection::btree_set("[a-z]{3,8}( [a-z]{3,8})?", 1..8)) {
         let lines: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
         let rules = rules(&format!(
@@ -339,7 +410,7 @@ proptest! {
         let _ = shipped().classify("music", &text);
         let _ = parse(&format!("[[rule]]\nname = 'r'\nmatch = '''{pattern}'''\nanswer = 'x'\n")).map(|rules| {
             let _ = rules.classify("p", &text);
-            rules.check()
+            rules.check(None)
         });
     }
 

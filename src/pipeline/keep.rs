@@ -1,6 +1,7 @@
 //! Folds an answer while it comes, and remembers it the moment it is whole.
 
 use super::learn::Lesson;
+use super::recognise::Reading;
 use crate::cache::{Cache, NotKept, Query, Terms};
 use crate::chat::{Chunk, Event, Folder};
 use crate::vector::UnitVector;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub(super) struct Asked {
     pub(super) query: Query,
     pub(super) terms: Terms,
+    /// The question as the encoder has read it, where it has already.
+    pub(super) read: Option<Reading>,
 }
 
 /// Remembers one answer.
@@ -42,7 +45,7 @@ impl Keeper {
         if let Some(lesson) = self.lesson {
             lesson.learn(&reply);
         }
-        let Asked { query, terms } = self.asked;
+        let Asked { query, terms, read: _ } = self.asked;
         Some(self.cache.remember(&query, &terms, self.vector, reply, by))
     }
 }

@@ -47,7 +47,7 @@ impl Pipeline {
         if !failed.iter().any(|error| error.kind.is_outage()) {
             return None;
         }
-        let Asked { query, terms } = asked?;
+        let Asked { query, terms, read: _ } = asked?;
         let hit = self.cache.late(query, terms, Late::OnError).await?;
         if let Freshness::Over(by) = hit.freshness {
             let seconds = by.as_secs();

@@ -19,8 +19,10 @@ mod lately;
 mod learn;
 mod outcome;
 mod recent;
+mod recognise;
 mod record;
 mod refresh;
+mod retire;
 mod ruled;
 mod scribe;
 mod second;
@@ -228,7 +230,7 @@ impl Pipeline {
         let mut permit = self.limiter.admit(Some(&who)).inspect_err(|refusal| recorder.refused(refusal))?;
         recorder.charges(permit.charges());
         let mut trail = Trail::default();
-        let ruled = self.ruled(&mut caller, &mut request).await;
+        let (ruled, read) = self.ruled(&mut caller, &mut request).await;
         // A rule may have sent it elsewhere.
         let told = self.upstream.choose(&request, caller.call(&request, caller.envelope.priority));
         let (rule, recall) = match ruled {
@@ -244,7 +246,7 @@ impl Pipeline {
                     recorder.charges(permit.charges());
                 }
                 recorder.wanted(|| Voice::of(self.upstream.as_ref(), &request, &told));
-                (rule, self.recall(&caller, &request, &told, &mut trail).await)
+                (rule, self.recall(&caller, &request, &told, read, &mut trail).await)
             }
         };
         self.leave(&caller, trail, &recall);
@@ -321,7 +323,14 @@ impl Pipeline {
     }
 
     /// Memory. Cannot fail: a broken part is a miss.
-    async fn recall(&self, caller: &Caller, request: &Request, told: &Call, trail: &mut Trail) -> Recall {
+    async fn recall(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        told: &Call,
+        read: Option<recognise::Reading>,
+        trail: &mut Trail,
+    ) -> Recall {
         let settings = self.cache.settings(&caller.project);
         let reading = Reading::of(settings.client, request);
         let voice = Voice::of(self.upstream.as_ref(), request, told);
@@ -336,7 +345,7 @@ impl Pipeline {
         let lookup = Lookup::new(&query, settings, self.clock.now(), caller.memory.write);
         trail.lookup = Some(lookup);
         let terms = self.cache.terms(&caller.memory, &caller.project, request, &query);
-        let asked = Asked { query, terms };
+        let asked = Asked { query, terms, read };
         let mut company = self.company(caller, &asked);
         let found = match asked.terms.read {
             Ok(()) => match self.remembered(&asked, &mut company, trail).await {
@@ -364,7 +373,7 @@ impl Pipeline {
 
     /// Whoever wants an answer of its own, or one that nobody else sees, gets it.
     fn company(&self, caller: &Caller, asked: &Asked) -> Company {
-        let Asked { query, terms } = asked;
+        let Asked { query, terms, read: _ } = asked;
         let shares = terms.read.is_ok() && terms.write.is_ok() && !caller.memory.only_if_cached;
         match shares && self.cache.is_coalescing() {
             true => Company::Seat(self.flights.seat(query.id.0)),
@@ -399,7 +408,7 @@ impl Pipeline {
 
     /// The exact look-up costs microseconds and needs no vector; so it comes before the embedding.
     async fn remembered(&self, asked: &Asked, company: &mut Company, trail: &mut Trail) -> Found {
-        let Asked { query, terms } = asked;
+        let Asked { query, terms, read: _ } = asked;
         let miss = match self.cache.exact(query, terms).await {
             Ok(hit) => {
                 let ground = GroundId::of(&query.about.tenant, &query.about.project);
@@ -548,7 +557,7 @@ fn call(
 }
 
 async fn embedded(cache: &Cache, embedder: Option<&Embedder>, asked: &Asked) -> Result<UnitVector, Miss> {
-    let Asked { query, terms } = asked;
+    let Asked { query, terms, read } = asked;
     if !cache.is_semantic() || !terms.semantic {
         return Err(Miss::SemanticOff);
     }
@@ -557,7 +566,18 @@ async fn embedded(cache: &Cache, embedder: Option<&Embedder>, asked: &Asked) -> 
     }
     let embedder = embedder.ok_or(Miss::SemanticOff)?;
     let question = cache.question(query);
-    match embedder.embed(question.to_embed().ok_or(Miss::TooLong)?).await {
+    let canonical = question.to_embed().ok_or(Miss::TooLong)?;
+    match read {
+        // The rules have had it read; what could not be read then is not tried again.
+        Some(Ok(read)) if read.text == canonical => Ok(read.vector.clone()),
+        Some(Err(miss)) => Err(*miss),
+        Some(Ok(_)) | None => vector_of(embedder.embed(canonical).await),
+    }
+}
+
+/// The vector of a question, if it speaks for all of it.
+fn vector_of(embedded: Result<embed::Embedding, embed::Error>) -> Result<UnitVector, Miss> {
+    match embedded {
         // Such a vector speaks only for a part of the text.
         Ok(embedding) if embedding.partial => Err(Miss::PartlyRead),
         Ok(embedding) => Ok(embedding.vector),

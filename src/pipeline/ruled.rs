@@ -1,9 +1,10 @@
 //! What the rules say to a request, done.
 
+use super::recognise::Reading as Heard;
 use super::{Caller, Pipeline};
 use crate::cache::identity::Reading;
 use crate::chat::{Block, Choice, Finish, Reply, Request, Tool, ToolCall, ToolChoice};
-use crate::intent::{Action, Call, Circumstances, HttpCall, RuleSet};
+use crate::intent::{Action, Call, Circumstances, HttpCall, Read, RuleSet, Verdict};
 use crate::upstream;
 use serde_json::Value;
 use std::sync::Arc;
@@ -17,19 +18,27 @@ pub(super) enum Ruled {
     On(Option<String>),
 }
 
-/// What is known of a request beside its words.
-struct Around<'r> {
-    tools: Vec<&'r str>,
-    minute: u16,
+/// What the rules say, and what the encoder has read to tell.
+#[derive(Default)]
+struct Decided {
+    verdict: Option<(String, Action)>,
+    read: Option<Heard>,
+}
+
+impl Decided {
+    fn of(verdict: Option<Verdict<'_>>, read: Option<Heard>) -> Self {
+        Self { verdict: verdict.map(|verdict| (verdict.rule.to_owned(), verdict.action)), read }
+    }
 }
 
 impl Pipeline {
     /// Asks the rules. They may send `request` elsewhere, and keep the cache out of it. A rule that cannot do what it
-    /// says is as if it were not there.
-    pub(super) async fn ruled(&self, caller: &mut Caller, request: &mut Request) -> Ruled {
+    /// says is as if it were not there. What the encoder has read meanwhile goes with it.
+    pub(super) async fn ruled(&self, caller: &mut Caller, request: &mut Request) -> (Ruled, Option<Heard>) {
         let rules = self.rules.rules(&caller.tenant, &caller.project);
-        let Some((rule, action)) = self.decided(&rules, caller, request) else { return Ruled::On(None) };
-        match action {
+        let Decided { verdict, read } = self.decided(&rules, caller, request).await;
+        let Some((rule, action)) = verdict else { return (Ruled::On(None), read) };
+        let ruled = match action {
             Action::Route(model) => {
                 upstream::redirect(request, &model);
                 Ruled::On(Some(rule))
@@ -46,24 +55,34 @@ impl Pipeline {
                 Some(choice) => self.answered(caller, rule, choice),
                 None => Ruled::On(None),
             },
-        }
+        };
+        (ruled, read)
     }
 
-    fn decided(&self, rules: &RuleSet, caller: &Caller, request: &Request) -> Option<(String, Action)> {
+    /// Rules with patterns come first: they are the surest, and take microseconds. Those that are learned need the
+    /// encoder, which is asked only where one of them may hold; those of conditions alone come last.
+    async fn decided(&self, rules: &RuleSet, caller: &Caller, request: &Request) -> Decided {
         let settings = self.cache.settings(&caller.project);
-        let reading = Reading::of(settings.client, request)?;
+        let Some(reading) = Reading::of(settings.client, request) else { return Decided::default() };
         let tools = request.tools.iter().filter_map(tool_name).collect();
-        let minute = (self.clock.now().as_secs() / 60 % (24 * 60)) as u16;
-        let around = Around { tools, minute };
-        let circumstances = Circumstances {
+        let around = Circumstances {
             model: &request.model,
-            tools: Some(around.tools),
+            tools: Some(tools),
             headers: &request.received.headers,
             tenant: &caller.tenant,
-            minute: Some(around.minute),
+            minute: Some((self.clock.now().as_secs() / 60 % (24 * 60)) as u16),
+            words_only: false,
         };
-        let verdict = rules.decide(&caller.project, reading.text(), &circumstances)?;
-        Some((verdict.rule.to_owned(), verdict.action))
+        let (project, text) = (caller.project.as_str(), reading.text());
+        if let Some(verdict) = rules.by_words(project, text, &around) {
+            return Decided::of(Some(verdict), None);
+        }
+        let mind = self.rules.mind().filter(|mind| rules.may_recognise(mind, project, text, &around));
+        let Some(mind) = mind else { return Decided::of(rules.by_conditions(project, text, &around), None) };
+        let read = self.read(text).await;
+        let by_examples = |read: &Arc<Read>| rules.by_examples(&mind, project, text, &around, read);
+        let verdict = read.as_ref().ok().and_then(by_examples);
+        Decided::of(verdict.or_else(|| rules.by_conditions(project, text, &around)), Some(read))
     }
 
     fn answered(&self, caller: &Caller, rule: String, choice: Choice) -> Ruled {

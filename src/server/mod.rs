@@ -31,7 +31,7 @@ use crate::pipeline::Pipeline;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -183,6 +183,7 @@ fn kept() -> Router<Arc<Server>> {
 fn ruled() -> Router<Arc<Server>> {
     Router::new()
         .route("/weir/rules", get(rules::list).post(rules::add))
+        .route("/weir/rules/{name}", delete(rules::remove))
         .route("/weir/rules/try", post(rules::tryout))
         .route("/weir/rules/reload", post(rules::reload))
         .route("/weir/rules/vocabulary", post(rules::vocabulary))

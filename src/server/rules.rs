@@ -7,7 +7,7 @@ use crate::chat::Protocol;
 use crate::intent::{Action, Circumstances, NotTaken, Rule, Slots, Tried};
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -41,17 +41,50 @@ pub(super) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) 
     .await
 }
 
-/// `POST /weir/rules`: a rule file, whose rules hold until the process ends.
-pub(super) async fn add(State(server): State<Arc<Server>>, headers: HeaderMap, body: Body) -> Response {
+/// `POST /weir/rules?name=…`: a rule file, in the place of the one that was added under this name.
+pub(super) async fn add(
+    State(server): State<Arc<Server>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     answer(&server, &headers, async |_| {
         alone(&server)?;
         let text = read::body(&server, body).await?;
         let text =
             String::from_utf8(text.to_vec()).map_err(|_| Error::BadRules("it is no text".to_owned()))?;
-        let live = server.pipeline.rules.clone();
-        changed(tokio::task::spawn_blocking(move || live.add(&text).map(|rules| rules.rules().len())).await)
+        let name = query.as_deref().and_then(|query| {
+            query.split('&').find_map(|pair| pair.strip_prefix("name=")).map(str::to_owned)
+        });
+        let name = name.unwrap_or_else(|| nameless(&text));
+        let (live, given) = (server.pipeline.rules.clone(), name.clone());
+        let added = move || live.add(&given, &text).map(|rules| (rules.rules().len(), live.is_kept()));
+        let done = tokio::task::spawn_blocking(added).await;
+        changed(done).map(|(rules, kept)| json!({ "rules": rules, "name": name, "kept": kept }))
     })
     .await
+}
+
+/// `DELETE /weir/rules/{name}`: takes away what was added under this name.
+pub(super) async fn remove(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answer(&server, &headers, async |_| {
+        alone(&server)?;
+        let live = server.pipeline.rules.clone();
+        let done = tokio::task::spawn_blocking(move || live.remove(&name)).await;
+        changed(done).map(|rules| json!({ "rules": rules.rules().len() }))
+    })
+    .await
+}
+
+/// The name of rules that are given none: the same for the same rules, so that whoever sends them again adds nothing.
+fn nameless(text: &str) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    text.bytes().for_each(|byte| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("added-{hash:016x}")
 }
 
 /// `POST /weir/rules/reload`: reads the rule files again.
@@ -59,7 +92,8 @@ pub(super) async fn reload(State(server): State<Arc<Server>>, headers: HeaderMap
     answer(&server, &headers, async |_| {
         alone(&server)?;
         let live = server.pipeline.rules.clone();
-        changed(tokio::task::spawn_blocking(move || live.reload().map(|rules| rules.rules().len())).await)
+        let done = tokio::task::spawn_blocking(move || live.reload()).await;
+        changed(done).map(|rules| json!({ "rules": rules.rules().len() }))
     })
     .await
 }
@@ -75,9 +109,9 @@ pub(super) async fn vocabulary(
         let Names { project, name, values } = understood(&read::body(&server, body).await?)?;
         let project = project.map_or_else(|| read::project(&headers).map(str::to_owned), Ok)?;
         let (live, count) = (server.pipeline.rules.clone(), values.len());
-        let pushed = move || live.push(&tenant, &project, &name, values).map(|()| count);
+        let pushed = move || live.push(&tenant, &project, &name, values);
         let pushed = tokio::task::spawn_blocking(pushed).await;
-        changed(pushed).map(|_| json!({ "values": count }))
+        changed(pushed).map(|()| json!({ "values": count }))
     })
     .await
 }
@@ -89,7 +123,9 @@ pub(super) async fn tryout(State(server): State<Arc<Server>>, headers: HeaderMap
         let project = project.map_or_else(|| read::project(&headers).map(str::to_owned), Ok)?;
         let rules = server.pipeline.rules.rules(&tenant, &project);
         let around = Circumstances { model: &model, tenant: &tenant, ..Circumstances::default() };
-        Ok(told(rules.explain(&project, &text, &around)))
+        let learned = server.pipeline.recognise(&text).await;
+        let learned = learned.as_ref().map(|(mind, read)| (mind.as_ref(), read.as_ref()));
+        Ok(told(rules.explain(&project, &text, &around, learned)))
     })
     .await
 }
@@ -121,9 +157,9 @@ fn understood<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::BadRules(error.to_string()))
 }
 
-fn changed(done: Result<Result<usize, NotTaken>, tokio::task::JoinError>) -> Result<Value, Error> {
+fn changed<T>(done: Result<Result<T, NotTaken>, tokio::task::JoinError>) -> Result<T, Error> {
     match done {
-        Ok(Ok(rules)) => Ok(json!({ "rules": rules })),
+        Ok(Ok(changed)) => Ok(changed),
         Ok(Err(error)) => Err(Error::BadRules(error.to_string())),
         Err(_) => Err(Error::BadRules("reading them broke down".to_owned())),
     }
@@ -132,7 +168,8 @@ fn changed(done: Result<Result<usize, NotTaken>, tokio::task::JoinError>) -> Res
 fn row(rule: &Rule) -> Value {
     json!({
         "name": rule.name, "intent": rule.intent, "priority": rule.priority, "projects": rule.projects,
-        "action": rule.action_name(), "patterns": rule.pattern_count(),
+        "action": rule.action_name(), "patterns": rule.pattern_count(), "learned": rule.learns(),
+        "origin": rule.origin,
     })
 }
 

@@ -19,7 +19,7 @@ use weir::telemetry::Metrics;
 use weir::upstream::prices::Prices;
 use weir::wire::Decoder;
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [[vocabulary]]
 name = "track"
 values = ["bass", "lead vocal = lead vox"]
@@ -69,7 +69,7 @@ match = "weather in {city:text}"
 http = { url = "http://SERVICE/weather?city={city}", answer = "{city}: {body.sky}", timeout_ms = 500 }
 "#;
 
-struct Running {
+pub(crate) struct Running {
     address: SocketAddr,
     upstream: Arc<Scripted>,
     live: Live,
@@ -100,7 +100,35 @@ async fn ruled(text: &str) -> Running {
     start(parse(text).unwrap().into(), Vec::new()).await
 }
 
+/// With a service that knows the weather in Oslo, in the place of `SERVICE`.
+pub(crate) async fn start_with_service(rules: &str) -> Running {
+    let service = axum::Router::new().route(
+        "/weather",
+        axum::routing::get(async |query: axum::extract::RawQuery| match query.0.as_deref() {
+            Some("city=Oslo") => (axum::http::StatusCode::OK, json!({ "sky": "clear" }).to_string()),
+            _ => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    let mut book = Book::default();
+    book.add("test", &rules.replace("SERVICE", &address.to_string())).unwrap();
+    let asker = Arc::new(weir::upstream::provider::Service::new());
+    let services: weir::intent::Services = Arc::new(move |call| {
+        let asker = Arc::clone(&asker);
+        Box::pin(
+            async move { asker.ask(&call.method, &call.url, &call.headers, call.body, call.deadline).await },
+        )
+    });
+    start(Live::new(book, services).unwrap(), Vec::new()).await
+}
+
 impl Running {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     async fn post(&self, path: &str, body: String) -> reqwest::Response {
         client().post(format!("http://{}{path}", self.address)).body(body).send().await.unwrap()
     }
@@ -129,7 +157,7 @@ impl Running {
     }
 }
 
-fn asked(protocol: Protocol, text: &str, stream: bool) -> (String, Value) {
+pub(crate) fn asked(protocol: Protocol, text: &str, stream: bool) -> (String, Value) {
     let messages = json!([{ "role": "user", "content": text }]);
     let (path, mut body) = match protocol {
         Protocol::OpenAiChat => ("/v1/chat/completions", json!({ "model": "m", "messages": messages })),
@@ -245,26 +273,7 @@ async fn a_call_that_the_client_does_not_offer_is_left_to_the_model() {
 
 #[tokio::test]
 async fn a_local_service_answers_and_one_that_fails_is_no_failure() {
-    let service = axum::Router::new().route(
-        "/weather",
-        axum::routing::get(async |query: axum::extract::RawQuery| match query.0.as_deref() {
-            Some("city=Oslo") => (axum::http::StatusCode::OK, json!({ "sky": "clear" }).to_string()),
-            _ => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, String::new()),
-        }),
-    );
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, service).await });
-    let mut book = Book::default();
-    book.add(&RULES.replace("SERVICE", &address.to_string())).unwrap();
-    let asker = Arc::new(weir::upstream::provider::Service::new());
-    let services: weir::intent::Services = Arc::new(move |call| {
-        let asker = Arc::clone(&asker);
-        Box::pin(
-            async move { asker.ask(&call.method, &call.url, &call.headers, call.body, call.deadline).await },
-        )
-    });
-    let running = start(Live::new(book, services).unwrap(), Vec::new()).await;
+    let running = start_with_service(RULES).await;
     let (reply, source, _) = running.ask(Protocol::OpenAiChat, "weather in Oslo", false).await;
     assert_eq!((reply.choices[0].said().as_str(), source.as_str()), ("Oslo: clear", "rule"));
     let (_, source, _) = running.ask(Protocol::OpenAiChat, "weather in Rome", false).await;
@@ -295,7 +304,7 @@ async fn rules_change_under_load_without_a_dropped_request() {
         let mut book = Book::default();
         let wrong = round % 3 == 2;
         let other = rule(if round % 2 == 0 { "two" } else { "one" });
-        let read = book.add(if wrong { "[[rule]]" } else { &other });
+        let read = book.add("test", if wrong { "[[rule]]" } else { &other });
         assert_eq!(read.is_err(), wrong);
         if !wrong {
             running.live.replace(book).unwrap();
@@ -329,7 +338,7 @@ async fn a_question_is_tried_over_http() {
 #[tokio::test]
 async fn names_and_rules_are_added_while_it_runs() {
     let mut book = Book::default();
-    book.add(RULES).unwrap();
+    book.add("test", RULES).unwrap();
     let live = Live::new(book, Arc::new(|_| Box::pin(async { Err(String::new()) }))).unwrap();
     let running = start(live, Vec::new()).await;
     let intent = async |text: &str, project: &str| {
@@ -380,7 +389,7 @@ async fn a_rule_that_was_added_later_beats_what_is_remembered() {
     let rig = Rig::new(upstream, Arc::new(Memory::default()));
     assert_eq!(rig.ask(question("ping")).await.1, "remembered");
     let mut book = Book::default();
-    book.add("[[rule]]\nname = 'ping'\nmatch = 'ping'\nanswer = 'pong'\n").unwrap();
+    book.add("test", "[[rule]]\nname = 'ping'\nmatch = 'ping'\nanswer = 'pong'\n").unwrap();
     rig.pipeline.rules.replace(book).unwrap();
     let answer = rig.pipeline.answer(caller(), question("ping")).await.unwrap();
     assert_eq!(whole(answer).await.unwrap().choices[0].said(), "pong");

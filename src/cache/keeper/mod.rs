@@ -5,11 +5,13 @@
 
 mod filter;
 mod kin;
+mod retire;
 mod row;
 mod transfer;
 
 pub use filter::{Filter, Near};
 pub use kin::Wrong;
+pub use retire::{Answered, IsOver};
 pub use row::{Item, Page, Project, Row, Stats};
 pub use transfer::{BadLine, Exported, Import, Imported, Record};
 

@@ -1,10 +1,9 @@
 //! `weir bench intents`
 
 use super::super::{Outcome, output};
-use crate::app::load_encoder;
+use crate::app::{load_encoder, read_all};
 use crate::config::Config;
-use crate::embed::{Encoder as _, Text};
-use crate::intent::Classifier;
+use crate::intent::{Classifier, Judged, Learn, Lessons, Read, Sample, judge};
 use serde::Deserialize;
 use std::error::Error;
 use std::hint::black_box;
@@ -15,9 +14,8 @@ use std::time::{Duration, Instant};
 const OUT_OF_SCOPE: &str = "oos";
 /// The share of what is in scope that is to be kept.
 const KEPT: f64 = 0.95;
-/// Texts that are embedded together.
-const BATCH: usize = 32;
-
+/// Of what is taken for an intent, the share that is to be it.
+const PRECISION: f64 = 0.95;
 /// `weir bench intents …`
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,83 +33,97 @@ struct Line {
     intent: String,
 }
 
-/// Labelled texts and where they point.
+/// Labelled texts, as the encoder has read them.
 struct Set {
     intents: Vec<String>,
-    vectors: Vec<Vec<f32>>,
+    read: Vec<Option<Read>>,
+}
+
+impl Set {
+    /// Those that could be read, with their class; what is none of `names` has none.
+    fn samples<'s>(&'s self, names: &[String]) -> Vec<Sample<'s>> {
+        let sample = |(intent, read): (&'s String, &'s Option<Read>)| {
+            let Read { text, vector } = read.as_ref()?;
+            let class = names.binary_search(intent).ok();
+            Some(Sample { text, vector: vector.as_slice(), class, is_name: false })
+        };
+        self.intents.iter().zip(&self.read).filter_map(sample).collect()
+    }
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Outcome {
-    let (train, test) = (read(&args.train, config)?, read(&args.test, config)?);
-    let mut names: Vec<&str> =
-        train.intents.iter().map(String::as_str).filter(|name| *name != OUT_OF_SCOPE).collect();
+    let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
+    let (train, train_texts) = lines(&args.train)?;
+    let (intents, test_texts) = lines(&args.test)?;
+    let mut names: Vec<String> = train.iter().filter(|name| *name != OUT_OF_SCOPE).cloned().collect();
     names.sort_unstable();
     names.dedup();
-    let class = |name: &String| names.binary_search(&name.as_str()).ok();
-    let (vectors, classes): (Vec<&[f32]>, Vec<usize>) = train
-        .intents
-        .iter()
-        .zip(&train.vectors)
-        .filter_map(|(name, vector)| Some((vector.as_slice(), class(name)?)))
-        .unzip();
-    output::line(format!(
-        "{} intents, {} examples, {} tests",
-        names.len(),
-        vectors.len(),
-        test.vectors.len()
-    ));
+    // As the rules of a file are learned: with what they are called, and with what is none of them.
+    let mut lessons = Lessons::new(PRECISION);
+    for name in &names {
+        let of_name = train.iter().zip(&train_texts).filter(|(intent, _)| *intent == name);
+        lessons.add(name, name, of_name.map(|(_, text)| text.as_str()), std::iter::empty());
+    }
+    let lessons = lessons.ready();
+    let read = read_all(&mut encoder, lessons.texts())?;
+    let samples = lessons.samples(&read);
+    let test = Set { intents, read: read_all(&mut encoder, test_texts.iter().map(String::as_str))? };
+    let examples = samples.iter().filter(|sample| sample.class.is_some() && !sample.is_name).count();
+    output::line(format!("{} intents, {examples} examples, {} tests", names.len(), test.read.len()));
+    let tests = test.samples(&names);
     for (way, learn) in [("at once", Classifier::at_once as Learn), ("trained", Classifier::trained as Learn)]
     {
-        let began = Instant::now();
-        let classifier = learn(&vectors, &classes, names.len()).ok_or("there is nothing to learn from")?;
-        let took = began.elapsed();
-        let in_scope = || test.intents.iter().zip(&test.vectors).filter(|(name, _)| *name != OUT_OF_SCOPE);
-        let right =
-            in_scope().filter(|(name, vector)| Some(classifier.guess(vector).class) == class(name)).count();
-        let accuracy = percent(right, in_scope().count());
-        let p99 = slowest(&classifier, &test.vectors);
-        output::line(format!("{way}: {accuracy} right; learned in {took:?}; one is told in {p99:?} (p99)"));
-        let mut logits: Vec<f32> = in_scope().map(|(_, vector)| classifier.guess(vector).logit).collect();
-        logits.sort_by(f32::total_cmp);
-        let own = logits.get((logits.len() as f64 * (1.0 - KEPT)) as usize).copied().unwrap_or(f32::MIN);
-        tell_rejected(&format!("{way}, bound set on the tests"), &classifier, own, &test);
+        measure(way, learn, &samples, &tests, names.len())?;
     }
-    let classifier =
-        Classifier::trained(&vectors, &classes, names.len()).ok_or("there is nothing to learn from")?;
-    let bound = Classifier::bound(&vectors, &classes, names.len(), KEPT);
-    tell_rejected("trained, bound set on the examples", &classifier, bound, &test);
     Ok(())
 }
 
-type Learn = fn(&[&[f32]], &[usize], usize) -> Option<Classifier>;
-
-fn tell_rejected(what: &str, classifier: &Classifier, bound: f32, test: &Set) {
-    let reaches = |vector: &&Vec<f32>| classifier.guess(vector).logit >= bound;
-    let of = |wanted: bool| {
-        let chosen =
-            test.intents.iter().zip(&test.vectors).filter(move |(name, _)| (*name == OUT_OF_SCOPE) == wanted);
-        chosen.map(|(_, vector)| vector)
-    };
-    let (inside, outside) = (of(false).count(), of(true).count());
-    if outside > 0 {
-        let kept = percent(of(false).filter(reaches).count(), inside);
-        let rejected = percent(outside - of(true).filter(reaches).count(), outside);
+fn measure(way: &str, learn: Learn, samples: &[Sample<'_>], tests: &[Sample<'_>], count: usize) -> Outcome {
+    let began = Instant::now();
+    let classifier = learn(samples, count).ok_or("there is nothing to learn from")?;
+    let took = began.elapsed();
+    let guess = |sample: &Sample<'_>| classifier.guess(sample.text, sample.vector, |_| true);
+    let (inside, outside): (Vec<_>, Vec<_>) = tests.iter().partition(|sample| sample.class.is_some());
+    let is_right = |sample: &&&Sample<'_>| guess(sample).map(|guess| guess.class) == sample.class;
+    let right = percent(inside.iter().filter(is_right).count(), inside.len());
+    let p99 = slowest(&classifier, tests);
+    output::line(format!("{way}: {right} right; learned in {took:?}; one is told in {p99:?} (p99)"));
+    let mut logits: Vec<f32> = inside.iter().filter_map(|sample| Some(guess(sample)?.logit)).collect();
+    logits.sort_by(f32::total_cmp);
+    let own = logits.get((logits.len() as f64 * (1.0 - KEPT)) as usize).copied().unwrap_or(f32::MIN);
+    let judged = judge(samples, count, learn);
+    let bounds = [
+        ("that keeps 95 % of the tests", own),
+        ("that keeps 95 % of the examples", Judged::keeping(&judged, KEPT)),
+        ("of the rules (95 % precise)", Judged::bound(&judged, PRECISION)),
+    ];
+    for (what, bound) in bounds {
+        let takes = |sample: &&&Sample<'_>| guess(sample).is_some_and(|guess| guess.logit >= bound);
+        let (kept, taken) = (inside.iter().filter(takes).count(), outside.iter().filter(takes).count());
+        let right = inside.iter().filter(takes).filter(is_right).count();
+        let rejected = match outside.len() {
+            0 => String::new(),
+            all => format!(", {} of what is not told as such", percent(all - taken, all)),
+        };
         output::line(format!(
-            "{what}: {kept} of what is in scope kept, {rejected} of what is not told as such"
+            "{way}, with the bound {what}: {} of what is in scope taken, {} of it rightly{rejected}",
+            percent(kept, inside.len()),
+            percent(right, kept)
         ));
     }
+    Ok(())
 }
 
 fn percent(part: usize, of: usize) -> String {
     format!("{:.1} %", 100.0 * part as f64 / of.max(1) as f64)
 }
 
-fn slowest(classifier: &Classifier, vectors: &[Vec<f32>]) -> Duration {
-    let mut took: Vec<Duration> = vectors
+fn slowest(classifier: &Classifier, tests: &[Sample<'_>]) -> Duration {
+    let mut took: Vec<Duration> = tests
         .iter()
-        .map(|vector| {
+        .map(|sample| {
             let began = Instant::now();
-            black_box(classifier.classify(black_box(vector)));
+            black_box(classifier.classify(black_box(sample.text), sample.vector, |_| true));
             began.elapsed()
         })
         .collect();
@@ -119,22 +131,17 @@ fn slowest(classifier: &Classifier, vectors: &[Vec<f32>]) -> Duration {
     took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
-fn read(files: &[PathBuf], config: &Config) -> Result<Set, Box<dyn Error>> {
-    let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
-    let (mut intents, mut texts): (Vec<String>, Vec<Text>) = (Vec::new(), Vec::new());
+/// Intents and texts.
+fn lines(files: &[PathBuf]) -> Result<(Vec<String>, Vec<String>), Box<dyn Error>> {
+    let (mut intents, mut texts) = (Vec::new(), Vec::new());
     for file in files {
         let content =
             std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         for line in content.lines().filter(|line| !line.trim().is_empty()) {
             let Line { text, intent } = serde_json::from_str(line)?;
             intents.push(intent);
-            texts.push(text.into());
+            texts.push(text);
         }
     }
-    let mut vectors = Vec::with_capacity(texts.len());
-    for batch in texts.chunks(BATCH) {
-        vectors
-            .extend(encoder.encode(batch)?.into_iter().map(|embedding| embedding.vector.as_slice().to_vec()));
-    }
-    Ok(Set { intents, vectors })
+    Ok((intents, texts))
 }

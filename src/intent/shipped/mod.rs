@@ -1,9 +1,9 @@
 //! The rules that come with weir.
 
-/// Each a rule file.
-pub(super) const FILES: [&str; 4] = [
-    include_str!("music.toml"),
-    include_str!("home.toml"),
-    include_str!("reckon.toml"),
-    include_str!("talk.toml"),
+/// Each a rule file, under its name.
+pub(super) const FILES: [(&str, &str); 4] = [
+    ("music", include_str!("music.toml")),
+    ("home", include_str!("home.toml")),
+    ("reckon", include_str!("reckon.toml")),
+    ("talk", include_str!("talk.toml")),
 ];
