@@ -20,6 +20,7 @@ mod explain;
 mod faces;
 mod faults;
 mod flight;
+mod golden;
 mod hedging;
 mod identity;
 mod identity_laws;
