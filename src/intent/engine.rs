@@ -160,15 +160,10 @@ impl Engine {
         }
         let nodes =
             parts.iter().map(|part| pattern::parse(part, &mut parser)).collect::<Result<Vec<_>, _>>()?;
-        // What a learned rule is about may be left out, where it is not about that.
-        let is_free = |node: &Node| match node {
-            Node::Maybe(node) if shape == Shape::Find => !node.is_anchored(),
-            node => !node.is_anchored(),
-        };
-        if is_frame && nodes.iter().any(is_free) {
+        if is_frame && nodes.iter().any(|node| !node.is_anchored()) {
             return Err("a part of a frame that is nothing but free text would catch anything".to_owned());
         }
-        if shape != Shape::Find && !nodes.iter().any(Node::is_anchored) {
+        if !nodes.iter().any(Node::is_anchored) {
             return Err("it is nothing but free text, so it would catch every question".to_owned());
         }
         let first_words = |at: u16| self.lists.get(usize::from(at)).and_then(List::first_words);

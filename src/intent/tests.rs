@@ -268,11 +268,9 @@ fn the_slots_of_a_learned_rule_are_found_wherever_they_are_said() {
     ] {
         assert_eq!(found(&rules, text), both, "{text}");
     }
-    assert_eq!(
-        found(&rules, "where did the lead voocal go"),
-        Some(vec![pair("t", "lead vocal")]),
-        "misspelt, and no number"
-    );
+    assert_eq!(found(&rules, "where did the lead vox go"), None, "no number");
+    let misspelt = found(&finding("{t:track}"), "where did the lead voocal go");
+    assert_eq!(misspelt, Some(vec![pair("t", "lead vocal")]));
     assert_eq!(found(&rules, "where did it go"), None, "no track");
     assert_eq!(rules.classify("p", "bass"), None, "where the slots are says nothing about what is meant");
 }

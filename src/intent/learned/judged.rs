@@ -103,10 +103,14 @@ mod tests {
             told(5.0, Some(1)),
             told(4.0, None),
         ];
-        assert_eq!(Judged::bound(&judged, 0.75), 5.0);
-        assert_eq!(Judged::bound(&judged, 0.9), 8.0);
-        assert_eq!(Judged::bound(&judged[2..3], 0.9), f32::INFINITY);
-        assert_eq!(Judged::bound(&[], 0.9), f32::INFINITY);
-        assert_eq!(Judged::keeping(&judged, 0.8), 6.0);
+        let told = [
+            Judged::bound(&judged, 0.75),
+            Judged::bound(&judged, 0.9),
+            Judged::bound(&judged[2..3], 0.9),
+            Judged::bound(&[], 0.9),
+            Judged::keeping(&judged, 0.8),
+        ];
+        let wanted = [5.0f32, 8.0, f32::INFINITY, f32::INFINITY, 6.0];
+        assert!(told.iter().zip(&wanted).all(|(told, wanted)| told.total_cmp(wanted).is_eq()), "{told:?}");
     }
 }
