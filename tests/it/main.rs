@@ -26,6 +26,7 @@ mod identity;
 mod identity_laws;
 mod keeping;
 mod kit;
+mod learned;
 mod limits;
 mod local;
 mod matrix;
