@@ -41,6 +41,9 @@ pub(super) async fn study(live: &Live, embedder: Option<&Embedder>) {
     }
 }
 
+/// A way to learn.
+type Way = fn(&Lessons, &[Option<Read>]) -> Option<Mind>;
+
 async fn learn(
     live: &Live,
     lessons: Lessons,
@@ -63,27 +66,24 @@ async fn learn(
     if unread > 0 {
         tracing::warn!(unread, "some examples of rules could not be read, and are not learned from");
     }
-    let ways: [fn(&Lessons, &[Option<Read>]) -> Option<Mind>; 2] = [Lessons::at_once, Lessons::trained];
+    let ways: [Way; 2] = [Lessons::at_once, Lessons::trained];
     let (mut lessons, mut read) = (lessons, read);
     for way in ways {
         let learned = tokio::task::spawn_blocking(move || {
             let mind = way(&lessons, &read);
             (mind, lessons, read)
         });
-        let mind;
-        (mind, lessons, read) = match learned.await {
-            Ok(learned) => learned,
-            Err(_) => {
-                return tracing::error!("learning from examples broke down; what was learned before holds");
-            }
+        let Ok(learned) = learned.await else {
+            return tracing::error!("learning from examples broke down; what was learned before holds");
         };
-        match mind {
-            Some(mind) => {
-                let (rules, trained) = (mind.rules().len(), mind.is_trained());
-                tracing::info!(rules, trained, "rules have been learned from their examples");
-                live.learn(Some(mind));
-            }
-            None => tracing::error!("nothing could be learned from the examples of rules"),
+        let mind;
+        (mind, lessons, read) = learned;
+        if let Some(mind) = mind {
+            let (rules, trained) = (mind.rules().len(), mind.is_trained());
+            tracing::info!(rules, trained, "rules have been learned from their examples");
+            live.learn(Some(mind));
+        } else {
+            tracing::error!("nothing could be learned from the examples of rules");
         }
     }
 }

@@ -97,13 +97,12 @@ struct Broken(usize);
 /// Reads the configuration.
 type Load<'l> = &'l dyn Fn() -> Result<Config, Box<dyn Error>>;
 
+/// What was learned, and what was made of a question.
+type Learned = (Mind, Option<crate::intent::Read>);
+
 /// What is learned from the examples of `rules`, and what the encoder makes of `question`; `None` where no rule is
 /// learned from examples.
-fn learned(
-    rules: &RuleSet,
-    question: &str,
-    load: Load<'_>,
-) -> Result<Option<(Mind, Option<crate::intent::Read>)>, Box<dyn Error>> {
+fn learned(rules: &RuleSet, question: &str, load: Load<'_>) -> Result<Option<Learned>, Box<dyn Error>> {
     let Some(lessons) = rules.lessons() else { return Ok(None) };
     let config = load()?;
     let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
