@@ -4,8 +4,8 @@ use super::{Outcome, output};
 use crate::app::{self, load_encoder};
 use crate::cache::Semantic;
 use crate::config::{Config, Environment, Overrides, Store};
-use crate::embed::{self, Embedder, Encoder as _};
-use crate::intent::Live;
+use crate::embed::{self, Embedder, Encoder as _, SentenceEncoder};
+use crate::intent::{Live, RuleSet};
 use crate::lab::replay::embeddings::{Known, Remembering};
 use crate::lab::replay::{Recordings, Report, Setup, sweep};
 use crate::lab::report::{self, Run};
@@ -123,6 +123,8 @@ pub(super) struct Bench<'e> {
     path: PathBuf,
     recordings: Recordings,
     embedder: Option<Embedder>,
+    /// Reads the examples of rules that are learned from them.
+    reader: Option<Mutex<SentenceEncoder>>,
     /// Rule files in the place of the configured ones.
     rules: Vec<PathBuf>,
     overrides: &'e Overrides,
@@ -140,8 +142,9 @@ impl<'e> Bench<'e> {
         let config = Config::load(overrides, environment)?;
         let path = journal.unwrap_or_else(|| config.journal.folder.clone());
         let recordings = Recordings::open(&path)?;
-        let embedder = embedder(embeddings, &config)?;
-        let bench = Self { path, recordings, embedder, rules, overrides, environment };
+        let (embedder, reader) = encoders(embeddings, &config)?.unzip();
+        let reader = reader.map(Mutex::new);
+        let bench = Self { path, recordings, embedder, reader, rules, overrides, environment };
         bench.read_ahead(&config)?;
         Ok(bench)
     }
@@ -158,13 +161,23 @@ impl<'e> Bench<'e> {
 
     fn setup(&self, config: &Config) -> Made<Setup> {
         let files = if self.rules.is_empty() { &config.rules.files } else { &self.rules };
-        let rules = Live::from(app::load_rules(files, config.rules.shipped)?);
+        let rules = self.learned(app::load_rules(files, config.rules.shipped)?)?;
         let room = match &config.store {
             Store::Memory(room) => *room,
             Store::Embedded(store) => Room { max_entries: store.max_entries, max_bytes: store.max_bytes },
         };
         let embedder = self.embedder.clone().filter(|_| config.cache.semantic != Semantic::Off);
         Ok(Setup { cache: config.cache.clone(), rules, embedder, room, prices: app::prices(config)? })
+    }
+
+    /// The rules, and what there is to learn from their examples.
+    fn learned(&self, rules: RuleSet) -> Made<Live> {
+        let (lessons, live) = (rules.lessons(), Live::from(rules));
+        if let (Some(lessons), Some(reader)) = (lessons, &self.reader) {
+            let read = app::read_all(&mut *lock(reader), lessons.texts())?;
+            live.learn(lessons.trained(&read));
+        }
+        Ok(live)
     }
 
     fn read_ahead(&self, config: &Config) -> Outcome {
@@ -222,8 +235,11 @@ fn replay(recordings: &Recordings, setup: Setup, progress: impl Fn(u64)) -> Made
     Ok(super::runtime()?.block_on(recordings.replay(setup, progress))?)
 }
 
-/// The encoder, as many times as there are threads, and what it has read before.
-fn embedder(embeddings: Option<PathBuf>, config: &Config) -> Made<Option<Embedder>> {
+/// The encoder, as many times as there are threads, with what it has read before; and once more.
+fn encoders(
+    embeddings: Option<PathBuf>,
+    config: &Config,
+) -> Made<Option<(Embedder, SentenceEncoder)>> {
     let mut loaded = match load_encoder(&config.encoder, &config.models_dir) {
         Ok(loaded) => loaded,
         Err(why) => {
@@ -239,8 +255,9 @@ fn embedder(embeddings: Option<PathBuf>, config: &Config) -> Made<Option<Embedde
     let width = width.first().map_or(0, |embedding| embedding.vector.dimensions());
     let known = Known::open(&path, &id, width).map_err(|error| format!("{}: {error}", path.display()))?;
     let patient = embed::Config { deadline: PATIENCE, queue: 1024, ..config.embed };
+    let once_more = loaded.encoder.fork();
     let encoders = loaded.each_thread().into_iter().map(|encoder| Remembering::new(encoder, known.clone()));
-    Ok(Some(Embedder::spawn_all(encoders.collect(), patient)?))
+    Ok(Some((Embedder::spawn_all(encoders.collect(), patient)?, once_more)))
 }
 
 fn bar(what: &'static str, length: u64) -> ProgressBar {

@@ -1,6 +1,6 @@
 //! Takes out of a text what nobody may read: keys, tokens, passwords, addresses, the numbers of cards.
 //!
-//! In the place of a secret stands what it was and a few digits of a digest, `[email:5f3a90c2]`: two addresses
+//! In the place of a secret stands what it was and a few digits of a digest, `[email#5f3a90c2]`: two addresses
 //! stay two, so that two questions stay two, and nobody can tell which they were without the salt, which is not
 //! in the journal.
 
@@ -146,7 +146,7 @@ impl Scrubber {
 
     /// What stands for a secret.
     fn mark(&self, kind: &str, secret: &str) -> String {
-        format!("[{kind}:{}]", &self.digest(secret)[..8])
+        format!("[{kind}#{}]", &self.digest(secret)[..8])
     }
 
     /// By what a text is known again.
@@ -282,6 +282,7 @@ fn is_one(kind: &str, text: &str) -> bool {
         "card" => is_card(text),
         "iban" => is_iban(text),
         "phone" => text.bytes().filter(u8::is_ascii_digit).count() >= 9,
+        "secret" => !is_no_value(text),
         "key" => text.bytes().any(|b| b.is_ascii_digit()) || !is_plain(text),
         _ => true,
     }
@@ -292,6 +293,16 @@ fn is_plain(text: &str) -> bool {
     let lower = text.bytes().all(|b| b.is_ascii_lowercase() || !b.is_ascii_alphanumeric());
     let upper = text.bytes().all(|b| b.is_ascii_uppercase() || !b.is_ascii_alphanumeric());
     lower || upper
+}
+
+/// What stands behind `password:` and is none.
+fn is_no_value(text: &str) -> bool {
+    const WORDS: [&str; 14] = [
+        "none", "null", "true", "false", "required", "optional", "string", "text", "empty", "missing", "invalid",
+        "wrong", "expired", "undefined",
+    ];
+    let word = text.trim_matches(|c: char| !c.is_alphanumeric());
+    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// Luhn's sum.
@@ -440,7 +451,7 @@ mod tests {
         assert_eq!(value["n"], 3);
         assert_eq!(value["messages"][0]["role"], "user");
         for (pointer, kind) in
-            [("/card", "[card:"), ("/password", "[secret:"), ("/messages/0/content", "mail [email:")]
+            [("/card", "[card#"), ("/password", "[secret#"), ("/messages/0/content", "mail [email#")]
         {
             let text = value.pointer(pointer).and_then(Value::as_str).unwrap();
             assert!(text.starts_with(kind) && text.ends_with(']'), "{text}");

@@ -377,7 +377,7 @@ mod tests {
     use crate::chat::Reply;
 
     fn journal(folder: &Path, change: impl FnOnce(&mut Config)) -> Journal {
-        let (folder, salt) = (folder.to_owned(), folder.join("digest.salt"));
+        let (folder, salt) = (folder.to_owned(), folder.with_extension("salt"));
         let mut config = Config { folder, salt, ..Config::default() };
         change(&mut config);
         Journal::open(config, vec![Secret::new("configured-secret")], Head::new(1, Some(7))).unwrap()
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(rows[0].id, "one");
         let text = bytes(folder.path());
         assert!(!text.contains("example.com") && !text.contains("configured-secret"), "{text}");
-        assert!(text.contains("[email:") && text.contains("[configured:"), "{text}");
+        assert!(text.contains("[email#") && text.contains("[configured#"), "{text}");
         assert_eq!(journal.counts(), Counts { written: 2, ..Counts::default() });
     }
 
@@ -490,7 +490,7 @@ mod tests {
         journal.close();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&inner), 0o700);
-        for path in read::files(&inner).unwrap().iter().chain([&inner.join("digest.salt")]) {
+        for path in read::files(&inner).unwrap().iter().chain([&inner.with_extension("salt")]) {
             assert_eq!(mode(path), 0o600, "{}", path.display());
         }
     }

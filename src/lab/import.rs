@@ -330,7 +330,8 @@ fn moment(text: &str) -> Option<u64> {
     let zone_at = rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len());
     let (clock, zone) = rest.split_at(zone_at);
     let mut parts = clock.trim().splitn(3, ':').map(|part| part.parse::<f64>().ok());
-    let mut part = || parts.next().map_or(Some(0.0), |part| part);
+    // A day alone is its beginning.
+    let mut part = || if clock.trim().is_empty() { Some(0.0) } else { parts.next().unwrap_or(Some(0.0)) };
     let (hours, minutes, seconds) = (part()?, part()?, part()?);
     let ahead = match zone.strip_prefix(['+', '-']) {
         Some(ahead) => {

@@ -5,6 +5,7 @@ use super::{Caller, Pipeline, Recall, Source};
 use crate::cache::{Explanation, Lookup, Miss};
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The most requests that can be explained: some megabytes, if all of their questions are long.
 const MOST: usize = 1024;
@@ -23,6 +24,8 @@ impl Default for Trails {
 pub(super) struct Trail {
     /// What was looked up, where anything was.
     pub(super) lookup: Option<Lookup>,
+    /// When it was decided what is like the question, where anything was looked at.
+    pub(super) decided: Option<Instant>,
     lane: Option<Lane>,
 }
 
@@ -92,7 +95,7 @@ impl Pipeline {
 
     /// Why a request of `tenant` was answered as it was; `None` where that is not known, or not any more.
     pub async fn explain(&self, tenant: &Arc<str>, request_id: &str) -> Option<Explained> {
-        let Trail { lookup, lane } = self.trails.0.with(tenant, request_id, |trail| trail.clone())?;
+        let Trail { lookup, decided: _, lane } = self.trails.0.with(tenant, request_id, |trail| trail.clone())?;
         let lookup = match lookup {
             Some(lookup) => Some(self.cache.explain(&lookup).await),
             None => None,

@@ -249,6 +249,7 @@ impl Pipeline {
                 (rule, self.recall(&caller, &request, &told, read, &mut trail).await)
             }
         };
+        recorder.decided(trail.decided);
         self.leave(&caller, trail, &recall);
         let answer = self.give((caller, request), &told, recall, recorder, permit).await?;
         Ok(Answer { rule, ..answer })
@@ -433,6 +434,7 @@ impl Pipeline {
             Err(miss) => return Found::nothing(miss, None),
         };
         let nearest = self.cache.nearest(query, terms, &vector).await;
+        trail.decided = Some(Instant::now());
         trail.lookup.iter_mut().for_each(|lookup| lookup.note(&nearest));
         let Nearest { verdict, nominee, near: _ } = nearest;
         let vector = Some(vector);

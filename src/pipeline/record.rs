@@ -21,6 +21,7 @@ use tokio::time::Instant;
 pub(super) struct Recorder {
     observer: Observer,
     arrived: Instant,
+    decided: Option<Instant>,
     deadline: Instant,
     usage: Option<Usage>,
     /// The call upstream that it follows.
@@ -60,6 +61,7 @@ impl Recorder {
         Self {
             observer: Arc::clone(&pipeline.observer),
             arrived,
+            decided: None,
             deadline: caller.deadline,
             usage: None,
             flight: None,
@@ -102,8 +104,14 @@ impl Recorder {
         self.outcome.as_ref()?.route.clone()
     }
 
+    /// When memory decided what is like the question.
+    pub(super) fn decided(&mut self, at: Option<Instant>) {
+        self.decided = at;
+    }
+
     pub(super) fn recalled(&mut self) {
-        let recall = self.arrived.elapsed();
+        let decided = self.decided.unwrap_or_else(Instant::now);
+        let recall = decided.saturating_duration_since(self.arrived);
         self.note(|outcome| outcome.timings.recall = recall);
     }
 

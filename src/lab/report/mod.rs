@@ -18,6 +18,7 @@ pub struct Run {
 type Made = Result<String, Box<dyn Error>>;
 
 const STYLE: &str = include_str!("style.css");
+const PAGE: &str = include_str!("page.html");
 
 /// The page of one run, or of several side by side.
 pub fn page(title: &str, runs: &[Run]) -> Made {
@@ -30,15 +31,8 @@ pub fn page(title: &str, runs: &[Run]) -> Made {
         let _ = write!(css, "svg [fill=\"{light}\"]{{fill:{dark}}}svg [stroke=\"{light}\"]{{stroke:{dark}}}");
         css
     });
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}\n@media screen and (prefers-color-scheme: dark){{{dark}}}\n</style>\n\
-         </head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        title = escaped(title),
-    ))
+    let filled = PAGE.replace("{title}", &escaped(title)).replace("{style}", STYLE).replace("{dark}", &dark);
+    Ok(filled.replace("{body}", &body))
 }
 
 /// A text, as it stands in a page.
