@@ -43,10 +43,9 @@ impl Probe {
         Ok(likeliest(next))
     }
 
-    /// How much less `id` was to be expected after what was read than the likeliest, in logits.
-    pub fn short_of_likeliest(&self, id: u32) -> f32 {
-        let of = |id: u32| self.expected.get(id as usize).copied().unwrap_or(f32::MIN);
-        of(likeliest(&self.expected)) - of(id)
+    /// How much each token was to be expected after what was read, as logits.
+    pub fn expected(&self) -> &[f32] {
+        &self.expected
     }
 
     /// Reads one more token in each of `count` sequences that have read the same, together.
