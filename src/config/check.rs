@@ -15,6 +15,7 @@ use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
 use crate::models::is_model_name;
 use crate::store::{Room, embedded};
+use crate::upstream::local::TooLong;
 use crate::upstream::provider;
 use crate::{cache, embed, limits, server, telemetry};
 use std::net::SocketAddr;
@@ -362,6 +363,9 @@ impl Checker<'_> {
     }
 
     fn local(&mut self, raw: &raw::Local) -> Option<Local> {
+        /// A month: whoever means never says 0.
+        const MAX_IDLE_SECONDS: i64 = 30 * 24 * 60 * 60;
+        let too_long = [("trim", TooLong::Trim), ("refuse", TooLong::Refuse)];
         let Local { name, model, config: default } = Local::default();
         let local = Local {
             name,
@@ -370,6 +374,12 @@ impl Checker<'_> {
                 queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
                 context: self.whole(raw.context.as_ref(), 64..=4096, default.context),
                 max_tokens: self.whole(raw.max_tokens.as_ref(), 1..=1_048_576, default.max_tokens),
+                too_long: self.choice(raw.too_long.as_ref(), &too_long).unwrap_or(default.too_long),
+                idle_unload: self.seconds(
+                    raw.idle_unload_seconds.as_ref(),
+                    0..=MAX_IDLE_SECONDS,
+                    default.idle_unload,
+                ),
                 file: default.file,
             },
         };

@@ -340,6 +340,8 @@ mod tests {
         ("local.queue", "16", "16"),
         ("local.context", "1024", "1024"),
         ("local.max_tokens", "18", "18"),
+        ("local.too_long", "refuse", r#""refuse""#),
+        ("local.idle_unload_seconds", "60", "60"),
         ("log.level", "debug", r#""debug""#),
         ("log.format", "json", r#""json""#),
         ("client.editor.key", "sk-secret", r#""***""#),

@@ -365,6 +365,8 @@ section! {
         queue: i64,
         context: i64,
         max_tokens: i64,
+        too_long: Text,
+        idle_unload_seconds: i64,
     }
 }
 

@@ -448,13 +448,19 @@ fn local_keys(local: Option<&Local>) -> Keys {
     let Some(Local { name: _, model, config }) = local else {
         return vec![("enabled", Value::Boolean(false))];
     };
-    let local::Config { file: _, queue, context, max_tokens } = config;
+    let local::Config { file: _, queue, context, max_tokens, too_long, idle_unload } = config;
+    let too_long = match too_long {
+        local::TooLong::Trim => "trim",
+        local::TooLong::Refuse => "refuse",
+    };
     vec![
         ("enabled", Value::Boolean(true)),
         ("model", text(model)),
         ("queue", number(*queue)),
         ("context", number(*context)),
         ("max_tokens", number(*max_tokens)),
+        ("too_long", text(too_long)),
+        ("idle_unload_seconds", seconds(*idle_unload)),
     ]
 }
 

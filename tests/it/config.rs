@@ -1233,6 +1233,8 @@ requests_per_minute = 5
         queue = 16  # default
         context = 2048  # default
         max_tokens = 512  # default
+        too_long = "trim"  # default
+        idle_unload_seconds = 0  # default
 
         [log]
         level = "info"  # default

@@ -2,6 +2,8 @@
 
 use super::ask::Ask;
 use super::draw::Draw;
+use super::form::Keeper;
+use super::likelihood;
 use super::model::{Run, Sequence};
 use super::stop::{Characters, Scanned, StopScanner};
 use super::tokenizer::Tokenizer;
@@ -18,13 +20,24 @@ pub(super) struct Answer {
     limit: usize,
     draw: Draw,
     text: Text,
+    /// Keeps it to its form, where it must have one.
+    form: Option<Keeper>,
+    /// How many other tokens' likelihoods are told beside each, where any are.
+    likelihoods: Option<usize>,
 }
 
 impl Answer {
     /// An answer to `prompt` of at most `limit` tokens. `sequence` may have read a beginning of it, not all.
-    pub(super) fn new(voice: Voice, ask: &Ask, prompt: Vec<u32>, limit: usize, sequence: Sequence) -> Self {
+    pub(super) fn new(
+        voice: Voice,
+        ask: &Ask,
+        (prompt, limit): (Vec<u32>, usize),
+        sequence: Sequence,
+        form: Option<Keeper>,
+    ) -> Self {
         let text = Text::new(ask.sampling.stop.clone());
-        Self { voice, sequence, prompt: prompt.len(), ids: prompt, limit, draw: ask.draw(), text }
+        let (draw, likelihoods) = (ask.draw(), ask.likelihoods());
+        Self { voice, sequence, prompt: prompt.len(), ids: prompt, limit, draw, text, form, likelihoods }
     }
 
     /// How many tokens it has still to read before the next one is drawn.
@@ -47,22 +60,46 @@ impl Answer {
 
     /// Goes on by a token, where `expected` says how much each is to be expected. Whether there is more to come.
     pub(super) fn go_on(&mut self, expected: &[f32], tokenizer: &Tokenizer) -> bool {
-        let token = self.draw.next(expected);
+        let left = self.limit - self.written();
+        let mask = self.form.as_mut().map(|form| form.mask(left));
+        let token = self.draw.next(expected, mask.as_deref());
         if tokenizer.ends_answer(token) {
             self.say_rest();
-            return self.finish(Finish::Stop);
+            return self.complete();
         }
         self.ids.push(token);
-        let Scanned { text, stopped } = self.text.add(tokenizer.bytes(token));
-        self.voice.say(text);
+        let bytes = match &mut self.form {
+            Some(form) => form.take(token, tokenizer),
+            None => tokenizer.bytes(token),
+        };
+        let Scanned { text, stopped } = self.text.add(bytes);
+        let told = self.likelihoods.map(|others| likelihood::told(token, expected, others, tokenizer));
+        self.voice.say(text, told);
         if stopped {
             return self.finish(Finish::Stop);
+        }
+        if self.form.as_ref().is_some_and(Keeper::is_complete) {
+            self.say_rest();
+            return self.complete();
         }
         if self.written() >= self.limit {
             self.say_rest();
             return self.finish(Finish::Length);
         }
         true
+    }
+
+    /// Ends an answer that is whole. One that was brought to an end for want of room did not end by itself.
+    fn complete(&mut self) -> bool {
+        let Some(form) = &mut self.form else { return self.finish(Finish::Stop) };
+        let reason = if form.hurried { Finish::Length } else { Finish::Stop };
+        match form.call() {
+            Some((name, arguments)) => {
+                self.voice.call(name, arguments);
+                self.finish(if reason == Finish::Stop { Finish::ToolCalls } else { reason })
+            }
+            None => self.finish(reason),
+        }
     }
 
     /// Ends an answer that may not say a word.
@@ -72,7 +109,7 @@ impl Answer {
 
     fn say_rest(&mut self) {
         let rest = std::mem::take(&mut self.text).rest();
-        self.voice.say(rest);
+        self.voice.say(rest, None);
     }
 
     fn finish(&mut self, reason: Finish) -> bool {

@@ -1,6 +1,8 @@
 //! What a request asks of the local model, checked.
 
 use super::draw::{Draw, Further};
+use super::form::Form;
+use super::likelihood::MAX_OTHERS;
 use super::prompt::Turn;
 use crate::chat::{Message, Part, Request, Sampling};
 use crate::wire::decisive_field;
@@ -14,6 +16,8 @@ const MAX_STOPS: usize = 16;
 pub(super) struct Ask {
     pub(super) turns: Vec<Turn>,
     pub(super) sampling: Sampling,
+    /// What form the answer must have.
+    pub(super) form: Option<Form>,
     further: Further,
 }
 
@@ -36,17 +40,29 @@ impl Ask {
                 sampling.stop.len()
             ));
         }
+        if let Some(n) = sampling.top_logprobs.filter(|&n| n > MAX_OTHERS) {
+            return Err(format!("`top_logprobs` is {n}: at most {MAX_OTHERS} are told"));
+        }
         messages.iter().enumerate().try_for_each(|(at, message)| text_only(at, message))?;
-        Ok(Self {
-            turns: messages.iter().map(Turn::new).collect(),
-            sampling: sampling.clone(),
-            further: further(request),
-        })
+        let form = Form::of(request)?;
+        let mut turns: Vec<Turn> = messages.iter().map(Turn::new).collect();
+        if let Some(form) = &form {
+            Turn::instruct(&mut turns, &form.instructions);
+        }
+        Ok(Self { turns, sampling: sampling.clone(), form, further: further(request) })
+    }
+
+    /// How many other tokens' likelihoods are told beside each, where any are.
+    pub(super) fn likelihoods(&self) -> Option<usize> {
+        let Sampling { logprobs, top_logprobs, .. } = self.sampling;
+        logprobs.unwrap_or(false).then(|| top_logprobs.unwrap_or(0) as usize)
     }
 
     /// How each next token is drawn.
     pub(super) fn draw(&self) -> Draw {
-        Draw::new(&self.sampling, self.further)
+        let draw = Draw::new(&self.sampling, self.further);
+        // JSON says the same again and again.
+        if self.form.is_some() { draw.without_care_for_loops() } else { draw }
     }
 }
 

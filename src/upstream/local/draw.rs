@@ -1,5 +1,7 @@
 //! How each next token of an answer is drawn.
 
+use super::grammar::Mask;
+use super::loops::Loops;
 use crate::chat::Sampling;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -27,6 +29,8 @@ pub(super) struct Draw {
     random: StdRng,
     /// How often each token was drawn.
     drawn: HashMap<u32, u32>,
+    /// Kept out of loops, where the request says nothing of how tokens are drawn.
+    loops: Option<Loops>,
     candidates: Vec<(u32, f32)>,
 }
 
@@ -54,29 +58,51 @@ impl Draw {
             repetition: or(further.repetition_penalty, 1.0),
             random: StdRng::seed_from_u64(seed),
             drawn: HashMap::new(),
+            loops: says_nothing(sampling, further).then(Loops::default),
             candidates: Vec::new(),
         }
     }
 
-    /// The next token, where `expected` says how much each is to be expected.
-    pub(super) fn next(&mut self, expected: &[f32]) -> u32 {
-        let token = self.one_of(expected);
+    /// As it is, but what was said may be said again.
+    pub(super) fn without_care_for_loops(self) -> Self {
+        Self { loops: None, ..self }
+    }
+
+    /// The next token, where `expected` says how much each is to be expected, and `mask` which of them may come.
+    pub(super) fn next(&mut self, expected: &[f32], mask: Option<&Mask>) -> u32 {
+        let token = match mask {
+            Some(mask) => {
+                let of = |token: u32| expected.get(token as usize).map(|expected| (token, *expected));
+                self.one_of(expected, || mask.tokens().filter_map(of))
+            }
+            None => self.one_of(expected, || (0..).zip(expected.iter().copied())),
+        };
         *self.drawn.entry(token).or_default() += 1;
+        if let Some(loops) = &mut self.loops {
+            loops.push(token);
+        }
         token
     }
 
-    fn one_of(&mut self, expected: &[f32]) -> u32 {
+    /// One of the tokens that `allowed` gives.
+    fn one_of<A: Iterator<Item = (u32, f32)>>(&mut self, expected: &[f32], allowed: impl Fn() -> A) -> u32 {
         // Penalties only make tokens less likely, so those that are far below before are so afterwards, unless
         // what is above them falls as far.
         let penalised = self.drawn.keys().map(|token| *token as usize);
         let before = |at: usize| expected.get(at).copied().unwrap_or(f32::MIN);
         let fall = penalised.map(|at| before(at) - self.penalised(at as u32, before(at))).fold(0.0, f32::max);
-        let most = expected.iter().copied().fold(f32::MIN, f32::max);
+        let loops = self.loops.as_ref().map(Loops::penalties).unwrap_or_default();
+        let fall = fall + loops.iter().map(|(_, loss)| *loss).fold(0.0, f32::max);
+        let most = allowed().map(|(_, expected)| expected).fold(f32::MIN, f32::max);
         let least = most - fall - FAR_BELOW * self.temperature.max(0.05);
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        let likely = (0..).zip(expected).filter(|(_, expected)| **expected >= least);
-        candidates.extend(likely.map(|(token, expected)| (token, self.penalised(token, *expected))));
+        let likely = allowed().filter(|(_, expected)| *expected >= least);
+        candidates.extend(likely.map(|(token, expected)| (token, self.penalised(token, expected))));
+        for (token, loss) in loops {
+            let looping = candidates.iter_mut().filter(|(candidate, _)| *candidate == token);
+            looping.for_each(|(_, expected)| *expected -= loss);
+        }
         let token = self.pick(&mut candidates);
         self.candidates = candidates;
         token
@@ -123,6 +149,14 @@ impl Draw {
     }
 }
 
+/// Whether a request leaves it to us how tokens are drawn.
+fn says_nothing(sampling: &Sampling, further: Further) -> bool {
+    let Sampling { temperature, presence_penalty, frequency_penalty, .. } = sampling;
+    [temperature, presence_penalty, frequency_penalty, &further.repetition_penalty]
+        .into_iter()
+        .all(Option::is_none)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +165,7 @@ mod tests {
 
     fn drawn(sampling: &Sampling, further: Further, count: usize) -> Vec<u32> {
         let mut draw = Draw::new(sampling, further);
-        (0..count).map(|_| draw.next(&EXPECTED)).collect()
+        (0..count).map(|_| draw.next(&EXPECTED, None)).collect()
     }
 
     fn seeded(seed: i64) -> Sampling {
@@ -175,6 +209,30 @@ mod tests {
         let hot = Sampling { temperature: Some(1.0), ..seeded(1) };
         let near = Further { min_p: Some(0.5), ..Further::default() };
         assert!(drawn(&hot, near, 200).iter().all(|token| [1, 3].contains(token)));
+    }
+
+    #[test]
+    fn a_loop_is_left_where_nothing_is_said_of_how_to_draw() {
+        let by_default = drawn(&Sampling { seed: Some(1), ..Sampling::default() }, Further::default(), 100);
+        assert!(
+            by_default.windows(30).all(|some| some.iter().any(|token| *token != some[0])),
+            "{by_default:?}"
+        );
+        let cold = Sampling { temperature: Some(0.0), ..Sampling::default() };
+        assert_eq!(drawn(&cold, Further::default(), 100), [1; 100]);
+    }
+
+    #[test]
+    fn only_what_may_come_is_drawn() {
+        let cold = Sampling { temperature: Some(0.0), ..Sampling::default() };
+        for (sampling, expected) in [(cold, vec![2]), (seeded(1), vec![0, 2])] {
+            let mut draw = Draw::new(&sampling, Further::default());
+            let mask = Mask::of(4, &[0, 2]);
+            let mut drawn: Vec<u32> = (0..200).map(|_| draw.next(&EXPECTED, Some(&mask))).collect();
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn, expected);
+        }
     }
 
     #[test]

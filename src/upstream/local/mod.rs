@@ -7,15 +7,17 @@
 //! It lives on a thread of its own, which loads it, warms it up, and answers several requests together: each step
 //! reads the next token of every answer, so that all share what is loaded of the weights. Others wait in a bounded
 //! queue. Dropping an answer's stream ends the work on it at the next token. What was read lately is remembered,
-//! so a system prompt that comes again is not read again.
+//! so a system prompt that comes again is not read again. Where nobody has asked for long, the weights are given
+//! back, and read again for the next who asks.
 //!
 //! The llama, qwen2 and qwen3 families run on an `engine` and `kernels` of our own; candle runs what they do
 //! not know, where it can.
 //!
 //! What it does not do, because it is small:
 //! - A conversation that is too long loses its oldest turns, except what the system says. If not even the last
-//!   message fits, that is a `context_overflow`.
-//! - Tools and response formats are ignored: it answers with plain text.
+//!   message fits, or nothing is to be left out, that is a `context_overflow`.
+//! - A tool is called only where one must be (`tool_choice`); tools that may be called are ignored.
+//! - Of JSON schemas it keeps to the common keywords, and refuses those it cannot obey.
 //! - It reads text only and gives one answer: other parts, and `n` other than 1, are a `bad_request`.
 
 mod answer;
@@ -24,7 +26,11 @@ mod beginnings;
 mod draw;
 mod engine;
 mod fault;
+mod form;
+mod grammar;
 mod kernels;
+mod likelihood;
+mod loops;
 mod model;
 mod probe;
 mod prompt;
@@ -67,11 +73,31 @@ pub struct Config {
     pub context: usize,
     /// The most tokens of an answer, where the request names no limit.
     pub max_tokens: u32,
+    /// What becomes of a conversation that is too long.
+    pub too_long: TooLong,
+    /// How long nobody asks for anything until the memory is given back; zero is for ever.
+    pub idle_unload: Duration,
+}
+
+/// What becomes of a conversation that is too long for the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    /// It loses its oldest turns.
+    Trim,
+    /// It is refused.
+    Refuse,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { file: PathBuf::new(), queue: 16, context: 2048, max_tokens: 512 }
+        Self {
+            file: PathBuf::new(),
+            queue: 16,
+            context: 2048,
+            max_tokens: 512,
+            too_long: TooLong::Trim,
+            idle_unload: Duration::ZERO,
+        }
     }
 }
 

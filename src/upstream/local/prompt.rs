@@ -33,6 +33,17 @@ impl Turn {
         Self { role, text: message.plain_text() }
     }
 
+    /// Adds `instructions` to what the system says first, or has it say them.
+    pub(super) fn instruct(turns: &mut Vec<Self>, instructions: &str) {
+        match turns.first_mut() {
+            Some(first) if first.role == "system" => {
+                first.text.push_str("\n\n");
+                first.text.push_str(instructions);
+            }
+            _ => turns.insert(0, Self { role: "system", text: instructions.to_owned() }),
+        }
+    }
+
     fn may_be_dropped(&self) -> bool {
         self.role != "system"
     }
@@ -111,6 +122,16 @@ pub(super) fn fit(
         }
     }
     Ok(best)
+}
+
+/// The ids of a whole conversation, or none where it does not fit into `room` tokens.
+pub(super) fn fit_whole(
+    turns: &[Turn],
+    room: usize,
+    template: &Template,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Vec<u32>>, Fault> {
+    encode_if_fits(&turns.iter().collect::<Vec<_>>(), room, template, tokenizer)
 }
 
 fn without_oldest(turns: &[Turn], mut dropped: usize) -> Vec<&Turn> {
@@ -208,6 +229,10 @@ mod tests {
         assert!(!texts(&least).contains("[third]"));
         assert!(texts(&least).contains("[rule]") && texts(&least).contains("[last]"));
         assert_eq!(fit_in(least.len() - 1), None);
+
+        let whole = |room| fit_whole(&turns, room, &template(), &toy()).unwrap();
+        assert_eq!(whole(all.len()), Some(all.clone()));
+        assert_eq!(whole(all.len() - 1), None);
     }
 
     #[test]

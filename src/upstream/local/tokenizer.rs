@@ -4,10 +4,12 @@
 //! wants digits split one by one and no space put in front.
 
 use super::fault::Fault;
+use super::grammar::Vocabulary;
 use super::prompt::Piece;
 use candle_core::quantized::gguf_file::Value;
 use regex::Regex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -27,6 +29,8 @@ pub struct Tokenizer {
     control_pattern: Regex,
     /// Of each token, the bytes it stands for.
     bytes: Vec<Box<[u8]>>,
+    /// The same as a tree, without the control tokens.
+    vocabulary: Arc<Vocabulary>,
 }
 
 impl Tokenizer {
@@ -35,8 +39,13 @@ impl Tokenizer {
         knows_how_to_cut(metadata)?;
         let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
         let control = control_tokens(metadata, &tokens)?;
+        let bytes = token_bytes(&tokens);
+        let says = |id: &u32| !control.values().any(|control| control == id);
+        let sayable = (0..).zip(&bytes).filter(|(id, _)| says(id)).map(|(id, bytes)| (id, &**bytes));
+        let vocabulary = Vocabulary::new(bytes.len(), control.values().copied().collect(), sayable);
         Ok(Self {
-            bytes: token_bytes(&tokens),
+            bytes,
+            vocabulary: Arc::new(vocabulary),
             control_pattern: any_of(control.keys())?,
             bpe: byte_pairs(&tokens, &strings(metadata, "tokenizer.ggml.merges")?)?,
             control,
@@ -82,6 +91,11 @@ impl Tokenizer {
     /// The bytes `id` stands for. They may begin or end inside a character.
     pub fn bytes(&self, id: u32) -> &[u8] {
         self.bytes.get(id as usize).map_or(&[], |bytes| bytes)
+    }
+
+    /// All tokens that may be said, as what keeps an answer to a form wants them.
+    pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
     }
 
     /// Whether an answer ends with `id`: no control token is something to say.

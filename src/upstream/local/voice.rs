@@ -2,6 +2,7 @@
 
 use crate::chat::{Chunk, Event, Finish, Usage};
 use crate::upstream::{Error, Kind};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -24,11 +25,20 @@ impl Voice {
         !self.chunks.is_closed()
     }
 
-    /// Says `text`.
-    pub(super) fn say(&mut self, text: String) {
-        if !text.is_empty() {
-            self.send(vec![Event::Text { choice: 0, text }]);
+    /// Says `text`, and what there is to tell of how likely it was.
+    pub(super) fn say(&mut self, text: String, likelihood: Option<Value>) {
+        let text = (!text.is_empty()).then_some(Event::Text { choice: 0, text });
+        let told = likelihood.map(|told| Event::Logprobs { choice: 0, tokens: vec![told] });
+        let events: Vec<Event> = text.into_iter().chain(told).collect();
+        if !events.is_empty() {
+            self.send(events);
         }
+    }
+
+    /// Calls a tool.
+    pub(super) fn call(&mut self, name: String, arguments: String) {
+        let id = Some(format!("call_{:016x}", rand::random::<u64>()));
+        self.send(vec![Event::ToolCall { choice: 0, index: 0, id, name: Some(name), arguments }]);
     }
 
     /// The answer is complete.
@@ -66,10 +76,10 @@ mod tests {
     #[test]
     fn the_start_goes_out_with_the_first_words() {
         let (mut voice, mut heard) = voice();
-        voice.say(String::new());
+        voice.say(String::new(), None);
         assert!(heard.try_recv().is_err());
-        voice.say("a".to_owned());
-        voice.say("b".to_owned());
+        voice.say("a".to_owned(), None);
+        voice.say("b".to_owned(), None);
         let lengths: Vec<usize> =
             [heard.try_recv(), heard.try_recv()].map(|item| item.unwrap().unwrap().events.len()).to_vec();
         assert_eq!(lengths, [2, 1]);
@@ -80,7 +90,7 @@ mod tests {
         let (mut voice, mut heard) = voice();
         voice.fail(Kind::Server, "no".to_owned());
         assert_eq!(heard.try_recv().unwrap().unwrap_err().kind, Kind::Server);
-        voice.say("a".to_owned());
+        voice.say("a".to_owned(), None);
         voice.fail(Kind::Server, "no".to_owned());
         assert!(heard.try_recv().unwrap().is_ok());
         assert_eq!(heard.try_recv().unwrap().unwrap_err().kind, Kind::Cut);
@@ -92,6 +102,6 @@ mod tests {
         assert!(voice.is_heard());
         drop(heard);
         assert!(!voice.is_heard());
-        voice.say("to nobody".to_owned());
+        voice.say("to nobody".to_owned(), None);
     }
 }

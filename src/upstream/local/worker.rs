@@ -4,17 +4,18 @@ use super::answer::Answer;
 use super::ask::Ask;
 use super::beginnings::Beginnings;
 use super::fault::Fault;
+use super::form::Keeper;
 use super::model::{MAX_CONTEXT, Model, Run};
-use super::prompt::fit;
+use super::prompt::{fit, fit_whole};
 use super::voice::Voice;
-use super::{Config, Status};
+use super::{Config, Status, TooLong};
 use crate::chat::{Chunk, Event};
 use crate::clock::Clock;
 use crate::upstream::{Error, Kind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Answers that are worked on together. Each remembers what it has read; more would save little, since by then the
@@ -42,18 +43,29 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves `jobs` until nobody can send any more.
     pub(super) fn run(&self, jobs: &Receiver<Job>, status: &watch::Sender<Status>) {
-        let began = Instant::now();
-        let model = match unpanicked(|| self.load()) {
-            Ok(model) => model,
-            Err(fault) => {
-                status.send_replace(Status::Failed(format!("{fault}; run `weir models fetch`")));
-                return;
+        let mut first = None;
+        loop {
+            let began = Instant::now();
+            let model = match unpanicked(|| self.load()) {
+                Ok(model) => model,
+                Err(fault) => {
+                    status.send_replace(Status::Failed(format!("{fault}; run `weir models fetch`")));
+                    return;
+                }
+            };
+            status.send_replace(Status::Ready { load_ms: began.elapsed().as_millis() as u64 });
+            let mut desk =
+                Desk { worker: self, model, beginnings: Beginnings::default(), answers: Vec::new() };
+            first.take().into_iter().for_each(|job| desk.begin(job));
+            match desk.serve(jobs) {
+                Ended::Closed => return,
+                Ended::Idle => drop(desk),
             }
-        };
-        status.send_replace(Status::Ready { load_ms: began.elapsed().as_millis() as u64 });
-        let mut desk = Desk { worker: self, model, beginnings: Beginnings::default(), answers: Vec::new() };
-        while desk.take(jobs) {
-            desk.step();
+            tracing::info!("nobody has asked the local model for a while: its memory is given back");
+            match jobs.recv() {
+                Ok(job) => first = Some(job),
+                Err(_) => return,
+            }
         }
     }
 
@@ -71,16 +83,23 @@ impl Worker {
         self.config.context.min(MAX_CONTEXT)
     }
 
-    /// The prompt for what is asked, and how many tokens an answer to it may have.
-    fn read(&self, model: &Model, ask: &Ask) -> Result<(Vec<u32>, usize), Failure> {
+    /// The prompt for what is asked, how many tokens an answer to it may have, and what keeps that to its form.
+    fn read(&self, model: &Model, ask: &Ask) -> Result<(Vec<u32>, usize, Option<Keeper>), Failure> {
         let context = self.context();
         let wanted = ask.sampling.answer_limit().unwrap_or(self.config.max_tokens) as usize;
         // A quarter of the context is kept for the answer, where it may become that long.
         let room = context.saturating_sub(wanted.clamp(1, (context / 4).max(1)));
-        let prompt = fit(&ask.turns, room, &model.template, &model.tokenizer)?;
+        let prompt = match self.config.too_long {
+            TooLong::Trim => fit(&ask.turns, room, &model.template, &model.tokenizer)?,
+            TooLong::Refuse => fit_whole(&ask.turns, room, &model.template, &model.tokenizer)?,
+        };
         let prompt = prompt.filter(|prompt| !prompt.is_empty()).ok_or(Failure::TooLong { room })?;
         let limit = wanted.min(context - prompt.len());
-        Ok((prompt, limit))
+        let form = ask.form.as_ref().map(|form| form.keeper(model.tokenizer.vocabulary()));
+        match form.as_ref().map(Keeper::least).filter(|least| *least > limit) {
+            Some(least) => Err(Failure::TooShort { limit, least }),
+            None => Ok((prompt, limit, form)),
+        }
     }
 
     fn start(&self) -> Event {
@@ -100,23 +119,44 @@ struct Desk<'a> {
     answers: Vec<Answer>,
 }
 
+/// Why a desk is left.
+enum Ended {
+    /// Nobody can ask any more.
+    Closed,
+    /// Nobody has asked for long.
+    Idle,
+}
+
 impl Desk<'_> {
-    /// Takes what waits, as long as there is room; waits itself where there is nothing else to do. Whether there
-    /// will be any more.
-    fn take(&mut self, jobs: &Receiver<Job>) -> bool {
+    /// Works until there is nothing to do, and nothing to be waited for.
+    fn serve(&mut self, jobs: &Receiver<Job>) -> Ended {
+        loop {
+            if let Some(ended) = self.take(jobs) {
+                return ended;
+            }
+            self.step();
+        }
+    }
+
+    /// Takes what waits, as long as there is room; waits itself where there is nothing else to do, unless that is
+    /// the end.
+    fn take(&mut self, jobs: &Receiver<Job>) -> Option<Ended> {
         while self.answers.len() < TOGETHER {
-            let job = if self.answers.is_empty() {
-                jobs.recv().map_err(|_| TryRecvError::Disconnected)
-            } else {
-                jobs.try_recv()
-            };
-            match job {
+            if self.answers.is_empty() {
+                match next(jobs, self.worker.config.idle_unload) {
+                    Ok(job) => self.begin(job),
+                    Err(RecvTimeoutError::Timeout) => return Some(Ended::Idle),
+                    Err(RecvTimeoutError::Disconnected) => return Some(Ended::Closed),
+                }
+                continue;
+            }
+            match jobs.try_recv() {
                 Ok(job) => self.begin(job),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return !self.answers.is_empty(),
+                // What has been begun is brought to an end in any case.
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
             }
         }
-        true
+        None
     }
 
     fn begin(&mut self, job: Job) {
@@ -126,10 +166,10 @@ impl Desk<'_> {
             return;
         }
         match unpanicked(|| self.worker.read(&self.model, &job.ask)) {
-            Ok((prompt, limit)) => {
+            Ok((prompt, limit, form)) => {
                 let known = self.beginnings.of(&prompt);
                 let sequence = known.unwrap_or_else(|| self.model.network.sequence());
-                let mut answer = Answer::new(voice, &job.ask, prompt, limit, sequence);
+                let mut answer = Answer::new(voice, &job.ask, (prompt, limit), sequence, form);
                 if !answer.finish_if_silent() {
                     self.answers.push(answer);
                 }
@@ -178,6 +218,14 @@ impl Desk<'_> {
     }
 }
 
+/// The next job, where one comes within `idle`; zero is however long it takes.
+fn next(jobs: &Receiver<Job>, idle: Duration) -> Result<Job, RecvTimeoutError> {
+    if idle.is_zero() {
+        return jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
+    }
+    jobs.recv_timeout(idle)
+}
+
 /// How many tokens each answer reads in a step, where it has so many to read: each at least one, and the others go
 /// to those who have the fewest first, so that a short prompt never waits for a long one.
 fn shares(unread: &[usize]) -> Vec<usize> {
@@ -196,8 +244,10 @@ fn shares(unread: &[usize]) -> Vec<usize> {
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the last message does not fit: the local model reads {room} tokens")]
+    #[error("this does not fit: the local model reads {room} tokens")]
     TooLong { room: usize },
+    #[error("an answer of this form takes {least} tokens at least, and {limit} may be written")]
+    TooShort { limit: usize, least: usize },
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -206,6 +256,7 @@ impl Failure {
     fn kind(&self) -> Kind {
         match self {
             Self::TooLong { .. } => Kind::ContextOverflow,
+            Self::TooShort { .. } => Kind::BadRequest,
             Self::Fault(_) => Kind::Server,
         }
     }
