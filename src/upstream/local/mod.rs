@@ -23,6 +23,7 @@
 mod answer;
 mod ask;
 mod beginnings;
+mod cut;
 mod draw;
 mod engine;
 mod fault;

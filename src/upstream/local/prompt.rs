@@ -6,7 +6,7 @@
 use super::fault::Fault;
 use super::tokenizer::{Metadata, Tokenizer};
 use crate::chat::{Message, Role};
-use minijinja::{Environment, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 /// Stands on both sides of a message's number in a rendered template. A private-use character: no template
 /// says it.
@@ -70,6 +70,14 @@ impl Template {
         // As the library that the templates are written for sets them.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
+        environment
+            .set_unknown_method_callback(|_, value, method, arguments| text_method(value, method, arguments));
+        environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, why))
+        });
+        for (name, key) in [("bos_token", "bos"), ("eos_token", "eos")] {
+            environment.add_global(name, token(metadata, key).unwrap_or_default());
+        }
         environment.add_template_owned(KEY, source.clone())?;
         Ok(Self(environment))
     }
@@ -84,6 +92,32 @@ impl Template {
         let rendered = template.render(context! { messages, add_generation_prompt => true })?;
         split(&rendered, turns)
     }
+}
+
+/// The text of the token that a text begins (`bos`) or ends with (`eos`): some templates say it.
+fn token(metadata: &Metadata, which: &str) -> Option<String> {
+    let id = metadata.get(&format!("tokenizer.ggml.{which}_token_id"))?.to_u32().ok()?;
+    let tokens = metadata.get("tokenizer.ggml.tokens")?.to_vec().ok()?;
+    tokens.get(id as usize)?.to_string().ok().cloned()
+}
+
+/// What templates do to texts beyond what minijinja knows: they were written for Python.
+fn text_method(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let unknown = || Error::new(ErrorKind::UnknownMethod, format!("`{method}` of this value"));
+    let text = value.as_str().ok_or_else(unknown)?;
+    let argument = arguments.first().and_then(Value::as_str);
+    let any = |c: char| argument.map_or_else(|| c.is_whitespace(), |all| all.contains(c));
+    Ok(match (method, argument) {
+        ("strip", _) => Value::from(text.trim_matches(any)),
+        ("lstrip", _) => Value::from(text.trim_start_matches(any)),
+        ("rstrip", _) => Value::from(text.trim_end_matches(any)),
+        ("upper", None) => Value::from(text.to_uppercase()),
+        ("lower", None) => Value::from(text.to_lowercase()),
+        ("startswith", Some(begin)) => Value::from(text.starts_with(begin)),
+        ("endswith", Some(end)) => Value::from(text.ends_with(end)),
+        ("split", Some(at)) if !at.is_empty() => text.split(at).map(Value::from).collect(),
+        _ => return Err(unknown()),
+    })
 }
 
 /// Between two marks stands the number of a turn; everything else is the template's.
@@ -162,14 +196,17 @@ fn encode_if_fits(
 mod tests {
     use super::super::tokenizer::tests::toy;
     use super::*;
-    use candle_core::quantized::gguf_file::Value;
+    use candle_core::quantized::gguf_file;
 
     const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' + message['content'] }}\
                           <|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
     fn template() -> Template {
-        Template::from_metadata(&Metadata::from([(KEY.to_owned(), Value::String(CHATML.to_owned()))]))
-            .unwrap()
+        Template::from_metadata(&Metadata::from([(
+            KEY.to_owned(),
+            gguf_file::Value::String(CHATML.to_owned()),
+        )]))
+        .unwrap()
     }
 
     fn turn(role: Role, text: &str) -> Turn {
@@ -242,8 +279,29 @@ mod tests {
     }
 
     #[test]
+    fn templates_may_do_to_texts_what_python_does() {
+        let source =
+            "{{ bos_token }}{{ ' a '.strip() }}{{ 'x-y'.split('-')[-1] }}{{ 'y' if 'ab'.startswith('a') }}";
+        let metadata = Metadata::from([
+            (KEY.to_owned(), gguf_file::Value::String(source.to_owned())),
+            ("tokenizer.ggml.bos_token_id".to_owned(), gguf_file::Value::U32(1)),
+            (
+                "tokenizer.ggml.tokens".to_owned(),
+                gguf_file::Value::Array(
+                    ["<a>", "<s>"].map(|text| gguf_file::Value::String(text.to_owned())).to_vec(),
+                ),
+            ),
+        ]);
+        let pieces = Template::from_metadata(&metadata).unwrap().render(&[]).unwrap();
+        assert_eq!(pieces, [Piece::Template("<s>ayy".to_owned())]);
+        let refuses = gguf_file::Value::String("{{ raise_exception('no system') }}".to_owned());
+        let refuses = Template::from_metadata(&Metadata::from([(KEY.to_owned(), refuses)])).unwrap();
+        assert!(refuses.render(&[]).unwrap_err().to_string().contains("no system"));
+    }
+
+    #[test]
     fn a_wrong_template_is_an_error() {
-        let metadata = Metadata::from([(KEY.to_owned(), Value::String("{% for %}".to_owned()))]);
+        let metadata = Metadata::from([(KEY.to_owned(), gguf_file::Value::String("{% for %}".to_owned()))]);
         assert!(matches!(Template::from_metadata(&metadata), Err(Fault::Template(_))));
     }
 }

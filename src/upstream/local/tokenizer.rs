@@ -1,32 +1,36 @@
 //! From text to token ids and back, built from the tokens and merges in the GGUF file.
 //!
-//! Candle has a helper for this, but it gives other ids than the model was trained with: this vocabulary
-//! wants digits split one by one and no space put in front.
+//! Candle has a helper for this, but it gives other ids than the models were trained with: it knows one way of
+//! cutting text up, and puts a space in front.
 
+use super::cut::Cut;
 use super::fault::Fault;
 use super::grammar::Vocabulary;
 use super::prompt::Piece;
 use candle_core::quantized::gguf_file::Value;
 use regex::Regex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
 
 /// What a GGUF file says about its model.
 pub type Metadata = HashMap<String, Value>;
 
 /// The token type that marks a control token, in GGUF's numbering.
 const CONTROL: i32 = 3;
+/// That of a token which is written as it stands, and is more than text (`<tool_call>`).
+const MARKER: i32 = 4;
 
 /// Speaks the model's alphabet.
 pub struct Tokenizer {
     bpe: tokenizers::Tokenizer,
-    /// Control tokens, such as `<|im_start|>`: by text, and as one pattern that finds them.
-    control: HashMap<String, u32>,
-    control_pattern: Regex,
+    /// Tokens that are more than text, such as `<|im_start|>`: by text, and as one pattern that finds them.
+    special: HashMap<String, u32>,
+    special_pattern: Regex,
+    /// Those of them that are nothing to say: they end an answer.
+    control: HashSet<u32>,
+    /// The token that every text begins with, where the model wants one.
+    begin: Option<u32>,
     /// Of each token, the bytes it stands for.
     bytes: Vec<Box<[u8]>>,
     /// The same as a tree, without the control tokens.
@@ -36,23 +40,29 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// The tokenizer of the model that `metadata` describes.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Fault> {
-        knows_how_to_cut(metadata)?;
+        let cut = Cut::of(metadata)?;
         let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
-        let control = control_tokens(metadata, &tokens)?;
-        let bytes = token_bytes(&tokens);
-        let says = |id: &u32| !control.values().any(|control| control == id);
+        let (special, control) = special_tokens(metadata, &tokens)?;
+        let mut bytes = token_bytes(&tokens);
+        // What is more than text is written as it stands.
+        for (text, id) in &special {
+            bytes[*id as usize] = text.as_bytes().into();
+        }
+        let says = |id: &u32| !control.contains(id);
         let sayable = (0..).zip(&bytes).filter(|(id, _)| says(id)).map(|(id, bytes)| (id, &**bytes));
-        let vocabulary = Vocabulary::new(bytes.len(), control.values().copied().collect(), sayable);
+        let vocabulary = Vocabulary::new(bytes.len(), control.iter().copied().collect(), sayable);
         Ok(Self {
             bytes,
             vocabulary: Arc::new(vocabulary),
-            control_pattern: any_of(control.keys())?,
-            bpe: byte_pairs(&tokens, &strings(metadata, "tokenizer.ggml.merges")?)?,
+            special_pattern: any_of(special.keys())?,
+            bpe: byte_pairs(cut, &tokens, &strings(metadata, "tokenizer.ggml.merges")?)?,
+            special,
             control,
+            begin: begin(metadata),
         })
     }
 
-    /// The ids of a conversation. Control tokens are read in what the template says, and nowhere else: a
+    /// The ids of a conversation. Tokens that are more than text are read in what the template says, and nowhere else: a
     /// user who types `<|im_start|>` has typed twelve characters, not begun a turn.
     pub fn encode(&self, pieces: &[Piece<'_>]) -> Result<Vec<u32>, Fault> {
         let mut ids = Vec::new();
@@ -65,16 +75,20 @@ impl Tokenizer {
             }
         }
         self.encode_plain(&plain, &mut ids)?;
+        // Many templates say it themselves.
+        if let Some(begin) = self.begin.filter(|begin| ids.first() != Some(begin)) {
+            ids.insert(0, begin);
+        }
         Ok(ids)
     }
 
     fn encode_template(&self, text: &str, plain: &mut String, ids: &mut Vec<u32>) -> Result<(), Fault> {
         let mut done = 0;
-        for found in self.control_pattern.find_iter(text) {
+        for found in self.special_pattern.find_iter(text) {
             plain.push_str(&text[done..found.start()]);
             self.encode_plain(plain, ids)?;
             plain.clear();
-            ids.extend(self.control.get(found.as_str()));
+            ids.extend(self.special.get(found.as_str()));
             done = found.end();
         }
         plain.push_str(&text[done..]);
@@ -100,7 +114,7 @@ impl Tokenizer {
 
     /// Whether an answer ends with `id`: no control token is something to say.
     pub fn ends_answer(&self, id: u32) -> bool {
-        self.control.values().any(|&control| control == id)
+        self.control.contains(&id)
     }
 
     /// The most bytes one token stands for: a text of more than `n` times this is more than `n` tokens.
@@ -109,39 +123,46 @@ impl Tokenizer {
     }
 }
 
-/// Text that is cut up in another way than the model was trained with makes other ids, and the answers become
-/// worse without a word.
-fn knows_how_to_cut(metadata: &Metadata) -> Result<(), Fault> {
-    const KEY: &str = "tokenizer.ggml.pre";
-    let way = metadata.get(KEY).and_then(|value| value.to_string().ok());
-    match way {
-        Some(way) if way != "smollm" => Err(Fault::Cut(way.clone())),
-        _ => Ok(()),
-    }
-}
-
-fn byte_pairs(tokens: &[&str], merges: &[&str]) -> Result<tokenizers::Tokenizer, Fault> {
+fn byte_pairs(cut: Cut, tokens: &[&str], merges: &[&str]) -> Result<tokenizers::Tokenizer, Fault> {
     let vocab: Vocab = tokens.iter().map(|&token| token.to_owned()).zip(0..).collect();
     let merges: Merges = merges
         .iter()
         .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
         .collect::<Option<_>>()
         .ok_or(Fault::Metadata("tokenizer.ggml.merges"))?;
-    let mut bpe = tokenizers::Tokenizer::new(BPE::builder().vocab_and_merges(vocab, merges).build()?);
-    let digits = Digits::new(true);
-    let bytes = ByteLevel::new(false, true, true);
-    bpe.with_pre_tokenizer(Some(Sequence::new(vec![digits.into(), bytes.into()])));
+    let bpe = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(cut.ignores_merges());
+    let mut bpe = tokenizers::Tokenizer::new(bpe.build()?);
+    bpe.with_pre_tokenizer(Some(cut.pre_tokenizer()?));
     Ok(bpe)
 }
 
-fn control_tokens(metadata: &Metadata, tokens: &[&str]) -> Result<HashMap<String, u32>, Fault> {
+/// All tokens that are more than text, and those of them that are control tokens.
+fn special_tokens(
+    metadata: &Metadata,
+    tokens: &[&str],
+) -> Result<(HashMap<String, u32>, HashSet<u32>), Fault> {
     const KEY: &str = "tokenizer.ggml.token_type";
-    let types = array(metadata, KEY)?;
-    let is_control = |kind: &Value| kind.to_i32().is_ok_and(|kind| kind == CONTROL);
-    let control = tokens.iter().zip(0..).zip(types).filter(|(_, kind)| is_control(kind));
-    let control: HashMap<String, u32> = control.map(|((token, id), _)| ((*token).to_owned(), id)).collect();
+    let (mut special, mut control) = (HashMap::new(), HashSet::new());
+    for ((token, id), kind) in tokens.iter().zip(0..).zip(array(metadata, KEY)?) {
+        let kind = kind.to_i32().unwrap_or_default();
+        if [CONTROL, MARKER].contains(&kind) && !token.is_empty() {
+            special.insert((*token).to_owned(), id);
+        }
+        if kind == CONTROL {
+            control.insert(id);
+        }
+    }
     // Without one, no answer would ever end.
-    if control.is_empty() { Err(Fault::Metadata(KEY)) } else { Ok(control) }
+    if control.is_empty() { Err(Fault::Metadata(KEY)) } else { Ok((special, control)) }
+}
+
+/// The token that every text begins with. Llama's vocabularies want it where nothing is said of it.
+fn begin(metadata: &Metadata) -> Option<u32> {
+    let llama = Cut::of(metadata).is_ok_and(|cut| cut == Cut::Llama);
+    let add =
+        metadata.get("tokenizer.ggml.add_bos_token").and_then(|add| add.to_bool().ok()).unwrap_or(llama);
+    let begin = metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok());
+    begin.filter(|_| add)
 }
 
 fn any_of<'a>(words: impl Iterator<Item = &'a String>) -> Result<Regex, Fault> {
@@ -180,9 +201,14 @@ fn strings<'a>(metadata: &'a Metadata, key: &'static str) -> Result<Vec<&'a str>
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
     /// A toy vocabulary: two control tokens, every byte, and one merge.
     pub(in super::super) fn toy() -> Tokenizer {
+        Tokenizer::from_metadata(&toy_metadata()).unwrap()
+    }
+
+    fn toy_metadata() -> Metadata {
         let bytes = (0..=u8::MAX).map(|byte| printable(byte).to_string());
         let tokens: Vec<String> = ["<|im_start|>".to_owned(), "<|im_end|>".to_owned()]
             .into_iter()
@@ -190,15 +216,14 @@ pub(super) mod tests {
             .chain(["hi".to_owned()])
             .collect();
         let types = (0..tokens.len()).map(|id| Value::I32(if id < 2 { CONTROL } else { 1 }));
-        let metadata = Metadata::from([
+        Metadata::from([
             ("tokenizer.ggml.token_type".to_owned(), Value::Array(types.collect())),
             (
                 "tokenizer.ggml.tokens".to_owned(),
                 Value::Array(tokens.into_iter().map(Value::String).collect()),
             ),
             ("tokenizer.ggml.merges".to_owned(), Value::Array(vec![Value::String("h i".to_owned())])),
-        ]);
-        Tokenizer::from_metadata(&metadata).unwrap()
+        ])
     }
 
     fn template(text: &str) -> Piece<'static> {
@@ -207,7 +232,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_byte_has_its_printable_character() {
-        let ours: std::collections::HashSet<char> = (0..=u8::MAX).map(printable).collect();
+        let ours: HashSet<char> = (0..=u8::MAX).map(printable).collect();
         assert_eq!(ours, ByteLevel::alphabet().into_iter().collect());
         assert_eq!((printable(b' '), printable(b'\n'), printable(b'a')), ('Ġ', 'Ċ', 'a'));
     }
@@ -240,9 +265,40 @@ pub(super) mod tests {
 
     #[test]
     fn a_vocabulary_that_is_cut_in_another_way_is_refused() {
-        let metadata = Metadata::from([("tokenizer.ggml.pre".to_owned(), Value::String("qwen2".to_owned()))]);
-        let fault = Tokenizer::from_metadata(&metadata).err().unwrap();
-        assert_eq!(fault.to_string(), "the model's text is cut up in a way that is not known here (`qwen2`)");
+        for (key, way) in [("tokenizer.ggml.pre", "tekken"), ("tokenizer.ggml.model", "llama")] {
+            let metadata = Metadata::from([(key.to_owned(), Value::String(way.to_owned()))]);
+            let fault = Tokenizer::from_metadata(&metadata).err().unwrap();
+            let expected = format!("the model's text is cut up in a way that is not known here (`{way}`)");
+            assert_eq!(fault.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_text_begins_with_the_token_that_the_model_wants_and_only_once() {
+        let mut metadata = toy_metadata();
+        metadata.insert("tokenizer.ggml.bos_token_id".to_owned(), Value::U32(0));
+        let ids = |metadata: &Metadata, text| {
+            Tokenizer::from_metadata(metadata).unwrap().encode(&[template(text)]).unwrap()
+        };
+        assert_eq!(ids(&metadata, "a").len(), 1);
+        metadata.insert("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(true));
+        assert_eq!(ids(&metadata, "a")[0], 0);
+        assert_eq!(ids(&metadata, "<|im_start|>a").len(), 2);
+    }
+
+    #[test]
+    fn a_marker_is_more_than_text_and_can_be_said() {
+        let mut metadata = toy_metadata();
+        let (Some(Value::Array(tokens)), id) = (metadata.get_mut("tokenizer.ggml.tokens"), 259) else {
+            panic!()
+        };
+        tokens.push(Value::String("<mark a>".to_owned()));
+        let Some(Value::Array(types)) = metadata.get_mut("tokenizer.ggml.token_type") else { panic!() };
+        types.push(Value::I32(MARKER));
+        let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
+        assert_eq!(tokenizer.encode(&[template("<mark a>")]).unwrap(), [id]);
+        assert!(!tokenizer.encode(&[Piece::Said("<mark a>")]).unwrap().contains(&id));
+        assert_eq!((tokenizer.bytes(id), tokenizer.ends_answer(id)), (&b"<mark a>"[..], false));
     }
 
     #[test]
