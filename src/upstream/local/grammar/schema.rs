@@ -28,13 +28,23 @@ pub(super) struct Compiler<'a> {
     named: HashMap<String, Rule>,
     any: Option<Rule>,
     character: Option<Rule>,
+    /// Rules of strings of so many characters: a limit takes two places for each, and many strings have the same.
+    strings: HashMap<(usize, Option<usize>), Rule>,
     depth: usize,
 }
 
 impl<'a> Compiler<'a> {
     /// Puts `root` and what it refers to into `graph`.
     pub(super) fn within(graph: Graph, root: &'a Value) -> Self {
-        Self { root, graph, named: HashMap::new(), any: None, character: None, depth: 0 }
+        Self {
+            root,
+            graph,
+            named: HashMap::new(),
+            any: None,
+            character: None,
+            strings: HashMap::new(),
+            depth: 0,
+        }
     }
 
     /// The texts that fit `schema`, before `next`.
@@ -185,8 +195,20 @@ impl<'a> Compiler<'a> {
         if (least, most) == (0, None) {
             return self.graph.string(next);
         }
+        let rule = self.string_rule((least, most))?;
+        self.graph.call(rule, next)
+    }
+
+    fn string_rule(&mut self, counts: (usize, Option<usize>)) -> Result<Rule, Refused> {
+        if let Some(rule) = self.strings.get(&counts) {
+            return Ok(*rule);
+        }
         let character = self.character_rule()?;
-        self.graph.string_of((least, most), character, next)
+        let rule = self.graph.rule();
+        let begin = self.graph.string_of(counts, character, Graph::END)?;
+        self.graph.begin(rule, begin);
+        self.strings.insert(counts, rule);
+        Ok(rule)
     }
 
     fn character_rule(&mut self) -> Result<Rule, Refused> {

@@ -319,6 +319,15 @@ fn what_cannot_be_kept_to_is_named() {
 }
 
 #[test]
+fn many_strings_may_have_the_same_limit() {
+    let fields: Map<String, Value> =
+        (0..50).map(|at| (format!("field {at}"), json!({"type": "string", "maxLength": 5_000}))).collect();
+    assert_eq!(refusal(&json!({ "properties": fields })), "");
+    assert!(fits(&json!({"type": "string", "minLength": 2, "maxLength": 3}), "\"é\\u00e9\""));
+    assert!(!fits(&json!({"type": "string", "minLength": 2, "maxLength": 3}), "\"abcd\""));
+}
+
+#[test]
 fn what_was_found_out_is_forgotten_and_found_again() {
     let grammar = Grammar::of_schema(&json!({})).unwrap();
     let (vocabulary, _) = vocabulary();
