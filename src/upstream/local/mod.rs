@@ -7,8 +7,8 @@
 //! It lives on a thread of its own, which loads it, warms it up, and answers several requests together: each step
 //! reads the next token of every answer, so that all share what is loaded of the weights. Others wait in a bounded
 //! queue. Dropping an answer's stream ends the work on it at the next token. What was read lately is remembered,
-//! so a system prompt that comes again is not read again. Where nobody has asked for long, the weights are given
-//! back, and read again for the next who asks.
+//! so a system prompt that comes again is not read again. Where nobody has asked for long, the weights are freed,
+//! and read again for the next who asks.
 //!
 //! The llama, qwen2 and qwen3 families run on an `engine` and `kernels` of our own; candle runs what they do
 //! not know, where it can.
@@ -76,7 +76,7 @@ pub struct Config {
     pub max_tokens: u32,
     /// What becomes of a conversation that is too long.
     pub too_long: TooLong,
-    /// How long nobody asks for anything until the memory is given back; zero is for ever.
+    /// How long nobody asks for anything until the memory is freed; zero is never.
     pub idle_unload: Duration,
 }
 

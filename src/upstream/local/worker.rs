@@ -61,7 +61,7 @@ impl Worker {
                 Ended::Closed => return,
                 Ended::Idle => drop(desk),
             }
-            tracing::info!("nobody has asked the local model for a while: its memory is given back");
+            tracing::info!("nobody has asked the local model for a while: its memory is freed");
             match jobs.recv() {
                 Ok(job) => first = Some(job),
                 Err(_) => return,
