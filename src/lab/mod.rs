@@ -7,4 +7,5 @@ pub mod import;
 pub mod local;
 pub mod replay;
 pub mod report;
+pub mod store;
 pub mod train;

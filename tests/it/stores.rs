@@ -578,6 +578,67 @@ mod graph {
         assert!(worn >= 0.95, "recall with removed entries is {worn}");
     }
 
+    /// The files in which graphs are stored.
+    fn stored(folder: &Folder) -> Vec<PathBuf> {
+        let files = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        // As many folders as scopes.
+        files(&folder.path().join("graphs")).flat_map(|scope| files(&scope).collect::<Vec<_>>()).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stored_graph_answers_after_a_restart_for_what_is_still_there() {
+        let folder = Folder::new();
+        let tuning = Tuning { graph_from: 500, ..Tuning::default() };
+        let mut random = Random(7);
+        let entries = clustered(&mut random, 1000);
+        let nearest = async |store: &Embedded, entry: &Entry| {
+            store.nearest(&HERE, entry.vector.as_ref().unwrap(), 1).await.unwrap().remove(0).entry
+        };
+        let (store, _) = opened(folder.config(), tuning);
+        for entry in &entries {
+            store.put(&HERE, entry.clone()).await.unwrap();
+        }
+        nearest(&store, &entries[0]).await;
+        settle(&store).await;
+        assert_eq!(stored(&folder).len(), 1);
+        // Behind the back of the stored graph: one goes, one points elsewhere, one comes.
+        let moved = Entry { vector: Some(random.unit(DIMENSIONS)), ..entries[2].clone() };
+        let new = entry(5000, Some(random.unit(DIMENSIONS)));
+        store.remove(&HERE, &entries[1].id).await.unwrap();
+        store.put(&HERE, moved.clone()).await.unwrap();
+        store.put(&HERE, new.clone()).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+
+        let check = async |store: &Embedded| {
+            assert_eq!(nearest(store, &entries[0]).await, entries[0]);
+            assert_ne!(nearest(store, &entries[1]).await.id, entries[1].id);
+            assert_ne!(nearest(store, &entries[2]).await.id, entries[2].id);
+            assert_eq!(nearest(store, &moved).await, moved);
+            assert_eq!(nearest(store, &new).await, new);
+        };
+        let (store, _) = opened(folder.config(), tuning);
+        check(&store).await;
+        let index = store.counters().index;
+        assert_eq!((index.graphs, index.building), (1, 0), "nothing had to be built");
+        drop(store);
+
+        // One that is damaged is made again; the answers do not depend on it.
+        let file = stored(&folder).remove(0);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let (store, _) = opened(folder.config(), tuning);
+        check(&store).await;
+        settle(&store).await;
+        check(&store).await;
+        assert_eq!(store.counters().index.graphs, 1);
+
+        assert_eq!(store.clear(&HERE).await.unwrap(), 1000);
+        assert!(stored(&folder).is_empty(), "what is cleared leaves nothing");
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn searches_and_writes_go_on_while_it_is_built_and_after() {
         let folder = Folder::new();

@@ -5,6 +5,7 @@ mod embed;
 mod http;
 mod intents;
 mod local;
+mod store;
 
 use super::Outcome;
 use crate::config::Config;
@@ -26,6 +27,8 @@ enum Command {
     Intents(intents::Args),
     /// Measure the local model on one thread: how fast it reads and writes, how soon it begins
     Local(local::Args),
+    /// Measure the embedded store: inserts, searches, what it finds, memory, disk, opening
+    Store(store::Args),
 }
 
 pub(super) fn run(args: Args, config: &Config) -> Outcome {
@@ -34,5 +37,6 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
         Command::Cache(args) => cache::run(&args, config),
         Command::Intents(args) => intents::run(&args, config),
         Command::Local(args) => local::run(&args, config),
+        Command::Store(args) => store::run(&args),
     }
 }

@@ -1,15 +1,13 @@
-//! [`Builder`]: makes graphs on a thread of its own, one after the other, while scans go on answering.
+//! [`Builder`]: makes graphs on a thread of its own, one after the other, while searches go on.
 
-use super::graph::Graph;
 use super::index::ScopeIndex;
-use super::scope_index::Next;
+use super::snapshot::Snapshots;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 
 /// How many indexes may wait for their graph.
 const QUEUE: usize = 64;
-/// How many vectors are taken out of an index at once: few, so that its lock is held for microseconds only.
-const STEP: usize = 256;
 
 /// A handle to the thread that builds graphs. The thread ends with it, after the step it is at.
 pub(super) struct Builder {
@@ -19,47 +17,36 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Starts the thread.
-    pub(super) fn spawn() -> std::io::Result<Self> {
+    pub(super) fn spawn(snapshots: Arc<Snapshots>) -> std::io::Result<Self> {
         let (queue, wanted) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("weir-index".to_owned()).spawn(move || run(&wanted))?;
+        std::thread::Builder::new().name("weir-index".to_owned()).spawn(move || run(&wanted, &snapshots))?;
         Ok(Self { queue })
     }
 
-    /// Asks for a graph; says whether there will be one.
+    /// Asks for what the index wants built; says whether it will be.
     pub(super) fn ask(&self, index: &Arc<ScopeIndex>) -> bool {
         self.queue.try_send(Arc::downgrade(index)).is_ok()
     }
 }
 
-fn run(wanted: &Receiver<Weak<ScopeIndex>>) {
+fn run(wanted: &Receiver<Weak<ScopeIndex>>, snapshots: &Snapshots) {
     while let Ok(index) = wanted.recv() {
-        let built = build(&index);
-        if let (None, Some(index)) = (built, index.upgrade()) {
-            index.give_up_building();
-        }
+        while build(&index, snapshots).is_some() {}
     }
 }
 
-/// Builds a graph and installs it. `None` when it was not needed any more.
-fn build(index: &Weak<ScopeIndex>) -> Option<()> {
-    let (size, generation) = index.upgrade()?.read().as_ref()?.outline();
-    let mut graph = Graph::new(size);
-    loop {
-        let index = index.upgrade()?;
-        let next = index.read().as_ref()?.next(graph.covered(), generation, STEP);
-        match next {
-            Next::Push(vectors) => {
-                // Whoever drops the index need not wait for this step.
-                drop(index);
-                for vector in &vectors {
-                    graph.push(vector.as_ref());
-                }
-            }
-            Next::Install => {
-                index.write().as_mut()?.install(graph, generation);
-                return Some(());
-            }
-            Next::Outdated => return None,
-        }
+/// Builds what is wanted, installs it and stores it. `None` when nothing is, or it was not needed any more.
+fn build(index: &Weak<ScopeIndex>, snapshots: &Snapshots) -> Option<()> {
+    let merge = index.upgrade()?.write().as_mut()?.claim_build()?;
+    // hnsw_rs may panic: then there is no graph, and scans go on answering.
+    let merged = catch_unwind(AssertUnwindSafe(|| merge.run(|| index.strong_count() > 0)));
+    let index = index.upgrade()?;
+    if let Ok(Some(merged)) = merged {
+        index.write().as_mut()?.install(merged);
+        index.save(snapshots);
+        return Some(());
     }
+    tracing::warn!("no graph could be made of the vectors of a scope; all of them are looked at instead");
+    index.write().as_mut()?.give_up(true);
+    None
 }

@@ -165,6 +165,11 @@ impl Disk {
         Ok((cleared, change))
     }
 
+    /// Whether a scope has any entry.
+    pub(super) fn has_any(&self, scope: &Scope) -> Result<bool, Error> {
+        self.entries.scan_prefix(scope.0).keys().next().transpose().map(|key| key.is_some()).map_err(failed)
+    }
+
     /// Hands over the vectors of a scope. Returns the ids of the values that are damaged.
     pub(super) fn scan_vectors(
         &self,
@@ -197,13 +202,18 @@ impl Disk {
         self.ages.range((Bound::Unbounded, end)).rev().map(aged)
     }
 
+    /// Whether the entry at a place is there, and of that age.
+    pub(super) fn has_at(&self, place: &Place) -> Result<bool, Error> {
+        let key = codec::key(&place.scope, &place.id);
+        let value = self.entries.get(key).map_err(failed)?;
+        Ok(value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(place.created)))
+    }
+
     /// Removes the entry at a place, and its age key. Says whether there was one, or an orphan: its entry is gone,
     /// or has been replaced by one of another age.
     pub(super) fn remove_at(&self, place: &Place) -> Result<(bool, Change), Error> {
         let key = codec::key(&place.scope, &place.id);
-        let value = self.entries.get(key).map_err(failed)?;
-        let is_its_entry =
-            value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(place.created));
+        let is_its_entry = self.has_at(place)?;
         if is_its_entry {
             self.entries.remove(key).map_err(failed)?;
         }

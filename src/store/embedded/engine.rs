@@ -6,6 +6,7 @@ use super::disk::{Aged, Change, Disk, OfOtherSpaces};
 use super::hot::Hot;
 use super::index::Indexes;
 use super::recovery::{self, Opened};
+use super::snapshot::Snapshots;
 use super::{Config, Space, Tuning};
 use crate::clock::Millis;
 use crate::store::popularity::Popularity;
@@ -35,6 +36,8 @@ pub(super) struct Engine {
     evicted: AtomicU64,
     turned_away: AtomicU64,
     space: AtomicU64,
+    /// Whether a write is acknowledged only when it would survive a crash.
+    flush_each: bool,
 }
 
 /// Held by whoever writes, until disk and index agree again.
@@ -53,7 +56,11 @@ impl Engine {
         let Opened { disk, recovery, used, popularity } = opened;
         let engine = Self {
             disk,
-            indexes: Indexes::new(config.index_bytes, tuning.graph_from)?,
+            indexes: Indexes::new(
+                config.index_bytes,
+                tuning.graph_from,
+                Snapshots::new(config.path.join("graphs")),
+            )?,
             hot: Hot::default(),
             writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room) }),
             popularity,
@@ -63,6 +70,7 @@ impl Engine {
             evicted: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
             space: AtomicU64::new(Space::default().0),
+            flush_each: config.flush.is_zero(),
         };
         engine.shrink()?;
         Ok(engine)
@@ -80,7 +88,7 @@ impl Engine {
         // Held by whoever writes: nothing of the old space gets into an index behind this.
         let _writer = self.writer();
         if self.space.swap(space.0, Ordering::Relaxed) != space.0 {
-            self.indexes.clear_all();
+            self.indexes.set_space(space);
             self.hot.forget_all();
         }
     }
@@ -169,6 +177,8 @@ impl Engine {
             matches.extend(self.load(scope, &id)?.and_then(|entry| matched(query, entry)));
         }
         matches.sort_by(best_first);
+        // The index names some more where it cannot tell which is nearer.
+        matches.truncate(k);
         Ok(matches)
     }
 
@@ -184,7 +194,15 @@ impl Engine {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
-        self.write(scope, entry, value, known, facts)
+        self.write(scope, entry, value, known, facts)?;
+        drop(writer);
+        self.settle()
+    }
+
+    /// Makes what was just written survive a crash, where that is wanted at once. Without the writer's lock: one
+    /// flush then serves all that wait for theirs.
+    fn settle(&self) -> Result<(), Error> {
+        if self.flush_each { self.disk.flush() } else { Ok(()) }
     }
 
     /// Writes an entry to the disk and to the index. The writer's lock is held.
@@ -252,22 +270,26 @@ impl Engine {
     }
 
     pub(super) fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
-        let _writer = self.writer()?;
+        let writer = self.writer()?;
         let removed = self.disk.remove(scope, id);
         self.hot.forget(scope, id);
         let (was_there, change) = removed?;
         self.count(change);
         self.indexes.remove(scope, id);
+        drop(writer);
+        self.settle()?;
         Ok(was_there)
     }
 
     pub(super) fn clear(&self, scope: &Scope) -> Result<u64, Error> {
-        let _writer = self.writer()?;
+        let writer = self.writer()?;
         let cleared = self.disk.clear(scope);
         self.hot.forget_all();
         let (cleared, change) = cleared?;
         self.count(change);
         self.indexes.clear(scope);
+        drop(writer);
+        self.settle()?;
         Ok(cleared)
     }
 
@@ -282,6 +304,8 @@ impl Engine {
             // Looked for without the lock: most of what is looked at is not due.
             let batch = due.by_ref().take(AT_ONCE).collect::<Result<Vec<_>, _>>()?;
             if batch.is_empty() {
+                // One that cannot be looked at may well have entries.
+                self.indexes.prune(|scope| self.disk.has_any(scope).unwrap_or(true));
                 return Ok(swept);
             }
             let _writer = self.writer()?;

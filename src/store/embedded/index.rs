@@ -3,12 +3,17 @@
 //! Order of locks: the writer's, then the map's or one index's; nobody takes the map's lock while waiting for
 //! an index, nor the writer's while holding either.
 
+use super::Space;
 use super::budget::Budget;
 use super::builder::Builder;
 use super::scope_index::Vectors;
+use super::snapshot::Snapshots;
 use crate::store::{EntryId, Error, IndexCounters, Scope};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 
 /// The indexes of the scopes that were asked of late.
 pub(super) struct Indexes {
@@ -16,10 +21,14 @@ pub(super) struct Indexes {
     budget: Arc<Budget>,
     graph_from: usize,
     builder: Builder,
+    snapshots: Arc<Snapshots>,
+    space: AtomicU64,
 }
 
 /// The index of a scope. It is empty until it has been filled from disk.
 pub(super) struct ScopeIndex {
+    scope: Scope,
+    space: Space,
     dimensions: usize,
     vectors: RwLock<Option<Vectors>>,
 }
@@ -34,9 +43,12 @@ struct Held {
 
 impl Indexes {
     /// None yet. A scope of `graph_from` vectors or more gets a graph.
-    pub(super) fn new(limit: usize, graph_from: usize) -> Result<Self, Error> {
-        let builder = Builder::spawn().map_err(|error| Error::Io(error.to_string()))?;
-        Ok(Self { held: Mutex::default(), budget: Arc::new(Budget::new(limit)), graph_from, builder })
+    pub(super) fn new(limit: usize, graph_from: usize, snapshots: Snapshots) -> Result<Self, Error> {
+        let snapshots = Arc::new(snapshots);
+        let builder = Builder::spawn(Arc::clone(&snapshots)).map_err(|error| Error::Io(error.to_string()))?;
+        let budget = Arc::new(Budget::new(limit));
+        let space = AtomicU64::new(Space::default().0);
+        Ok(Self { held: Mutex::default(), budget, graph_from, builder, snapshots, space })
     }
 
     /// The ids of the `k` nearest. `scan` hands over every vector of the scope; it is called if they are not
@@ -48,7 +60,7 @@ impl Indexes {
         k: usize,
         scan: impl FnOnce(&mut dyn FnMut(EntryId, &[f32])) -> Result<(), Error>,
     ) -> Result<Vec<EntryId>, Error> {
-        let index = self.held().obtain(scope, query.len());
+        let index = self.held().obtain(scope, self.space(), query.len());
         if index.read().is_none() {
             self.fill(&index, scan)?;
             self.make_room();
@@ -79,11 +91,22 @@ impl Indexes {
     /// Forgets the index of a scope.
     pub(super) fn clear(&self, scope: &Scope) {
         self.held().forget(scope);
+        self.snapshots.forget(scope);
     }
 
-    /// Forgets all indexes.
-    pub(super) fn clear_all(&self) {
+    /// Forgets all indexes: vectors of another space come.
+    pub(super) fn set_space(&self, space: Space) {
+        self.space.store(space.0, Ordering::Relaxed);
         *self.held() = Held::default();
+    }
+
+    /// Removes what is stored of scopes of which nothing is left.
+    pub(super) fn prune(&self, is_left: impl Fn(&Scope) -> bool) {
+        self.snapshots.prune(is_left);
+    }
+
+    fn space(&self) -> Space {
+        Space(self.space.load(Ordering::Relaxed))
     }
 
     /// What the indexes take up.
@@ -98,7 +121,8 @@ impl Indexes {
             scopes: indexes.len(),
             bytes: self.budget.used(),
             graphs: count(Vectors::has_graph),
-            building: count(Vectors::is_building),
+            building: count(Vectors::is_building)
+                + indexes.iter().filter(|index| index.is_changing()).count(),
         }
     }
 
@@ -110,9 +134,15 @@ impl Indexes {
         let mut slot = index.write();
         if slot.is_none() {
             let mut vectors = Vectors::new(index.dimensions, self.graph_from, Arc::clone(&self.budget));
+            let limit = self.budget.limit;
+            let stored = self.snapshots.load(&index.scope, index.space, index.dimensions, limit);
+            vectors.adopt(stored);
+            let mut there = HashSet::new();
             scan(&mut |id, vector| {
                 vectors.put(id, vector);
+                there.insert(id);
             })?;
+            vectors.keep_only(&there);
             *slot = Some(vectors);
         }
         drop(slot);
@@ -121,7 +151,7 @@ impl Indexes {
     }
 
     fn build_if_wanted(&self, index: &Arc<ScopeIndex>) {
-        let wanted = index.write().as_mut().is_some_and(Vectors::claim_build);
+        let wanted = index.write().as_mut().is_some_and(Vectors::wants_builder);
         if wanted && !self.builder.ask(index) {
             // Too many wait already; the next put asks again.
             index.give_up_building();
@@ -146,9 +176,10 @@ impl Indexes {
 
 impl Held {
     /// The index of the scope, marked as asked. One for vectors of another length is of no use and goes.
-    fn obtain(&mut self, scope: &Scope, dimensions: usize) -> Arc<ScopeIndex> {
+    fn obtain(&mut self, scope: &Scope, space: Space, dimensions: usize) -> Arc<ScopeIndex> {
         let known = self.forget(scope).filter(|index| index.dimensions == dimensions);
-        let index = known.unwrap_or_else(|| Arc::new(ScopeIndex { dimensions, vectors: RwLock::new(None) }));
+        let new = || ScopeIndex { scope: *scope, space, dimensions, vectors: RwLock::new(None) };
+        let index = known.unwrap_or_else(|| Arc::new(new()));
         self.clock += 1;
         self.order.insert(self.clock, *scope);
         self.scopes.insert(*scope, (self.clock, Arc::clone(&index)));
@@ -184,9 +215,22 @@ impl ScopeIndex {
         self.vectors.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stores its graphs.
+    pub(super) fn save(&self, snapshots: &Snapshots) {
+        let pictures = self.read().as_ref().map(Vectors::pictures);
+        if let Some(pictures) = pictures {
+            snapshots.save(&self.scope, self.space, &pictures);
+        }
+    }
+
+    /// Whether it is being filled, or what was built is being put in.
+    fn is_changing(&self) -> bool {
+        matches!(self.vectors.try_read(), Err(TryLockError::WouldBlock))
+    }
+
     pub(super) fn give_up_building(&self) {
         if let Some(vectors) = self.write().as_mut() {
-            vectors.give_up();
+            vectors.give_up(false);
         }
     }
 }

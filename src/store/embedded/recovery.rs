@@ -102,6 +102,34 @@ pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
     Ok(opened)
 }
 
+/// Opens the store that is there, and says the number of sled's folder. Nothing is set aside or begun.
+pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<(u64, Opened), Error> {
+    let nothing = || Error::Io(format!("there is no store in {}", config.path.display()));
+    if !config.path.is_dir() {
+        return Err(nothing());
+    }
+    let number = newest_folder(&config.path)?.ok_or_else(nothing)?;
+    let opened = open_when_free(config, tuning, number).map_err(Failure::into_error)?;
+    Ok((number, opened))
+}
+
+/// A new database in a folder of that name, with the format that is written here.
+pub(super) fn new_database(folder: &Path) -> Result<Disk, Error> {
+    let sled = sled::Config::default()
+        .path(folder)
+        .cache_capacity(PAGE_CACHE_BYTES)
+        .open()
+        .map_err(|error| why(error, folder).into_error())?;
+    let disk = Disk::new(sled).map_err(failed)?;
+    disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
+    Ok(disk)
+}
+
+/// Where sled's folder of that number is.
+pub(super) fn folder(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("{FOLDER}{number}"))
+}
+
 /// Leaves the mark of an orderly shutdown, after everything else is safe on disk.
 pub(super) fn close(disk: &Disk) -> Result<(), Error> {
     disk.flush()?;
@@ -125,7 +153,7 @@ fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opene
 
 /// Opens sled on a thread of its own, and waits as long as it shows progress.
 fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
-    let folder = config.path.join(format!("{FOLDER}{number}"));
+    let folder = folder(&config.path, number);
     let (flush, expected) = (config.flush, config.room().expected_entries());
     let progress = Arc::new(AtomicU64::new(0));
     let (done, result) = sync_channel(1);

@@ -1,124 +1,227 @@
-//! The vectors of one scope: scanned while they are few, and searched through a graph when they are many.
+//! The vectors of one scope: segments of them, and the newest in a tail that is looked at in full.
+//!
+//! What comes is in the tail, and found at once. A tail that has grown long becomes a segment, for which a graph is
+//! made in the background; meanwhile it is looked at in full. What goes is marked as dead, and left behind when its
+//! segment is built anew.
 //!
 //! An index is a hint. It names ids; what they mean is read from disk, and scored again.
 
 use super::budget::Budget;
-use super::graph::{Graph, POINT_BYTES, Vector};
+use super::graph::Graph;
+use super::merge::{self, LARGEST, Merge, Merged, Outline};
+use super::rows::{Quantised, Rows};
+use super::segment::{Dead, Segment, scan};
+use super::snapshot::Picture;
 use crate::store::EntryId;
-use crate::vector::dot;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// How many candidates a search of the graph looks at, at least. Those of removed entries are among them.
-const SEARCH_WIDTH: usize = 64;
-/// How many waiting vectors a put moves into the graph: more than the one it adds, so that none wait forever.
-const MOVED_PER_PUT: usize = 2;
-/// Below so many dead slots nothing is worth tidying up.
+/// Beyond those asked for, so many are looked at with both halves of their numbers: the upper ones alone may have
+/// them in another order.
+const SPARE: usize = 12;
+/// By how much the cosine of sixteen-bit numbers may be off.
+const ROUNDING: f32 = 1e-4;
+/// Below so many dead in the tail nothing is worth tidying up.
 const FEW_DEAD: usize = 16;
-/// About what a slot costs beside its numbers: itself, its place in the map, the vector's own header.
-const SLOT_BYTES: usize = 160;
+/// About what a vector costs beside its numbers: its id, its place and the id there, and room for more of them.
+const SLOT_BYTES: usize = 128;
 /// About what an index costs that holds nothing.
 pub(super) const EMPTY_BYTES: usize = 512;
 
 /// The vectors of a scope that have one certain length.
 pub(super) struct Vectors {
     dimensions: usize,
-    /// In the order they came. `None` is dead: removed or replaced.
-    slots: Vec<Option<Slot>>,
-    places: HashMap<EntryId, usize>,
-    /// Covers the first slots; the others wait, and are scanned.
-    graph: Option<Graph>,
-    /// Changes when slots are renumbered, so that a graph made for the old numbers is not taken.
-    generation: u64,
+    /// In the order they came.
+    segments: Vec<Segment>,
+    tail: Tail,
+    places: HashMap<EntryId, Place>,
+    next_serial: u32,
     building: bool,
+    hopeless: bool,
     graph_from: usize,
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-struct Slot {
-    id: EntryId,
-    vector: Vector,
+/// Where a vector is: the name of its segment, and its row there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    serial: u32,
+    row: u32,
 }
 
-/// What a builder of a graph has to do next.
-pub(super) enum Next {
-    /// Push these.
-    Push(Vec<Option<Vector>>),
-    /// Hand the graph over: little or nothing waits.
-    Install,
-    /// Give up: the slots have been renumbered.
-    Outdated,
+struct Tail {
+    serial: u32,
+    rows: Rows,
+    ids: Vec<EntryId>,
+    dead: Dead,
+}
+
+impl Tail {
+    fn new(serial: u32, dimensions: usize) -> Self {
+        Self { serial, rows: Rows::new(dimensions), ids: Vec::new(), dead: Dead::default() }
+    }
+
+    fn push(&mut self, id: EntryId, vector: &Quantised) -> Place {
+        self.rows.push(vector);
+        self.ids.push(id);
+        Place { serial: self.serial, row: (self.ids.len() - 1) as u32 }
+    }
 }
 
 impl Vectors {
-    /// An empty index of vectors of that length, with a graph from `graph_from` vectors on.
+    /// An empty index of vectors of that length, with a graph for each `graph_from` of them or more.
     pub(super) fn new(dimensions: usize, graph_from: usize, budget: Arc<Budget>) -> Self {
         budget.add(EMPTY_BYTES);
         Self {
             dimensions,
-            slots: Vec::new(),
+            segments: Vec::new(),
+            tail: Tail::new(0, dimensions),
             places: HashMap::new(),
-            graph: None,
-            generation: 0,
+            next_serial: 1,
             building: false,
+            hopeless: false,
             graph_from,
             budget,
             bytes: EMPTY_BYTES,
         }
     }
 
+    /// Begins with segments that were stored, as far as they are within the limit. What they hold is not to be
+    /// believed until [`Self::keep_only`] has been told what there is.
+    pub(super) fn adopt(&mut self, segments: Vec<Segment>) {
+        for mut segment in segments {
+            self.next_serial = self.next_serial.max(segment.serial);
+            for row in 0..segment.ids().len() {
+                let place = Place { serial: segment.serial, row: row as u32 };
+                let before = self.places.insert(segment.ids()[row], place);
+                match before {
+                    // Twice in the same one: only a file that nobody wrote has that.
+                    Some(before) if before.serial == segment.serial => segment.forget(before.row),
+                    Some(before) => self.forget(before),
+                    None => {}
+                }
+            }
+            self.segments.push(segment);
+        }
+        // The tail's name must be of none of them.
+        self.tail.serial = self.new_serial();
+        self.recount();
+    }
+
+    /// Forgets all but these.
+    pub(super) fn keep_only(&mut self, there: &HashSet<EntryId>) {
+        let gone: Vec<EntryId> = self.places.keys().filter(|id| !there.contains(*id)).copied().collect();
+        gone.iter().for_each(|id| self.remove(id));
+    }
+
+    /// What files of its segments must hold.
+    pub(super) fn pictures(&self) -> Vec<Picture> {
+        self.segments.iter().filter_map(Segment::picture).collect()
+    }
+
     /// Takes a vector in, in place of an older one of that id. Says whether it is in; it is not when it has
     /// another length, or when this index alone would pass the limit.
     pub(super) fn put(&mut self, id: EntryId, vector: &[f32]) -> bool {
-        if self.place(&id).is_some_and(|slot| *slot.vector == *vector) {
+        if vector.len() != self.dimensions {
+            self.remove(&id);
+            return false;
+        }
+        let vector = Quantised::of(vector);
+        if self.places.get(&id).is_some_and(|place| self.is(*place, &vector)) {
             return true;
         }
         self.remove(&id);
-        if vector.len() != self.dimensions || self.bytes + self.slot_bytes() > self.budget.limit {
+        if self.bytes + self.row_bytes() > self.budget.limit {
             return false;
         }
-        self.places.insert(id, self.slots.len());
-        self.slots.push(Some(Slot { id, vector: vector.into() }));
-        self.grow(self.slot_bytes());
-        self.move_waiting_into_graph();
+        let place = self.tail.push(id, &vector);
+        self.places.insert(id, place);
+        self.grow(self.row_bytes());
+        if self.tail.ids.len() >= LARGEST {
+            self.freeze();
+        }
         true
     }
 
     /// Forgets a vector, if it is here.
     pub(super) fn remove(&mut self, id: &EntryId) {
         if let Some(place) = self.places.remove(id) {
-            self.slots[place] = None;
+            self.forget(place);
             self.tidy_up();
         }
     }
 
-    /// The ids of the `k` vectors nearest to `query`, best first.
+    /// The ids of the `k` vectors nearest to `query`, best first, and of those that are as near within [`ROUNDING`]:
+    /// whoever has the vectors tells them apart.
     pub(super) fn nearest(&self, query: &[f32], k: usize) -> Vec<EntryId> {
         let k = k.min(self.places.len());
         if query.len() != self.dimensions || k == 0 {
             return Vec::new();
         }
-        let candidates = self.graph.as_ref().map(|graph| self.candidates(graph, query, k));
-        let scored = match candidates {
-            Some(candidates) if candidates.len() >= k => candidates,
-            // No graph; or the dead have crowded out the living.
-            Some(_) | None => self.slots.iter().flatten().map(|slot| slot.scored(query)).collect(),
+        let query = Quantised::of(query);
+        let most = k + SPARE;
+        let mut found = Vec::with_capacity((self.segments.len() + 1) * most);
+        for segment in &self.segments {
+            let near = segment.nearest(&query, most);
+            found.extend(near.into_iter().map(|near| (near, segment.rows(), segment.ids())));
+        }
+        let near = scan(&self.tail.rows, &self.tail.dead, &query, most);
+        found.extend(near.into_iter().map(|near| (near, &self.tail.rows, self.tail.ids.as_slice())));
+        if found.len() > most {
+            found.select_nth_unstable_by(most, |(a, ..), (b, ..)| b.score.total_cmp(&a.score));
+            found.truncate(most);
+        }
+        let sure = |(near, rows, ids): (_, &Rows, &[EntryId])| {
+            let super::rows::Scored { row, .. } = near;
+            (rows.cosine(&query, row as usize), ids[row as usize])
         };
-        best(scored, k)
+        best(found.into_iter().map(sure).collect(), k)
     }
 
-    /// Whether a graph should be built now. Whoever is told so builds one, or calls [`Self::give_up`].
-    pub(super) fn claim_build(&mut self) -> bool {
-        let fits = self.bytes + self.slots.len() * POINT_BYTES <= self.budget.limit;
-        let wanted = self.graph.is_none() && !self.building && self.places.len() >= self.graph_from && fits;
-        self.building |= wanted;
-        wanted
+    /// Whether a builder should look in. Says so once, until there is nothing left to build.
+    pub(super) fn wants_builder(&mut self) -> bool {
+        let is_wanted = !self.building && !self.hopeless && (self.tail_is_long() || self.plan().is_some());
+        self.building |= is_wanted;
+        is_wanted
     }
 
-    /// The building that was claimed is not going to happen.
-    pub(super) fn give_up(&mut self) {
+    /// What should be built now, if anything. Whoever is told so builds it and calls [`Self::install`], or
+    /// [`Self::give_up`]. One at a time.
+    pub(super) fn claim_build(&mut self) -> Option<Merge> {
         self.building = false;
+        if self.tail_is_long() {
+            self.freeze();
+        }
+        let range = self.plan()?;
+        let rows: usize = self.segments[range.clone()].iter().map(Segment::living).sum();
+        if self.bytes + rows * Graph::BYTES_PER_ROW > self.budget.limit {
+            return None;
+        }
+        self.building = true;
+        Some(Merge::of(self.segments[range].iter().map(Segment::source).collect(), self.graph_from))
+    }
+
+    fn tail_is_long(&self) -> bool {
+        self.tail.ids.len() - self.tail.dead.count() >= self.graph_from
+    }
+
+    fn plan(&self) -> Option<std::ops::Range<usize>> {
+        let outline = |segment: &Segment| Outline {
+            living: segment.living(),
+            dead: segment.dead(),
+            has_graph: segment.has_graph() || segment.living() < merge::least(self.graph_from),
+        };
+        let outlines: Vec<Outline> = self.segments.iter().map(outline).collect();
+        merge::plan(&outlines)
+    }
+
+    /// The building that was wanted or claimed is not going to happen, and need not be tried again if it is
+    /// `hopeless`: then scans go on answering.
+    pub(super) fn give_up(&mut self, hopeless: bool) {
+        self.building = false;
+        self.hopeless |= hopeless;
     }
 
     /// Whether a graph is being built.
@@ -128,81 +231,99 @@ impl Vectors {
 
     /// Whether a graph answers.
     pub(super) fn has_graph(&self) -> bool {
-        self.graph.is_some()
+        self.segments.iter().any(Segment::has_graph)
     }
 
-    /// What a graph must be built from: how many slots there are, and of which numbering.
-    pub(super) fn outline(&self) -> (usize, u64) {
-        (self.slots.len(), self.generation)
-    }
-
-    /// What a builder that has pushed `covered` slots of that numbering has to do next.
-    pub(super) fn next(&self, covered: usize, generation: u64, most: usize) -> Next {
-        if generation != self.generation {
-            return Next::Outdated;
+    /// Lets what was built answer, in place of what it was built from. What went meanwhile is dead in it as well.
+    pub(super) fn install(&mut self, merged: Merged) {
+        let Merged { of, rows, ids, from, graph } = merged;
+        let first = self.segments.iter().position(|segment| of.contains(&segment.serial));
+        let Some(first) = first else { return };
+        let serial = self.new_serial();
+        let mut dead = Dead::default();
+        for (row, (id, (serial_before, row_before))) in (0u32..).zip(ids.iter().zip(from)) {
+            let before = Place { serial: serial_before, row: row_before };
+            match self.places.entry(*id) {
+                Entry::Occupied(mut place) if *place.get() == before => {
+                    place.insert(Place { serial, row });
+                }
+                _ => dead.insert(row),
+            }
         }
-        let waiting = &self.slots[covered..];
-        if waiting.is_empty() || (covered > 0 && waiting.len() < most) {
-            return Next::Install;
-        }
-        let vector = |slot: &Option<Slot>| slot.as_ref().map(|slot| Arc::clone(&slot.vector));
-        Next::Push(waiting.iter().take(most).map(vector).collect())
+        self.segments.retain(|segment| !of.contains(&segment.serial));
+        self.segments.insert(first, Segment::new(serial, rows, ids, dead).with_graph(graph));
+        self.recount();
     }
 
-    /// Lets a finished graph answer.
-    pub(super) fn install(&mut self, graph: Graph, generation: u64) {
-        self.building = false;
-        if generation == self.generation {
-            self.grow(self.slots.len() * POINT_BYTES);
-            self.graph = Some(graph);
-        }
+    fn is(&self, place: Place, vector: &Quantised) -> bool {
+        let rows = if place.serial == self.tail.serial {
+            Some(&self.tail.rows)
+        } else {
+            self.segments.iter().find(|segment| segment.serial == place.serial).map(Segment::rows)
+        };
+        rows.is_some_and(|rows| rows.is(place.row as usize, vector))
     }
 
-    fn place(&self, id: &EntryId) -> Option<&Slot> {
-        self.places.get(id).and_then(|place| self.slots[*place].as_ref())
-    }
-
-    fn move_waiting_into_graph(&mut self) {
-        let Some(graph) = &mut self.graph else { return };
-        for slot in self.slots.iter().skip(graph.covered()).take(MOVED_PER_PUT) {
-            graph.push(slot.as_ref().map(|slot| &slot.vector));
+    fn forget(&mut self, place: Place) {
+        if place.serial == self.tail.serial {
+            self.tail.dead.insert(place.row);
+        } else if let Some(segment) = self.segments.iter_mut().find(|segment| segment.serial == place.serial)
+        {
+            segment.forget(place.row);
         }
     }
 
-    /// The living among what the graph finds, and all that wait for the graph.
-    fn candidates(&self, graph: &Graph, query: &[f32], k: usize) -> Vec<(f32, EntryId)> {
-        let found = graph.search(&query.into(), (2 * k).max(SEARCH_WIDTH));
-        let found = found.iter().filter_map(|number| self.slots[*number].as_ref());
-        let waiting = self.slots[graph.covered()..].iter().flatten();
-        found.chain(waiting).map(|slot| slot.scored(query)).collect()
+    /// Makes a segment of the tail, and begins another.
+    fn freeze(&mut self) {
+        let serial = self.new_serial();
+        let Tail { serial, rows, ids, dead } =
+            std::mem::replace(&mut self.tail, Tail::new(serial, self.dimensions));
+        self.segments.push(Segment::new(serial, Arc::new(rows), Arc::new(ids), dead));
     }
 
-    /// Closes the gaps when more than a third is dead. The graph goes with them, since it cannot forget; until
-    /// a new one is built every slot is scanned.
+    /// Closes the gaps in the tail when more than a third is dead, and drops segments that hold nothing.
     fn tidy_up(&mut self) {
-        let dead = self.slots.len() - self.places.len();
-        if dead < FEW_DEAD || dead * 3 <= self.slots.len() {
-            return;
+        let (dead, all) = (self.tail.dead.count(), self.tail.ids.len());
+        if dead >= FEW_DEAD && dead * 3 > all {
+            let serial = self.new_serial();
+            let old = std::mem::replace(&mut self.tail, Tail::new(serial, self.dimensions));
+            for (row, id) in (0u32..).zip(&old.ids).filter(|(row, _)| !old.dead.has(*row)) {
+                self.tail.rows.push_row(&old.rows, row as usize);
+                self.tail.ids.push(*id);
+                let row = (self.tail.ids.len() - 1) as u32;
+                self.places.insert(*id, Place { serial, row });
+            }
+            self.recount();
         }
-        self.slots.retain(Option::is_some);
-        self.slots.shrink_to_fit();
-        self.places = self.slots.iter().flatten().enumerate().map(|(place, slot)| (slot.id, place)).collect();
-        self.graph = None;
-        self.generation += 1;
-        let bytes = EMPTY_BYTES + self.slots.len() * self.slot_bytes();
-        self.budget.sub(self.bytes - bytes);
-        self.bytes = bytes;
+        if !self.building && self.segments.iter().any(|segment| segment.living() == 0) {
+            self.segments.retain(|segment| segment.living() > 0);
+            self.recount();
+        }
+    }
+
+    fn new_serial(&mut self) -> u32 {
+        self.next_serial += 1;
+        self.next_serial
     }
 
     /// What one more vector costs.
-    fn slot_bytes(&self) -> usize {
-        let graph = if self.graph.is_some() { POINT_BYTES } else { 0 };
-        self.dimensions * size_of::<f32>() + SLOT_BYTES + graph
+    fn row_bytes(&self) -> usize {
+        Rows::bytes_of(self.dimensions, 1) + SLOT_BYTES
     }
 
     fn grow(&mut self, bytes: usize) {
         self.budget.add(bytes);
         self.bytes += bytes;
+    }
+
+    fn recount(&mut self) {
+        let segment =
+            |segment: &Segment| segment.bytes() + segment.ids().len() * (SLOT_BYTES - size_of::<EntryId>());
+        let segments: usize = self.segments.iter().map(segment).sum();
+        let bytes = EMPTY_BYTES + segments + self.tail.ids.len() * self.row_bytes();
+        self.budget.add(bytes);
+        self.budget.sub(self.bytes);
+        self.bytes = bytes;
     }
 }
 
@@ -212,34 +333,48 @@ impl Drop for Vectors {
     }
 }
 
-impl Slot {
-    fn scored(&self, query: &[f32]) -> (f32, EntryId) {
-        (dot(query, &self.vector), self.id)
-    }
-}
-
-/// The `k` best, best first; equals by id.
+/// The `k` best and those that may be as good, best first; equals by id.
 fn best(mut scored: Vec<(f32, EntryId)>, k: usize) -> Vec<EntryId> {
-    let order = |a: &(f32, EntryId), b: &(f32, EntryId)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
-    if scored.len() > k {
-        // Only what is returned needs to be sorted.
-        scored.select_nth_unstable_by(k, order);
-        scored.truncate(k);
+    scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    if let Some((last, _)) = k.checked_sub(1).and_then(|last| scored.get(last).copied()) {
+        scored.retain(|(cosine, _)| *cosine >= last - 2.0 * ROUNDING);
     }
-    scored.sort_unstable_by(order);
     scored.into_iter().map(|(_, id)| id).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn filled(count: u8, graph_from: usize) -> Vectors {
         let mut vectors = Vectors::new(2, graph_from, Arc::new(Budget::new(1 << 20)));
         for n in 0..count {
-            assert!(vectors.put(id(n), &[f32::from(n), 1.0]));
+            assert!(vectors.put(id(n), &unit(f32::from(n), 30.0)));
         }
         vectors
+    }
+
+    /// The larger the first is beside the second, the nearer to [1, 0].
+    fn unit(first: f32, second: f32) -> [f32; 2] {
+        let length = first.hypot(second);
+        [first / length, second / length]
+    }
+
+    /// Without those that are nearly as near.
+    fn nearest(vectors: &Vectors, query: &[f32], k: usize) -> Vec<EntryId> {
+        let mut found = vectors.nearest(query, k);
+        found.truncate(k);
+        found
+    }
+
+    #[test]
+    fn what_rounding_may_hide_is_named_as_well() {
+        let mut vectors = filled(0, 50);
+        for (n, second) in [(1, 0.0), (2, 0.005), (3, 0.5)] {
+            vectors.put(id(n), &unit(1.0, second));
+        }
+        assert_eq!(vectors.nearest(&[1.0, 0.0], 1), [id(1), id(2)]);
     }
 
     fn id(n: u8) -> EntryId {
@@ -247,55 +382,55 @@ mod tests {
     }
 
     /// Does by hand what a builder does.
-    fn build(vectors: &mut Vectors) {
-        assert!(vectors.claim_build());
-        let (size, generation) = vectors.outline();
-        let mut graph = Graph::new(size);
-        while let Next::Push(slots) = vectors.next(graph.covered(), generation, 7) {
-            for slot in &slots {
-                graph.push(slot.as_ref());
-            }
-        }
-        vectors.install(graph, generation);
+    fn build(vectors: &mut Vectors) -> bool {
+        let merge = vectors.claim_build();
+        let merged = merge.and_then(|merge| merge.run(|| true));
+        merged.map(|merged| vectors.install(merged)).is_some()
     }
 
     #[test]
-    fn slots_that_wait_for_the_graph_are_found_and_move_in() {
+    fn what_comes_and_goes_while_a_graph_is_made_is_found_and_is_not() {
         let mut vectors = filled(100, 50);
-        build(&mut vectors);
-        let covered = |vectors: &Vectors| vectors.graph.as_ref().map_or(0, Graph::covered);
-        assert_eq!(covered(&vectors), 98, "what is less than a step waits");
-        assert_eq!(vectors.nearest(&[1.0, 0.0], 1), [id(99)]);
-        for n in 100..103 {
-            vectors.put(id(n), &[f32::from(n), 1.0]);
-            assert_eq!(vectors.nearest(&[1.0, 0.0], 1), [id(n)]);
-        }
-        assert_eq!(covered(&vectors), 103, "each put moves two in");
+        assert!(vectors.wants_builder());
+        assert!(!vectors.wants_builder(), "one builder is enough");
+        let merge = vectors.claim_build().expect("there are enough");
+        vectors.put(id(100), &unit(100.0, 30.0));
+        vectors.remove(&id(99));
+        vectors.put(id(0), &unit(99.5, 30.0));
+        let now = [id(100), id(0), id(98)];
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 3), now);
+        vectors.install(merge.run(|| true).expect("it was not told to stop"));
+        assert!(vectors.has_graph() && vectors.is_building());
+        assert!(vectors.claim_build().is_none() && !vectors.is_building(), "all is built");
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 3), now);
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 200).len(), 100);
     }
 
     #[test]
-    fn when_a_third_is_dead_the_graph_goes_and_one_being_built_is_not_taken() {
+    fn a_segment_with_many_dead_is_built_anew_without_them() {
         let mut vectors = filled(100, 50);
-        build(&mut vectors);
-        (0..33).for_each(|n| vectors.remove(&id(n)));
-        assert!(vectors.has_graph());
-        vectors.remove(&id(33));
-        assert!(!vectors.has_graph());
-        assert_eq!(vectors.outline(), (66, 1));
+        assert!(build(&mut vectors));
+        (0..20).for_each(|n| vectors.remove(&id(n)));
+        assert!(!build(&mut vectors), "a fifth is not enough");
+        (20..34).for_each(|n| vectors.remove(&id(n)));
+        assert!(build(&mut vectors));
+        assert_eq!((vectors.segments[0].living(), vectors.segments[0].dead()), (66, 0));
+        assert_eq!(nearest(&vectors, &[0.0, 1.0], 1), [id(34)]);
+    }
 
-        assert!(vectors.claim_build());
-        assert!(!vectors.claim_build(), "one builder is enough");
-        assert!(matches!(vectors.next(0, 0, 7), Next::Outdated));
-        vectors.install(Graph::new(0), 0);
-        assert!(!vectors.has_graph(), "its numbers are the old ones");
-        assert!(vectors.claim_build(), "it can be tried again");
+    #[test]
+    fn a_builder_that_is_told_to_stop_stops() {
+        let mut vectors = filled(200, 50);
+        assert!(vectors.claim_build().expect("there are enough").run(|| false).is_none());
+        vectors.give_up(false);
+        assert!(build(&mut vectors), "it can be tried again");
     }
 
     #[test]
     fn all_bytes_are_given_back() {
         let budget = Arc::new(Budget::new(1 << 20));
         let mut vectors = Vectors::new(2, 20, Arc::clone(&budget));
-        (0..60).for_each(|n| assert!(vectors.put(id(n), &[1.0, f32::from(n)])));
+        (0..60).for_each(|n| assert!(vectors.put(id(n), &unit(1.0, f32::from(n)))));
         build(&mut vectors);
         (0..40).for_each(|n| vectors.remove(&id(n)));
         drop(vectors);
@@ -306,7 +441,67 @@ mod tests {
     fn vectors_of_another_length_are_left_out() {
         let mut vectors = filled(3, 50);
         assert!(!vectors.put(id(1), &[1.0, 2.0, 3.0]));
-        assert_eq!(vectors.nearest(&[1.0, 0.0], 9), [id(2), id(0)], "the old one is forgotten");
-        assert!(vectors.nearest(&[1.0], 9).is_empty());
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 9), [id(2), id(0)], "the old one is forgotten");
+        assert!(nearest(&vectors, &[1.0], 9).is_empty());
+    }
+
+    #[test]
+    fn stored_segments_are_taken_for_what_is_still_true_of_them() {
+        let mut before = filled(100, 50);
+        assert!(build(&mut before));
+        let picture = |vectors: &Vectors| vectors.segments[0].picture().expect("it has a graph");
+        let stored = |vectors: &Vectors| {
+            let Picture { serial, rows, ids, graph } = picture(vectors);
+            Segment::new(serial, rows, ids, Dead::default()).with_graph(Some(Graph::clone(&graph)))
+        };
+        let mut after = Vectors::new(2, 50, Arc::new(Budget::new(1 << 20)));
+        // A crash may leave the old beside the new.
+        let mut doubled = stored(&before);
+        doubled.serial += 1;
+        after.adopt(vec![stored(&before), doubled]);
+        // 99 is gone, 98 points elsewhere now, and 100 is new.
+        after.put(id(98), &unit(0.0, 1.0));
+        after.put(id(100), &unit(100.0, 30.0));
+        after.keep_only(&(0..=100).filter(|n| *n != 99).map(id).collect());
+        assert_eq!(nearest(&after, &[1.0, 0.0], 3), [id(100), id(97), id(96)]);
+        assert_eq!(nearest(&after, &[1.0, 0.0], 500).len(), 100);
+        assert!(after.has_graph());
+    }
+
+    proptest! {
+        /// Whatever comes, goes and is built, it names what a plain list would name.
+        #[test]
+        fn it_answers_like_a_list(steps in prop::collection::vec((0u8..120, 0u8..10), 1..400)) {
+            let mut vectors = Vectors::new(2, 20, Arc::new(Budget::new(1 << 20)));
+            let mut list = std::collections::BTreeMap::new();
+            let mut pending = None;
+            for (n, what) in steps {
+                let vector = unit(f32::from(n), 30.0 * (f32::from(what) + 1.0));
+                match what {
+                    0..5 => {
+                        vectors.put(id(n), &vector);
+                        list.insert(n, vector);
+                    }
+                    5..7 => {
+                        vectors.remove(&id(n));
+                        list.remove(&n);
+                    }
+                    7 if pending.is_none() => pending = vectors.claim_build(),
+                    7 => {}
+                    8 => if let Some(merged) = pending.take().and_then(|merge| merge.run(|| true)) {
+                        vectors.install(merged);
+                    },
+                    _ => {
+                        let found = nearest(&vectors, &vector, 1);
+                        let cosine = |of: &[f32; 2]| of[0] * vector[0] + of[1] * vector[1];
+                        let most = list.values().map(cosine).fold(f32::NEG_INFINITY, f32::max);
+                        let got = found.first().map(|found| cosine(&list[&found.0[0]]));
+                        // In two dimensions many are alike by the upper halves.
+                        prop_assert!(got.map_or(list.is_empty(), |got| got >= most - 0.01), "{got:?} {most}");
+                    }
+                }
+            }
+            prop_assert_eq!(nearest(&vectors, &[1.0, 1.0], 500).len(), list.len(), "every one is there once");
+        }
     }
 }

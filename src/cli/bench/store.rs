@@ -1,0 +1,69 @@
+//! `weir bench store`
+
+use super::super::{Outcome, output};
+use crate::lab::store::{self, Report};
+use std::fs;
+use std::path::PathBuf;
+
+/// `weir bench store …`
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How many entries; several sizes are measured one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000],
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    entries: Vec<u32>,
+    /// Over how many scopes they are spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    scopes: u32,
+    /// An empty or new folder to work in; it is removed afterwards [default: one in the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Print a line of JSON for each size
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let named = || std::env::temp_dir().join(format!("weir-bench-store-{}", std::process::id()));
+    let folder = args.folder.clone().unwrap_or_else(named);
+    if fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()) {
+        return Err(format!("{} is not empty; name a new folder", folder.display()).into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for entries in &args.entries {
+        let (entries, scopes) = (*entries as usize, (args.scopes.min(*entries)) as usize);
+        let say = |doing: &str| output::note(format!("{entries} entries: {doing}"));
+        let report = runtime.block_on(store::measure(&folder, entries, scopes, say));
+        fs::remove_dir_all(&folder)?;
+        let report = report?;
+        output::line(if args.json { serde_json::to_string(&report)? } else { page(&report) });
+    }
+    Ok(())
+}
+
+fn page(report: &Report) -> String {
+    let Report {
+        entries,
+        scopes,
+        inserts_per_second,
+        graphs_seconds,
+        search_p50_ms,
+        search_p99_ms,
+        recall,
+        memory_per_entry,
+        disk_per_entry,
+        live_per_entry,
+        open_clean_ms,
+        open_unclean_ms,
+        first_search_ms,
+    } = report;
+    [
+        format!("{entries} entries with vectors of 384 numbers, scopes: {scopes}"),
+        format!("  inserting  {inserts_per_second:.0}/s; graphs were made {graphs_seconds:.1} s later"),
+        format!("  searching  p50 {search_p50_ms:.3} ms, p99 {search_p99_ms:.3} ms; the very nearest in {:.1} %", recall * 100.0),
+        format!("  memory     {memory_per_entry:.0} bytes an entry for the index"),
+        format!("  disk       {disk_per_entry:.0} bytes an entry, {live_per_entry:.0} of them its own"),
+        format!("  opening    {open_clean_ms:.0} ms, {open_unclean_ms:.0} ms after a crash; then the first search {first_search_ms:.0} ms"),
+    ]
+    .join("\n")
+}
