@@ -16,6 +16,7 @@ mod report;
 mod rules;
 mod serve;
 mod sidecar;
+mod store;
 mod threads;
 mod train;
 mod webhook;
@@ -65,6 +66,8 @@ enum Command {
     Ask(ask::Args),
     /// Look after what the running sidecar remembers: list, show, remove, pin, export, import
     Cache(cache::Args),
+    /// Look after the files of the store: check, repair, compact, back up, restore
+    Store(store::Args),
     /// Tell why the running sidecar answered a request as it did
     Explain(explain::Args),
     /// Look after the upstreams: how they are, switch them off and on, try a failover
@@ -136,6 +139,7 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         Command::Cache(args) => {
             runtime()?.block_on(cache::run(args, &environment, || load().map_err(Into::into)))
         }
+        Command::Store(args) => store::run(args, &load()?),
         Command::Explain(args) => {
             runtime()?.block_on(explain::run(args, &environment, || load().map_err(Into::into)))
         }

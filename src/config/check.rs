@@ -29,6 +29,8 @@ use tracing::level_filters::LevelFilter;
 pub(super) const WAIT_SECONDS: RangeInclusive<i64> = 1..=86_400;
 /// Waits within a request.
 const WAIT_MS: RangeInclusive<i64> = 1..=60_000;
+/// How long a write may wait for its flush; 0 is not at all.
+const FLUSH_MS: RangeInclusive<i64> = 0..=60_000;
 /// Ten years, the longest an answer can be worth keeping.
 pub(super) const TTL_SECONDS: RangeInclusive<i64> = 1..=315_360_000;
 /// Queues take memory for each that waits.
@@ -318,7 +320,11 @@ impl Checker<'_> {
         };
         let embedded = embedded::Config {
             path: self.path(raw.path.as_ref()).unwrap_or_else(|| data_dir.join("store")),
-            flush: self.millis(raw.flush_ms.as_ref(), default.flush),
+            flush: Duration::from_millis(self.whole(
+                raw.flush_ms.as_ref(),
+                FLUSH_MS,
+                default.flush.as_millis() as u64,
+            )),
             max_entries: room.max_entries,
             max_bytes: room.max_bytes,
             index_bytes: self.whole(raw.index_mb.as_ref(), 1..=1_048_576, default.index_bytes >> 20) << 20,

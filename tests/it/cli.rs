@@ -97,6 +97,7 @@ fn help_names_every_command_and_the_common_flags() {
                    it took
       cache        Look after what the running sidecar remembers: list, show, remove, pin, export,
                    import
+      store        Look after the files of the store: check, repair, compact, back up, restore
       explain      Tell why the running sidecar answered a request as it did
       chain        Look after the upstreams: how they are, switch them off and on, try a failover
       webhook      Try the webhooks

@@ -42,5 +42,6 @@ mod routes;
 mod rules;
 mod server;
 mod stores;
+mod upkeep;
 mod webhooks;
 mod wire;
