@@ -196,7 +196,9 @@ impl App {
             clock: Arc::clone(&clock),
             observer: observer(&metrics, &webhooks),
         };
-        let metrics = metrics.with_semantic(semantic_report(&pipeline));
+        let store = Arc::clone(&kept.store);
+        let metrics =
+            metrics.with_semantic(semantic_report(&pipeline)).with_store(Arc::new(move || store.counters()));
         let metrics = match journal.clone() {
             Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
             None => metrics,

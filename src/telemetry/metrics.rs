@@ -2,6 +2,7 @@
 
 use super::chain::{Chain, ChainReport};
 use super::journal::{JournalReport, Lines};
+use super::kept::{Kept, StoreReport};
 use super::semantic::{Semantic, SemanticReport};
 use super::webhook::{Webhook, WebhookReport};
 use crate::cache::bound::Equivalence;
@@ -134,6 +135,7 @@ pub struct Metrics {
     chain: Option<ChainReport>,
     webhooks: Option<WebhookReport>,
     journal: Option<JournalReport>,
+    kept: Option<StoreReport>,
 }
 
 struct Families {
@@ -283,6 +285,7 @@ impl Metrics {
             chain: None,
             webhooks: None,
             journal: None,
+            kept: None,
         }
     }
 
@@ -310,6 +313,12 @@ impl Metrics {
         Self { journal: Some(report), ..self }.registered()
     }
 
+    /// The same, and what the store holds.
+    #[must_use]
+    pub fn with_store(self, report: StoreReport) -> Self {
+        Self { kept: Some(report), ..self }.registered()
+    }
+
     fn registered(self) -> Self {
         let mut registry = Registry::with_prefix("weir");
         self.families.register(&mut registry);
@@ -324,6 +333,9 @@ impl Metrics {
         }
         if let Some(report) = &self.journal {
             registry.register_collector(Box::new(Lines(Arc::clone(report))));
+        }
+        if let Some(report) = &self.kept {
+            registry.register_collector(Box::new(Kept(Arc::clone(report))));
         }
         Self { registry: Arc::new(registry), ..self }
     }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod journal;
+mod kept;
 mod lines;
 mod log;
 mod metrics;
@@ -10,6 +11,7 @@ mod webhook;
 
 pub use chain::ChainReport;
 pub use journal::{Anchor, JournalReport, scribe, wanted, wishes};
+pub use kept::StoreReport;
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;
 pub use semantic::SemanticReport;

@@ -87,6 +87,11 @@ async fn after_kill_9_what_is_kept_is_within_its_bytes() {
         assert!(found > ROOM / 2, "what was written before the flush is there: {stats}");
         // A few age keys may have lost their entries; these are counted until they are met.
         assert!(found <= counted && counted <= ROOM, "{stats}");
+        let metrics = client.get(format!("{}/metrics", sidecar.url)).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        for name in ["weir_store_entries ", "weir_store_bytes ", "weir_store_evicted_total "] {
+            assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+        }
     }
 }
 
