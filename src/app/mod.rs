@@ -352,7 +352,8 @@ fn teach(scribe: Scribe) -> Teach {
 fn secrets(config: &Config) -> Vec<Secret> {
     let own = config.upstreams.iter().filter_map(|upstream| upstream.api_key.clone());
     let profiles = config.upstreams.iter().flat_map(|upstream| upstream.profiles.iter().map(|(_, key)| key));
-    let headers = config.upstreams.iter().flat_map(|upstream| upstream.headers.iter().map(|(_, value)| value));
+    let headers =
+        config.upstreams.iter().flat_map(|upstream| upstream.headers.iter().map(|(_, value)| value));
     let shown = config.rules.secrets.iter().map(|(_, secret)| secret);
     let clients = config.server.clients.iter().map(|client| &client.key);
     own.chain(profiles.chain(headers).chain(shown).chain(clients).cloned()).collect()

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, overrides: &Overrides, environment: &Environment)
         let report = bench.one(&bench.config(&[])?)?;
         let page = || report.page(args.examples);
         output::line(if args.json { serde_json::to_string_pretty(&report)? } else { page() });
-        return written(args, vec![Run { name: bench.journal().display().to_string(), report }]);
+        return written(args, &[Run { name: bench.journal().display().to_string(), report }]);
     };
     let configs =
         values.iter().map(|value| bench.config(&[(key.clone(), value.clone())])).collect::<Made<Vec<_>>>()?;
@@ -80,14 +80,14 @@ pub(super) fn run(args: &Args, overrides: &Overrides, environment: &Environment)
     } else {
         output::line(sweep(&key, &runs));
     }
-    let runs = runs.into_iter().map(|(value, report)| Run { name: format!("{key} = {value}"), report });
-    written(args, runs.collect())
+    let named = |(value, report)| Run { name: format!("{key} = {value}"), report };
+    written(args, &runs.into_iter().map(named).collect::<Vec<_>>())
 }
 
 /// The page, where one is wanted.
-fn written(args: &Args, runs: Vec<Run>) -> Outcome {
+fn written(args: &Args, runs: &[Run]) -> Outcome {
     let Some(path) = &args.html else { return Ok(()) };
-    let page = report::page("What a cache would save, and how often it would be wrong", &runs)?;
+    let page = report::page("What a cache would save, and how often it would be wrong", runs)?;
     std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     output::note(format!("wrote {}", path.display()));
     Ok(())
@@ -236,10 +236,7 @@ fn replay(recordings: &Recordings, setup: Setup, progress: impl Fn(u64)) -> Made
 }
 
 /// The encoder, as many times as there are threads, with what it has read before; and once more.
-fn encoders(
-    embeddings: Option<PathBuf>,
-    config: &Config,
-) -> Made<Option<(Embedder, SentenceEncoder)>> {
+fn encoders(embeddings: Option<PathBuf>, config: &Config) -> Made<Option<(Embedder, SentenceEncoder)>> {
     let mut loaded = match load_encoder(&config.encoder, &config.models_dir) {
         Ok(loaded) => loaded,
         Err(why) => {

@@ -83,16 +83,14 @@ pub(super) fn overlay(tree: &mut Table, environment: &Environment, findings: &mu
 pub(super) fn set(tree: &mut Table, path: &str, value: &str, findings: &mut Findings) {
     let origin = Origin::Flag("--set");
     let variable = format!("{PREFIX}{}", screaming(path));
-    match Target::of(&variable) {
-        Some(target) => target.set(tree, value, &origin, findings),
-        None => {
-            let keys: Vec<String> = section_keys().map(|(section, key)| join(section, key.name)).collect();
-            let near = nearest(path, keys.iter().map(String::as_str));
-            let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            let place = Place { key: path.to_owned(), origin };
-            findings.problem(&place, format!("there is no such key{near}"));
-        }
+    if let Some(target) = Target::of(&variable) {
+        return target.set(tree, value, &origin, findings);
     }
+    let keys: Vec<String> = section_keys().map(|(section, key)| join(section, key.name)).collect();
+    let near = nearest(path, keys.iter().map(String::as_str));
+    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let place = Place { key: path.to_owned(), origin };
+    findings.problem(&place, format!("there is no such key{near}"));
 }
 
 fn is_no_key(variable: &str, value: &str) -> bool {

@@ -2,7 +2,7 @@
 //! again. Switched off unless someone wants it.
 //!
 //! [`row`] is what a line says, [`scrub`] takes out what nobody may read, before anything reaches the disk,
-//! [`write`] is the thread that writes, and [`read`] reads it all back, whatever a crash has left.
+//! [`mod@write`] is the thread that writes, and [`read`] reads it all back, whatever a crash has left.
 
 pub mod read;
 pub mod row;

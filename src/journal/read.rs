@@ -39,7 +39,12 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = fs::read_dir(path).map_err(failed)?;
+    in_folder(path).map_err(failed)
+}
+
+/// The files of a journal in a folder, the oldest first.
+pub(super) fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?;
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_journal(path)).collect();
     files.sort();

@@ -298,8 +298,20 @@ fn is_plain(text: &str) -> bool {
 /// What stands behind `password:` and is none.
 fn is_no_value(text: &str) -> bool {
     const WORDS: [&str; 14] = [
-        "none", "null", "true", "false", "required", "optional", "string", "text", "empty", "missing", "invalid",
-        "wrong", "expired", "undefined",
+        "none",
+        "null",
+        "true",
+        "false",
+        "required",
+        "optional",
+        "string",
+        "text",
+        "empty",
+        "missing",
+        "invalid",
+        "wrong",
+        "expired",
+        "undefined",
     ];
     let word = text.trim_matches(|c: char| !c.is_alphanumeric());
     WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))

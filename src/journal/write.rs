@@ -252,7 +252,7 @@ impl Pen {
     /// Begins a file. Its name sorts behind those before it.
     fn begin(&mut self) -> io::Result<()> {
         make_private(&self.config.folder)?;
-        let last = read::files(&self.config.folder).unwrap_or_default();
+        let last = read::in_folder(&self.config.folder).unwrap_or_default();
         let last = last.iter().rev().find_map(|path| number(path)).unwrap_or(0);
         let path = self.config.folder.join(format!("{:08}.jsonl", last + 1));
         let file = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
@@ -288,13 +288,13 @@ impl Pen {
     /// Compresses the files that are closed, and removes the oldest where all together are too long.
     fn tidy(&mut self) {
         let open = self.file.as_ref().map(|(path, _)| path.clone());
-        let Ok(files) = read::files(&self.config.folder) else { return };
+        let Ok(files) = read::in_folder(&self.config.folder) else { return };
         for path in files.iter().filter(|path| Some(*path) != open.as_ref() && !read::is_compressed(path)) {
             if let Err(error) = compress(path) {
                 tracing::warn!(%error, "a file of the journal could not be compressed");
             }
         }
-        let Ok(files) = read::files(&self.config.folder) else { return };
+        let Ok(files) = read::in_folder(&self.config.folder) else { return };
         let length = |path: &PathBuf| fs::metadata(path).map_or(0, |facts| facts.len());
         let mut total: u64 = files.iter().map(length).sum();
         for path in files.iter().filter(|path| Some(*path) != open.as_ref()) {

@@ -37,7 +37,7 @@ pub struct Findings<'f> {
 /// What to do, the most worth first.
 pub fn advise(findings: &Findings<'_>) -> Vec<Advice> {
     let mut advice = Vec::new();
-    advice.extend(semantic(findings));
+    advice.push(semantic(findings));
     advice.extend(bound(findings));
     advice.extend(projects(findings.now));
     advice.extend(age(findings.ageless));
@@ -47,7 +47,7 @@ pub fn advise(findings: &Findings<'_>) -> Vec<Advice> {
 }
 
 /// Whether answers in other words are worth having.
-fn semantic(Findings { now, exact_only, .. }: &Findings<'_>) -> Option<Advice> {
+fn semantic(Findings { now, exact_only, .. }: &Findings<'_>) -> Advice {
     let gain = now.saved.share - exact_only.saved.share;
     let wrong = &now.wrong;
     let believed = format!(
@@ -62,15 +62,15 @@ fn semantic(Findings { now, exact_only, .. }: &Findings<'_>) -> Option<Advice> {
         wrong.believed.most,
     );
     if gain < WORTH_SAYING {
-        return Some(Advice {
+        return Advice {
             what: "Answers in other words bring next to nothing here; without them nothing can be wrong"
                 .to_owned(),
             setting: Some("[cache]\nsemantic = \"off\"".to_owned()),
             evidence: believed,
-        });
+        };
     }
     let bold = wrong.believed.least > wrong.max_wrong * now.journal.replayed as f64;
-    Some(Advice {
+    Advice {
         what: if bold {
             "More is wrong than you allow: have more hits checked, or keep answers in other words in the shadow".to_owned()
         } else {
@@ -78,7 +78,7 @@ fn semantic(Findings { now, exact_only, .. }: &Findings<'_>) -> Option<Advice> {
         },
         setting: bold.then(|| "[cache]\nsemantic = \"shadow\"".to_owned()),
         evidence: believed,
-    })
+    }
 }
 
 /// Whether another bound would be worth it.
@@ -90,7 +90,7 @@ fn bound(Findings { now, bounds, .. }: &Findings<'_>) -> Option<Advice> {
     let (bound, report) = bolder
         .clone()
         .find(|(_, report)| report.saved.share - now.saved.share >= WORTH_SAYING)
-        .or_else(|| bolder.last())?;
+        .or_else(|| bolder.clone().next_back())?;
     let gain = report.saved.share - now.saved.share;
     let evidence = format!(
         "at {} the bound believes {} of all requests to be answered wrongly, now {}",

@@ -17,6 +17,9 @@ const MAX_LINE: u64 = 64 << 20;
 /// How far apart questions are whose time is not known.
 const APART_US: u64 = 1_000_000;
 
+/// Answers, by the ids of their requests.
+pub type Answers = HashMap<String, Reply>;
+
 /// What a record looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -83,7 +86,7 @@ struct Told {
 pub fn import(
     format: Format,
     from: impl BufRead,
-    answers: &HashMap<String, Reply>,
+    answers: &Answers,
     place: &Place,
     mut write: impl FnMut(Row) -> io::Result<()>,
 ) -> Result<Counts, Error> {
@@ -115,8 +118,8 @@ pub fn import(
 }
 
 /// Answers of an OpenAI batch, by the ids of their requests.
-pub fn batch_answers(from: impl BufRead) -> io::Result<HashMap<String, Reply>> {
-    let mut answers = HashMap::new();
+pub fn batch_answers(from: impl BufRead) -> io::Result<Answers> {
+    let mut answers = Answers::new();
     lines(from, |line| {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         let id = value.get("custom_id").and_then(Value::as_str);

@@ -95,7 +95,8 @@ impl Pipeline {
 
     /// Why a request of `tenant` was answered as it was; `None` where that is not known, or not any more.
     pub async fn explain(&self, tenant: &Arc<str>, request_id: &str) -> Option<Explained> {
-        let Trail { lookup, decided: _, lane } = self.trails.0.with(tenant, request_id, |trail| trail.clone())?;
+        let Trail { lookup, decided: _, lane } =
+            self.trails.0.with(tenant, request_id, |trail| trail.clone())?;
         let lookup = match lookup {
             Some(lookup) => Some(self.cache.explain(&lookup).await),
             None => None,

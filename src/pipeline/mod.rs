@@ -35,7 +35,7 @@ pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learned, Learner, Teach, Trusts};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 pub use refresh::Refresher;
-pub use scribe::{Note, Record, Scribe};
+pub use scribe::{Note, Record, Scribe, Wanted};
 
 use crate::cache::bound::{GroundId, Label, Trial, number_of};
 use crate::cache::identity::{Reading, Settings};

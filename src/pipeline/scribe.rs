@@ -3,6 +3,7 @@
 use super::voice::Voice;
 use super::{Caller, Checked, Ended, Learned, Outcome};
 use crate::chat::{Chunk, Folder, Protocol, Reply, Request};
+use crate::upstream::Origin;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -47,12 +48,22 @@ pub struct Record {
     pub body: Bytes,
     /// Headers that say something to the provider.
     pub headers: Vec<(String, String)>,
-    /// Whose answer was wanted: a provider's or the local model's, of which model, and of which arm.
-    pub voice: Option<(&'static str, Arc<str>, Option<Arc<str>>)>,
+    /// Whose answer was wanted.
+    pub voice: Option<Wanted>,
     /// How it went.
     pub outcome: Outcome,
     /// The answer, where it was given whole.
     pub reply: Option<Reply>,
+}
+
+/// Whose answer was wanted.
+pub struct Wanted {
+    /// A provider's, or the local model's.
+    pub origin: Origin,
+    /// Of which model.
+    pub model: Arc<str>,
+    /// The upstream, where its answers are kept apart.
+    pub arm: Option<Arc<str>>,
 }
 
 /// What is known of a request while it is answered.
@@ -101,7 +112,7 @@ impl Minutes {
         let Self { scribe, arrived, caller, protocol, body, headers, voice, folder } = self;
         let whole = outcome.ended == Ended::Complete;
         let reply = whole.then(|| folder.finish_lossy().ok()).flatten().map(|(reply, _)| reply);
-        let voice = voice.map(|Voice { origin, model, arm }| (origin.name(), model, arm));
+        let voice = voice.map(|Voice { origin, model, arm }| Wanted { origin, model, arm });
         let outcome = outcome.clone();
         let record = Record { arrived, caller, protocol, body, headers, voice, outcome, reply };
         (scribe.write)(Note::Asked(Box::new(record)));

@@ -1,10 +1,10 @@
 //! What the pipeline tells of a request, as a line of the journal.
 
-use crate::cache::Wishes;
+use crate::cache::{NotKept, Wishes};
 use crate::clock::Clock;
 use crate::journal::row::{Voice, Why};
 use crate::journal::{Counts, Fresh, Journal, Learned, Row, Wanted, Word};
-use crate::pipeline::{Caller, Checked, Note, Outcome, Record, Scribe, Source};
+use crate::pipeline::{self, Caller, Checked, Note, Outcome, Record, Scribe, Source};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -130,14 +130,14 @@ fn row(record: Record, anchor: Anchor) -> Row {
         miss: miss.map(|miss| miss.name().to_owned()),
         shared,
         upstream: source.as_ref().and_then(Source::upstream).map(str::to_owned),
-        voice: voice.map(|(origin, model, arm)| Voice {
-            origin: origin.to_owned(),
+        voice: voice.map(|pipeline::Wanted { origin, model, arm }| Voice {
+            origin: origin.name().to_owned(),
             model: model.to_string(),
             arm: arm.map(|arm| arm.to_string()),
         }),
         answered_as: answered_as.map(|model| model.to_string()),
         failed: failed.iter().map(|(who, kind)| (who.to_string(), kind.name().to_owned())).collect(),
-        kept: kept.map(|kept| kept.map_or_else(|why| why.name(), |()| "kept").to_owned()),
+        kept: kept.map(|kept| kept.map_or_else(NotKept::name, |()| "kept").to_owned()),
         ended: ended.name().to_owned(),
         usage: reply.as_ref().and_then(|reply| reply.usage),
         recall_us: micros(timings.recall),

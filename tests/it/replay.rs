@@ -20,7 +20,7 @@ use weir::intent::Live;
 use weir::journal::{Config, Content, Head, Journal};
 use weir::lab::replay::{Recordings, Report, Setup};
 use weir::lab::report::Run;
-use weir::pipeline::Note;
+use weir::pipeline::{Checked, Learner, Note};
 use weir::secret::Secret;
 use weir::server::{self, Server};
 use weir::sim::WordEncoder;
@@ -94,8 +94,14 @@ impl Recording {
         let known = vec![Secret::new("key-of-the-configuration")];
         let journal = Journal::open(config, known, Head::new(1, Some(11))).unwrap();
         let scribe = scribe(&journal, anchor);
-        let writes = Arc::clone(&scribe.write);
-        rig.pipeline.learner = rig.pipeline.learner.taught_by(Arc::new(move |bound, learned| {
+        let (writes, notes) = (Arc::clone(&scribe.write), Arc::clone(&scribe.write));
+        let learner = Learner::spawn(
+            Arc::clone(&rig.pipeline.cache),
+            rig.pipeline.embedder.clone(),
+            Arc::clone(&rig.pipeline.upstream),
+            Arc::new(move |checked: &Checked| notes(Note::Checked(Box::new(checked.clone())))),
+        );
+        rig.pipeline.learner = learner.taught_by(Arc::new(move |bound, learned| {
             bound.learn(&learned.trial, learned.label);
             writes(Note::Learned(learned));
         }));
@@ -132,7 +138,12 @@ impl Recording {
 
     /// Asks all `questions`, some at the same time, and says who answered.
     async fn ask_all(&self, questions: &[String], at_once: usize) -> Vec<String> {
-        let asked = questions.iter().map(|text| async move { self.ask(&asking(text), &[]).await.1 });
+        let asked = questions.iter().map(|text| async move {
+            let source = self.ask(&asking(text), &[]).await.1;
+            // An answer is found in other words once it is written, a moment after it was given.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            source
+        });
         stream::iter(asked).buffered(at_once).collect().await
     }
 
@@ -195,6 +206,7 @@ async fn replay(recordings: &Recordings, cache: cache::Config) -> Report {
 
 #[tokio::test]
 async fn a_run_replayed_as_it_was_gives_every_decision_again_and_twice_the_same_bytes() {
+    let config = || cache::Config { bound: bound::Config { check_share: 0.0, ..config().bound }, ..config() };
     let recording = Recording::start(config(), |_| {}).await;
     let sources = recording.ask_all(&questions(300), 1).await;
     let recordings = recording.recordings().await;
@@ -216,6 +228,17 @@ async fn a_run_replayed_as_it_was_gives_every_decision_again_and_twice_the_same_
 }
 
 #[tokio::test]
+async fn with_half_of_the_hits_checked_nearly_every_decision_is_the_same() {
+    let recording = Recording::start(config(), |_| {}).await;
+    recording.ask_all(&questions(300), 1).await;
+    let recordings = recording.recordings().await;
+    let report = replay(&recordings, config()).await;
+    let shown = serde_json::to_string_pretty(&report).unwrap();
+    assert!(report.decisions.changed <= 6, "{shown}");
+    assert_eq!(serde_json::to_string_pretty(&replay(&recordings, config()).await).unwrap(), shown);
+}
+
+#[tokio::test]
 async fn requests_that_overlap_are_replayed_as_they_overlapped() {
     let recording = Recording::start(config(), |_| {}).await;
     let mut asked = questions(100);
@@ -225,8 +248,8 @@ async fn requests_that_overlap_are_replayed_as_they_overlapped() {
     let report = replay(&recording.recordings().await, config()).await;
     let shown = serde_json::to_string_pretty(&report).unwrap();
     assert!(report.recorded.get("joined").is_some_and(|joined| *joined >= 3), "{shown}");
-    // Two that come within the same moments may change places.
-    assert!(report.decisions.changed <= 3, "{shown}");
+    // Two that come within the same moment may change places, and what is being written is not yet found.
+    assert!(report.decisions.changed <= 8, "{shown}");
 }
 
 #[tokio::test]
@@ -260,7 +283,8 @@ async fn what_a_replay_predicts_is_what_a_live_run_with_that_setting_gives() {
 
 #[tokio::test]
 async fn what_the_journal_does_not_know_is_said_and_not_invented() {
-    let recording = Recording::start(config(), |_| {}).await;
+    let bound = bound::Config { check_share: 0.0, ..config().bound };
+    let recording = Recording::start(cache::Config { bound, ..config() }, |_| {}).await;
     for text in ["What is the capital of Peru?", "What is the capital of Peru?", "please fail"] {
         recording.ask(&asking(text), &[]).await;
     }

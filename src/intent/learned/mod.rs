@@ -2,7 +2,7 @@
 //!
 //! A new set of examples is answered at once by a classifier in closed form ([`lda`]), which is then trained further
 //! ([`logistic`]) wherever there is time. What is not clearly one of them is none: the largest logit must reach a
-//! bound that was set on the examples themselves and on what is none of them ([`examples`]), each judged by classifiers
+//! bound that was set on the examples themselves and on what is none of them (`examples`), each judged by classifiers
 //! that have not seen it.
 
 mod judged;

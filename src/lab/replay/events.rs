@@ -3,7 +3,7 @@
 
 use crate::journal::{Fault, Fresh, Learned, Line, Reader, Row, Word};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ type When = (u64, u64);
 
 /// What happened, in order. It holds as much as happened within the time of the longest request.
 pub(super) struct Events {
-    files: std::vec::IntoIter<PathBuf>,
+    files: VecDeque<PathBuf>,
     reader: Option<Reader>,
     longest: u64,
     /// The end of the latest line that was read.
@@ -128,7 +128,7 @@ impl Ord for Waiting {
 impl Events {
     pub(super) fn of(files: &[PathBuf], overview: &Overview) -> Self {
         Self {
-            files: files.to_vec().into_iter(),
+            files: files.iter().cloned().collect(),
             reader: None,
             longest: overview.longest,
             read: 0,
@@ -141,7 +141,7 @@ impl Events {
     /// Reads one line more.
     fn read(&mut self) -> Result<(), Fault> {
         let Some(reader) = &mut self.reader else {
-            match self.files.next() {
+            match self.files.pop_front() {
                 Some(path) => self.reader = Some(Reader::open(&path)?),
                 None => self.done = true,
             }

@@ -1,6 +1,6 @@
 //! What would have been: the requests of a journal, asked again under other settings.
 //!
-//! It is the pipeline of the sidecar with another upstream ([`Recorded`]: it says what was said then, and invents
+//! It is the pipeline of the sidecar with another upstream (`recorded`: it says what was said then, and invents
 //! nothing), another clock (that of the journal) and a memory that begins empty. Requests are asked in the order in
 //! which they came, and end when they ended. The same journal and settings give the same report, to the byte.
 

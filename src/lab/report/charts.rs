@@ -30,7 +30,7 @@ pub(super) const AMBER: RGBColor = RGBColor(0xD9, 0x82, 0x2B);
 pub(super) const GREY: RGBColor = RGBColor(0xB8, 0xC4, 0xCF);
 pub(super) const RED: RGBColor = RGBColor(0xC2, 0x3B, 0x4E);
 
-const WIDTH: u32 = 760;
+const WIDTH: i32 = 760;
 const FONT: &str = "system-ui, sans-serif";
 
 type Drawn = Result<String, Box<dyn Error>>;
@@ -39,11 +39,16 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 fn drawn(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<(), Box<dyn Error>>) -> Drawn {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height)).into_drawing_area();
         draw(&area)?;
         area.present()?;
     }
     Ok(svg)
+}
+
+/// Of bars there are only a few.
+fn count(of: usize) -> i32 {
+    i32::try_from(of).unwrap_or(i32::MAX >> 8)
 }
 
 fn small() -> TextStyle<'static> {
@@ -98,21 +103,21 @@ pub(super) fn shares(bars: &[(&str, Vec<Part<'_>>)]) -> Drawn {
     const BAR: i32 = 34;
     const STEP: i32 = 58;
     const LEFT: i32 = 62;
-    let height = bars.len() as i32 * STEP + 8;
+    let height = count(bars.len()) * STEP + 8;
     drawn(height as u32, |area| {
-        let room = f64::from(WIDTH as i32 - LEFT - 8);
+        let room = f64::from(WIDTH - LEFT - 8);
         for (nth, (name, parts)) in bars.iter().enumerate() {
-            let top = nth as i32 * STEP + 4;
+            let top = count(nth) * STEP + 4;
             let all: f64 = parts.iter().map(|(_, count, _)| count).sum::<f64>().max(1.0);
             area.draw(&Text::new((*name).to_owned(), (0, top + 10), (FONT, 15).into_font().color(&INK)))?;
             let mut from = 0.0;
-            for (what, count, colour) in parts.iter().filter(|(_, count, _)| *count > 0.0) {
-                let width = count / all * room;
+            for (what, share, colour) in parts.iter().filter(|(_, share, _)| *share > 0.0) {
+                let width = share / all * room;
                 let (left, right) = (LEFT + from as i32, LEFT + (from + width) as i32);
                 area.draw(&Rectangle::new([(left, top), (right.max(left + 1), top + BAR)], colour.filled()))?;
                 // A part that is too small for its words is told in the table.
                 if width > 86.0 {
-                    let text = format!("{what} {:.0} %", 100.0 * count / all);
+                    let text = format!("{what} {:.0} %", 100.0 * share / all);
                     area.draw(&Text::new(text, (left + 4, top + BAR + 4), small()))?;
                 }
                 from += width;
@@ -210,14 +215,14 @@ pub(super) fn quantiles(rows: &[(&str, [f64; 3])]) -> Drawn {
     const STEP: i32 = 30;
     const LEFT: i32 = 82;
     const BOTTOM: i32 = 26;
-    let height = rows.len() as i32 * STEP + BOTTOM + 4;
+    let height = count(rows.len()) * STEP + BOTTOM + 4;
     let all = rows.iter().flat_map(|(_, all)| all).copied().filter(|ms| *ms > 0.0);
     let least = all.clone().fold(f64::INFINITY, f64::min).max(0.01).log10().floor();
     let most = all.fold(0.1, f64::max).log10().ceil().max(least + 1.0);
     drawn(height as u32, |area| {
-        let room = f64::from(WIDTH as i32 - LEFT - 40);
+        let room = f64::from(WIDTH - LEFT - 40);
         let place = |ms: f64| LEFT + ((ms.max(0.01).log10() - least) / (most - least) * room).max(0.0) as i32;
-        let bottom = rows.len() as i32 * STEP;
+        let bottom = count(rows.len()) * STEP;
         for power in least as i32..=most as i32 {
             let ms = 10f64.powi(power);
             area.draw(&PathElement::new([(place(ms), 0), (place(ms), bottom)], GRID))?;
@@ -225,7 +230,7 @@ pub(super) fn quantiles(rows: &[(&str, [f64; 3])]) -> Drawn {
             area.draw(&Text::new(text, (place(ms) - 14, bottom + 8), small()))?;
         }
         for (nth, (name, [half, most, nearly])) in rows.iter().enumerate() {
-            let middle = nth as i32 * STEP + STEP / 2;
+            let middle = count(nth) * STEP + STEP / 2;
             area.draw(&Text::new((*name).to_owned(), (0, middle - 7), (FONT, 14).into_font().color(&INK)))?;
             let line = [(place(*half), middle), (place(*nearly), middle)];
             area.draw(&PathElement::new(line, GREY.stroke_width(3)))?;

@@ -269,8 +269,7 @@ fn unknown(page: &mut String, report: &Report) {
         return;
     }
     section(page, "What is not known", "");
-    let items: String = notes.iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
-    let _ = writeln!(page, "<ul>{items}</ul>");
+    page.push_str(&listed("li", "ul", notes.iter().map(String::as_str)));
 }
 
 fn several(page: &mut String, runs: &[Run]) -> Result<(), Box<dyn Error>> {
@@ -375,15 +374,24 @@ fn figure(svg: &str) -> String {
 fn table(page: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut body = String::new();
     for row in rows {
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-        let _ = writeln!(body, "<tr>{cells}</tr>");
+        body.push_str(&listed("td", "tr", row.iter().map(String::as_str)));
     }
     if body.is_empty() {
         return;
     }
-    let names: String = head.iter().map(|name| format!("<th>{}</th>", escaped(name))).collect();
-    let head = if head.is_empty() { String::new() } else { format!("<thead><tr>{names}</tr></thead>") };
+    let names = listed("th", "tr", head.iter().copied());
+    let head = if head.is_empty() { String::new() } else { format!("<thead>{names}</thead>") };
     let _ = writeln!(page, "<div class=\"wide\"><table>{head}<tbody>{body}</tbody></table></div>");
+}
+
+/// Texts, each in an element of its own, and all in one.
+fn listed<'t>(each: &str, all: &str, texts: impl Iterator<Item = &'t str>) -> String {
+    let mut list = format!("<{all}>");
+    for text in texts {
+        let _ = write!(list, "<{each}>{}</{each}>", escaped(text));
+    }
+    let _ = writeln!(list, "</{all}>");
+    list
 }
 
 fn percent(share: f64) -> String {
