@@ -1,7 +1,8 @@
 //! What was found out on the way to an answer, kept for a while: so that whoever wonders can be told.
 
 use super::lately::Lately;
-use super::{Caller, Pipeline, Recall, Source};
+use super::recall::Recall;
+use super::{Caller, Pipeline, Source};
 use crate::cache::{Explanation, Lookup, Miss};
 use serde::Serialize;
 use std::sync::Arc;

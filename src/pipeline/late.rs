@@ -4,10 +4,11 @@
 
 use super::flight::Begun;
 use super::keep::Asked;
+use super::recall::{Company, Found};
 use super::recent::Given;
 use super::record::failures;
 use super::voice::Voice;
-use super::{Caller, Company, Found, Pipeline, Source};
+use super::{Caller, Pipeline, Source};
 use crate::cache::{Cache, Freshness, Late, Miss};
 use crate::chat::{Reply, Request};
 use crate::upstream::{self, Call};

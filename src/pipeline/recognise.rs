@@ -1,7 +1,8 @@
 //! Rules that are learned from examples: the question is read by the encoder once, and what the cache compares later is
 //! what was read here.
 
-use super::{Pipeline, vector_of};
+use super::Pipeline;
+use super::vector::vector_of;
 use crate::cache::Miss;
 use crate::cache::judge::Question;
 use crate::intent::{Mind, Read};

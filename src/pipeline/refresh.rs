@@ -3,8 +3,9 @@
 use super::flight::Follower;
 use super::keep::{Asked, Keeper};
 use super::record::Recorder;
+use super::vector::embedded;
 use super::voice::Voice;
-use super::{Answer, Caller, Pipeline, call, embedded};
+use super::{Answer, Caller, Pipeline, call};
 use crate::cache::Miss;
 use crate::chat::Request;
 use crate::upstream::{Call, Priority};
