@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
 use crate::embed::{Embedder, device};
 use crate::intent::{self, Book};
-use crate::models::{self, Manifest};
+use crate::models::{self, Installed};
 use crate::server::Component;
 use crate::store::embedded::{Embedded, Recovery, Space};
 use crate::store::guarded::{self, Guarded};
@@ -209,9 +209,9 @@ pub(super) async fn local(config: &Config, clock: &Arc<dyn Clock>) -> Result<Opt
 /// The first file of a model whose files are all there and sound. A damaged model gives wrong answers
 /// without a word, so every byte is checked.
 fn verified(models_dir: &Path, id: &str) -> Result<PathBuf, String> {
-    let manifest = Manifest::builtin();
+    let installed = Installed::read(models_dir).map_err(|error| error.to_string())?;
     let model =
-        manifest.get(id).ok_or_else(|| format!("there is no model \"{id}\"; see `weir models list`"))?;
+        installed.get(id).ok_or_else(|| format!("there is no model \"{id}\"; see `weir models list`"))?;
     models::verify(models_dir, model).map_err(|fault| fault.to_string())?;
     model
         .files

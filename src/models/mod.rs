@@ -7,7 +7,7 @@ mod installed;
 mod verify;
 
 pub use installed::{Installed, InstalledError};
-pub use verify::{Fault, check, digest_of, verify};
+pub use verify::{Fault, check, check_content, digest_of, sha256_of, verify};
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -35,8 +35,14 @@ pub struct Model {
     pub purpose: String,
     /// SPDX expression.
     pub licence: String,
+    /// How it is built (`llama`, `qwen3`), where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// Where to read about it.
     pub homepage: String,
+    /// Fetched only by name: nothing needs it unless the configuration says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// Its files.
     #[serde(rename = "file")]
     pub files: Vec<File>,
@@ -51,9 +57,47 @@ pub struct File {
     /// What its content must hash to.
     pub sha256: Sha256,
     /// How long it is.
-    pub bytes: u64,
+    pub bytes: Length,
     /// Where to get it, best first.
     pub sources: Vec<Source>,
+}
+
+/// How long a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Length {
+    /// To the byte.
+    Exact(u64),
+    /// As far as anybody says who has told its sha256.
+    About {
+        /// So long, or a little less or more.
+        about: u64,
+    },
+}
+
+impl Length {
+    /// Where it is known to the byte.
+    pub fn exact(self) -> Option<u64> {
+        match self {
+            Self::Exact(bytes) => Some(bytes),
+            Self::About { .. } => None,
+        }
+    }
+
+    /// The most bytes that it can have.
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Exact(bytes) => bytes,
+            Self::About { about } => about.saturating_add(about / 4),
+        }
+    }
+
+    /// For people.
+    pub fn roughly(self) -> u64 {
+        match self {
+            Self::Exact(bytes) | Self::About { about: bytes } => bytes,
+        }
+    }
 }
 
 /// A place a file can be had from.
@@ -143,9 +187,13 @@ impl Model {
         })
     }
 
-    /// How long its files are together.
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+    /// How long its files are together, to the byte where that is known of all.
+    pub fn bytes(&self) -> Length {
+        let all = || self.files.iter().map(|file| file.bytes);
+        match all().map(Length::exact).sum() {
+            Some(bytes) => Length::Exact(bytes),
+            None => Length::About { about: all().map(Length::roughly).sum() },
+        }
     }
 }
 
@@ -210,7 +258,7 @@ mod tests {
     fn the_builtin_manifest_is_sound() {
         let manifest = Manifest::builtin();
         assert_eq!(manifest.get("minilm").unwrap().files.len(), 3);
-        assert_eq!(manifest.get("smollm2-135m-instruct").unwrap().bytes(), 98_362_432);
+        assert_eq!(manifest.get("smollm2-135m-instruct").unwrap().bytes(), Length::Exact(98_362_432));
         assert!(manifest.get("gpt").is_none());
         let files = manifest.models.iter().flat_map(|model| &model.files);
         assert!(files.into_iter().all(|file| !file.sources.is_empty()));
@@ -220,6 +268,24 @@ mod tests {
     fn a_manifest_survives_being_written_and_read() {
         let manifest = Manifest::builtin();
         assert_eq!(Manifest::parse(&toml::to_string(&manifest).unwrap()), Ok(manifest));
+    }
+
+    #[test]
+    fn a_length_that_is_not_known_to_the_byte_has_a_limit() {
+        let told = one_file("m/f", &"a".repeat(64), "").replace("bytes = 1", "bytes = { about = 1000 }");
+        let about = Manifest::parse(&told).unwrap().models[0].bytes();
+        assert_eq!(about, Length::About { about: 1000 });
+        assert_eq!((about.exact(), about.most(), about.roughly()), (None, 1250, 1000));
+        assert_eq!(Length::Exact(7).most(), 7);
+        let silent = told.replace("bytes = { about = 1000 }", "");
+        assert!(matches!(Manifest::parse(&silent), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_fetched_by_name_only() {
+        let manifest = Manifest::builtin();
+        let needed = manifest.models.iter().filter(|model| !model.optional).map(|model| model.id.as_str());
+        assert_eq!(needed.collect::<Vec<_>>(), ["minilm", "smollm2-135m-instruct"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Is the file on the disk the one the manifest means?
 
-use super::{File, Model, path};
+use super::{File, Length, Model, Sha256, path};
 use sha2::Digest;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -57,18 +57,28 @@ pub fn verify(models_dir: &Path, model: &Model) -> Result<(), Fault> {
 
 /// Checks that what lies at `path` is `file`.
 pub fn check(path: &Path, file: &File) -> Result<(), Fault> {
+    check_content(path, file.bytes, &file.sha256)
+}
+
+/// Checks that what lies at `path` is so long, where that is known to the byte, and hashes to `sha256`.
+pub fn check_content(path: &Path, length: Length, sha256: &Sha256) -> Result<(), Fault> {
     let unreadable = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Fault::Missing { path: path.to_owned() },
         _ => Fault::Unreadable { path: path.to_owned(), reason: error.to_string() },
     };
     let mut content = std::fs::File::open(path).map_err(unreadable)?;
     let found = content.metadata().map_err(unreadable)?.len();
-    if found != file.bytes {
-        return Err(Fault::WrongSize { path: path.to_owned(), found, wanted: file.bytes });
+    if let Some(wanted) = length.exact().filter(|wanted| *wanted != found) {
+        return Err(Fault::WrongSize { path: path.to_owned(), found, wanted });
     }
     let found = digest(&mut content).map_err(unreadable)?;
-    let wanted = file.sha256.to_string();
+    let wanted = sha256.to_string();
     if found == wanted { Ok(()) } else { Err(Fault::WrongDigest { path: path.to_owned(), found, wanted }) }
+}
+
+/// What lies at `path` hashes to this. Reads it in full and blocks.
+pub fn sha256_of(path: &Path) -> std::io::Result<Sha256> {
+    digest(&mut std::fs::File::open(path)?).map(Sha256)
 }
 
 /// The SHA-256 over those of `files` that are there, with their names: equal for equal models, wherever they lie.

@@ -215,7 +215,8 @@ fn help_of_models_fetch() {
     Arguments:
       [NAME]...
               The models to fetch: names from `weir models list`, or a sentence model of the hub by its
-              name there, `owner/name` or `owner/name@revision` [default: all that are listed]
+              name there, `owner/name` or `owner/name@revision` [default: those that Weir needs, and
+              your own]
 
     Options:
           --from <DIR>

@@ -32,6 +32,7 @@ mod local;
 mod matrix;
 mod minilm;
 mod models;
+mod models_add;
 mod models_run;
 mod notice;
 mod pipeline;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use weir::cli::models::{Error, FetchArgs, SourceKind, fetch};
-use weir::models::{Fault, File, Manifest, Model, Source, verify};
+use weir::models::{Fault, File, Length, Manifest, Model, Source, verify};
 
 const REVISION: &str = "0123456789";
 
@@ -24,7 +24,7 @@ impl Bench {
         let files = contents.iter().zip(["a.bin", "b.bin"]).map(|(content, name)| File {
             path: format!("m/{name}"),
             sha256: sha256(content).try_into().unwrap(),
-            bytes: content.len() as u64,
+            bytes: Length::Exact(content.len() as u64),
             sources: vec![
                 Source::Pip { package: "served".into(), version: "1.0".into(), path: format!("in/{name}") },
                 Source::Hub { repository: "o/m".into(), revision: REVISION.into(), path: name.into() },
@@ -35,6 +35,8 @@ impl Bench {
             name: "M".into(),
             purpose: "tests".into(),
             licence: "MIT".into(),
+            family: None,
+            optional: false,
             homepage: "none".into(),
             files: files.collect(),
         };

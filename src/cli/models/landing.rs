@@ -1,6 +1,6 @@
 //! How a file comes to its place: written as `NAME.part` beside it, checked, and renamed.
 
-use crate::models::{self, Fault, File};
+use crate::models::{self, Fault, File, Length, Sha256};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 /// none.
 #[derive(Clone, Debug)]
 pub(super) struct Landing {
-    file: File,
+    length: Length,
+    /// What it must hash to, where anybody has told.
+    sha256: Option<Sha256>,
     place: PathBuf,
     part: PathBuf,
 }
@@ -32,19 +34,27 @@ pub(super) enum Error {
 impl Landing {
     /// Makes room for `file`.
     pub(super) fn new(models_dir: &Path, file: &File) -> Result<Self, Error> {
-        let place = models::path(models_dir, file);
+        Self::at(models::path(models_dir, file), file.bytes, Some(file.sha256.clone()))
+    }
+
+    /// Makes room for a file at `place`. Without a `sha256` whatever comes is taken, if it is no longer than it may
+    /// be; then nothing of an earlier one is gone on with.
+    pub(super) fn at(place: PathBuf, length: Length, sha256: Option<Sha256>) -> Result<Self, Error> {
         let mut part = place.clone().into_os_string();
         part.push(".part");
-        let landing = Self { file: file.clone(), place, part: part.into() };
+        let landing = Self { length, sha256, place, part: part.into() };
         if let Some(folder) = landing.part.parent() {
             fs::create_dir_all(folder).map_err(|error| landing.disk(error))?;
+        }
+        if landing.sha256.is_none() {
+            landing.discard();
         }
         Ok(landing)
     }
 
     /// How long the file will be.
-    pub(super) fn bytes(&self) -> u64 {
-        self.file.bytes
+    pub(super) fn length(&self) -> Length {
+        self.length
     }
 
     /// How much of it is here.
@@ -64,7 +74,7 @@ impl Landing {
 
     /// Takes the whole file from `content`, reading no more than one byte too many, and settles.
     pub(super) fn fill(&self, content: impl Read) -> Result<(), Error> {
-        let bar = bar(self.bytes());
+        let bar = bar(self.length);
         let copied = self.copy(content, &bar);
         bar.finish_and_clear();
         copied.inspect_err(|_| self.discard())?;
@@ -73,7 +83,7 @@ impl Landing {
 
     fn copy(&self, content: impl Read, bar: &ProgressBar) -> Result<(), Error> {
         let mut part = self.begin()?;
-        let mut content = content.take(self.bytes() + 1);
+        let mut content = content.take(self.length.most().saturating_add(1));
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match content.read(&mut buffer) {
@@ -82,7 +92,7 @@ impl Landing {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::Source(error)),
             }
-            bar.set_position(self.bytes() + 1 - content.limit());
+            bar.set_position(self.length.most().saturating_add(1) - content.limit());
         }
     }
 
@@ -93,7 +103,8 @@ impl Landing {
     }
 
     fn check(&self) -> Result<(), Error> {
-        models::check(&self.part, &self.file).map_err(|fault| {
+        let Some(sha256) = &self.sha256 else { return Ok(()) };
+        models::check_content(&self.part, self.length, sha256).map_err(|fault| {
             Error::Wrong(match fault {
                 Fault::WrongSize { found, wanted, .. } => format!("it has {found} bytes and not {wanted}"),
                 Fault::WrongDigest { found, wanted, .. } => format!("its sha256 is {found} and not {wanted}"),
@@ -126,8 +137,8 @@ impl Landing {
 }
 
 /// A bar on a terminal's stderr, nothing otherwise.
-pub(super) fn bar(bytes: u64) -> ProgressBar {
+pub(super) fn bar(length: Length) -> ProgressBar {
     let template = "  [{bar:32}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(bytes).with_style(style.progress_chars("=> "))
+    ProgressBar::new(length.roughly()).with_style(style.progress_chars("=> "))
 }

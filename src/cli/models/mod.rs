@@ -1,5 +1,6 @@
 //! `weir models`: get the model files, list them, check them; and ask one.
 
+mod add;
 mod fetch;
 mod hub;
 mod landing;
@@ -12,9 +13,8 @@ pub use fetch::{FetchArgs, SourceKind, Unfetched, fetch};
 pub use run::Error as RunError;
 
 use super::output;
-use crate::models::{Fault, Installed, InstalledError, Manifest, Model, verify};
+use crate::models::{self, Fault, Installed, InstalledError, Length, Manifest, Model, verify};
 use indicatif::DecimalBytes;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What `weir models` is asked to do.
@@ -28,11 +28,13 @@ pub struct Args {
 enum Command {
     /// Get the model files that are missing or damaged
     Fetch(FetchArgs),
-    /// Show every model: its state, size, licence and purpose
+    /// Add a language model that is in no list, from a file or from the hub
+    Add(add::Args),
+    /// Show every model: its state, size, licence, family and purpose
     List,
     /// Check every model file against its sha256
     Verify {
-        /// The models to check [default: all]
+        /// The models to check [default: all that are here, and those that Weir needs]
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
@@ -77,6 +79,14 @@ pub enum Error {
     /// A model of the hub cannot be used.
     #[error("{0}")]
     Named(String),
+    /// A model cannot be added.
+    #[error("{name}: {why}")]
+    Added {
+        /// What it was to be called.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// A model did not answer.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -93,12 +103,18 @@ pub async fn run(args: Args, models_dir: &Path) -> Result<(), Error> {
     let manifest = Manifest { models: Installed::read(models_dir)?.models().to_vec() };
     match args.command {
         Command::Fetch(args) => fetch_named(manifest, args, models_dir).await,
+        Command::Add(args) => add::add(args, models_dir).await,
         Command::List => {
             let models = manifest.models.iter().collect();
             say(table(&inspect(models, models_dir).await?));
             Ok(())
         }
-        Command::Verify { names } => verify_all(select(&manifest, &names)?, models_dir).await,
+        Command::Verify { names } => {
+            let here = |model: &Model| {
+                !model.optional || model.files.iter().any(|file| models::path(models_dir, file).exists())
+            };
+            verify_all(select(&manifest, &names, here)?, models_dir).await
+        }
         Command::Run(args) => Ok(run::run(args, models_dir).await?),
     }
 }
@@ -157,10 +173,14 @@ async fn inspect(
     .await
 }
 
-/// The models called `names`, or all of them.
-fn select<'a>(manifest: &'a Manifest, names: &[String]) -> Result<Vec<&'a Model>, Error> {
+/// The models called `names`; without any, those of which `by_default` says so.
+fn select<'a>(
+    manifest: &'a Manifest,
+    names: &[String],
+    by_default: impl Fn(&Model) -> bool,
+) -> Result<Vec<&'a Model>, Error> {
     if names.is_empty() {
-        return Ok(manifest.models.iter().collect());
+        return Ok(manifest.models.iter().filter(|model| by_default(model)).collect());
     }
     let known = || manifest.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ");
     let find = |name: &String| {
@@ -170,15 +190,26 @@ fn select<'a>(manifest: &'a Manifest, names: &[String]) -> Result<Vec<&'a Model>
 }
 
 fn table(rows: &[(Model, Result<(), Fault>)]) -> String {
-    let mut table = format!("{:<24}{:<12}{:<12}{:<14}PURPOSE", "MODEL", "STATE", "SIZE", "LICENCE");
+    let line = |cells: [&str; 6]| {
+        let [model, state, size, licence, family, purpose] = cells;
+        format!("{model:<24}{state:<12}{size:<12}{licence:<24}{family:<8}{purpose}")
+    };
+    let mut table = line(["MODEL", "STATE", "SIZE", "LICENCE", "FAMILY", "PURPOSE"]);
     for (model, result) in rows {
         let state = result.as_ref().err().map_or("ok", Fault::state);
-        let size = DecimalBytes(model.bytes()).to_string();
-        // Writing to a string cannot fail.
-        let _ =
-            write!(table, "\n{:<24}{state:<12}{size:<12}{:<14}{}", model.id, model.licence, model.purpose);
+        let family = model.family.as_deref().unwrap_or("-");
+        table.push('\n');
+        table += &line([&model.id, state, &size(model.bytes()), &model.licence, family, &model.purpose]);
     }
     table
+}
+
+/// A length as a word.
+fn size(length: Length) -> String {
+    match length {
+        Length::Exact(bytes) => DecimalBytes(bytes).to_string(),
+        Length::About { about } => format!("~{} MB", about / 1_000_000),
+    }
 }
 
 fn list_unfetched(files: &[Unfetched]) -> String {
@@ -207,16 +238,16 @@ mod tests {
         let missing = Fault::Missing { path: PathBuf::from("x") };
         let rows: Vec<_> = models.into_iter().zip([Ok(()), Err(missing)]).collect();
         insta::assert_snapshot!(table(&rows), @r"
-        MODEL                   STATE       SIZE        LICENCE       PURPOSE
-        minilm                  ok          91.34 MB    Apache-2.0    text to vectors: the semantic cache and intent rules
-        smollm2-135m-instruct   missing     98.36 MB    Apache-2.0    the local model: the last rung of the chain
+        MODEL                   STATE       SIZE        LICENCE                 FAMILY  PURPOSE
+        minilm                  ok          91.34 MB    Apache-2.0              bert    text to vectors: the semantic cache and intent rules
+        smollm2-135m-instruct   missing     98.36 MB    Apache-2.0              llama   the local model: the last rung of the chain
         ");
     }
 
     #[test]
     fn an_unknown_model_is_answered_with_the_known_ones() {
-        let error = select(&Manifest::builtin(), &["gpt".to_owned()]).unwrap_err();
-        let message = "there is no model called `gpt`: use one of minilm, smollm2-135m-instruct";
-        assert_eq!(error.to_string(), message);
+        let error = select(&Manifest::builtin(), &["gpt".to_owned()], |_| true).unwrap_err();
+        let message = "there is no model called `gpt`: use one of minilm, smollm2-135m-instruct, ";
+        assert!(error.to_string().starts_with(message), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! they are verified like any other.
 
 use super::hub::{self, Hub};
-use crate::models::{File, Manifest, Model, Sha256, Source, is_model_name};
+use crate::models::{File, Length, Manifest, Model, Sha256, Source, is_model_name};
 use serde::Deserialize;
 use sha2::Digest as _;
 use std::path::Path;
@@ -112,7 +112,7 @@ pub(super) async fn describe(hub: &Hub, name: &str) -> Result<Model, Error> {
         files.push(File {
             path: format!("{}/{wanted}", Model::hub_folder(id)),
             sha256: Sha256::try_from(digest).map_err(unclear)?,
-            bytes,
+            bytes: Length::Exact(bytes),
             sources: vec![Source::Hub {
                 repository: id.to_owned(),
                 revision: sha.clone(),
@@ -126,7 +126,9 @@ pub(super) async fn describe(hub: &Hub, name: &str) -> Result<Model, Error> {
         name: id.to_owned(),
         purpose: "text to vectors, where embed.model names it".to_owned(),
         licence: licence.unwrap_or_else(|| "unknown".to_owned()),
+        family: None,
         homepage: format!("https://huggingface.co/{id}"),
+        optional: false,
         files,
     })
 }
@@ -135,7 +137,7 @@ pub(super) async fn describe(hub: &Hub, name: &str) -> Result<Model, Error> {
 pub(super) fn remember(models_dir: &Path, model: &Model) -> std::io::Result<()> {
     let manifest = Manifest { models: vec![model.clone()] };
     let text = toml::to_string(&manifest).map_err(std::io::Error::other)?;
-    let note = "# Written by `weir models fetch`: where these files came from, and how to know that they are the same.\n\n";
+    let note = "# Written by `weir models`: where these files came from, and how to know that they are the same.\n\n";
     let place = models_dir.join(Model::own_manifest(&model.id));
     let part = place.with_extension("part");
     std::fs::write(&part, format!("{note}{text}"))?;

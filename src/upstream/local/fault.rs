@@ -17,6 +17,9 @@ pub enum Fault {
     /// The file says too little about its model.
     #[error("the model file has no usable `{0}`")]
     Metadata(&'static str),
+    /// The model is built in a way that nobody here can run.
+    #[error("models of the family `{0}` cannot be run here (only {known})", known = super::about::FAMILIES.join(", "))]
+    Family(String),
     /// The model wants its text cut up in another way than ours.
     #[error("the model's text is cut up in a way that is not known here (`{0}`)")]
     Cut(String),

@@ -20,6 +20,7 @@
 //! - Of JSON schemas it keeps to the common keywords, and refuses those it cannot obey.
 //! - It reads text only and gives one answer: other parts, and `n` other than 1, are a `bad_request`.
 
+mod about;
 mod answer;
 mod ask;
 mod beginnings;
@@ -41,6 +42,7 @@ mod tokenizer;
 mod voice;
 mod worker;
 
+pub use about::About;
 pub use fault::Fault;
 pub use probe::Probe;
 pub use prompt::{Piece, Template, Turn};

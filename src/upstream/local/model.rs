@@ -1,5 +1,6 @@
 //! The model itself: weights, tokenizer and template from one GGUF file.
 
+use super::about::family;
 use super::engine::{self, Engine};
 use super::fault::Fault;
 use super::prompt::Template;
@@ -51,6 +52,7 @@ impl Model {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
         let mut reader = BufReader::new(opened);
         let content = Content::read(&mut reader)?;
+        family(&content.metadata)?;
         let tokenizer = Tokenizer::from_metadata(&content.metadata)?;
         let template = Template::from_metadata(&content.metadata)?;
         let network = match Engine::load(&content, &mut reader, context)? {
