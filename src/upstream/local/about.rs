@@ -9,7 +9,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 /// The families of models that run here.
-pub(super) const FAMILIES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+pub(super) const FAMILIES: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
 
 /// What a GGUF file says about its model.
 #[derive(Clone, Debug, PartialEq, Eq)]

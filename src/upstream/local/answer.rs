@@ -68,8 +68,13 @@ impl Answer {
             return self.complete();
         }
         self.ids.push(token);
+        let begins = self.written() == 1;
         let bytes = match &mut self.form {
             Some(form) => form.take(token, tokenizer),
+            None if begins && tokenizer.begins_with_space() => {
+                let bytes = tokenizer.bytes(token);
+                bytes.strip_prefix(b" ").unwrap_or(bytes)
+            }
             None => tokenizer.bytes(token),
         };
         let Scanned { text, stopped } = self.text.add(bytes);

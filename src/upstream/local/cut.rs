@@ -14,6 +14,30 @@ const LLAMA: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 /// The same, and each digit by itself.
 const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// How a vocabulary is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As GPT-2 began it: text is cut up, and the bytes of each piece are joined in the order of the merges.
+    Bytes(Cut),
+    /// As SentencePiece does it.
+    Sentences,
+}
+
+impl Kind {
+    /// The kind that `metadata` names.
+    pub(super) fn of(metadata: &Metadata) -> Result<Self, Fault> {
+        match text(metadata, "tokenizer.ggml.model") {
+            None | Some("gpt2") => Cut::of(metadata).map(Self::Bytes),
+            Some("llama") => Ok(Self::Sentences),
+            Some(other) => Err(Fault::Cut(other.to_owned())),
+        }
+    }
+}
+
+fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
+    metadata.get(key)?.to_string().ok().map(String::as_str)
+}
+
 /// A way of cutting text up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -26,13 +50,8 @@ pub(super) enum Cut {
 impl Cut {
     /// The way that `metadata` names. Text that is cut up in another way than the model was trained with makes other
     /// ids, and the answers become worse without a word, so one that is not known is an error.
-    pub(super) fn of(metadata: &Metadata) -> Result<Self, Fault> {
-        let text = |key: &str| metadata.get(key).and_then(|value| value.to_string().ok()).map(String::as_str);
-        // Vocabularies of another kind than GPT-2's have no merges.
-        if let Some(kind) = text("tokenizer.ggml.model").filter(|kind| *kind != "gpt2") {
-            return Err(Fault::Cut(kind.to_owned()));
-        }
-        match text("tokenizer.ggml.pre") {
+    fn of(metadata: &Metadata) -> Result<Self, Fault> {
+        match text(metadata, "tokenizer.ggml.pre") {
             None | Some("gpt-2") => Ok(Self::Gpt2),
             Some("smollm") => Ok(Self::Smollm),
             Some("llama-bpe" | "llama3" | "llama-v3") => Ok(Self::Llama),

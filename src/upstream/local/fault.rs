@@ -20,6 +20,9 @@ pub enum Fault {
     /// The model is built in a way that nobody here can run.
     #[error("models of the family `{0}` cannot be run here (only {known})", known = super::about::FAMILIES.join(", "))]
     Family(String),
+    /// The model has something to it that nobody here knows.
+    #[error("the model is built in a way that is not known here (`{0}`)")]
+    Shape(&'static str),
     /// The model wants its text cut up in another way than ours.
     #[error("the model's text is cut up in a way that is not known here (`{0}`)")]
     Cut(String),

@@ -10,8 +10,8 @@
 //! so a system prompt that comes again is not read again. Where nobody has asked for long, the weights are freed,
 //! and read again for the next who asks.
 //!
-//! The llama, qwen2 and qwen3 families run on an `engine` and `kernels` of our own; candle runs what they do
-//! not know, where it can.
+//! The llama, qwen2, qwen3, gemma3 and phi3 families run on an `engine` and `kernels` of our own; candle runs the
+//! llamas that they cannot cut up.
 //!
 //! What it does not do, because it is small:
 //! - A conversation that is too long loses its oldest turns, except what the system says. If not even the last
@@ -37,6 +37,8 @@ mod model;
 mod probe;
 mod prompt;
 mod requantise;
+mod sentencepiece;
+mod sentences;
 mod stop;
 mod tokenizer;
 mod voice;

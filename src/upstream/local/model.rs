@@ -1,6 +1,5 @@
 //! The model itself: weights, tokenizer and template from one GGUF file.
 
-use super::about::family;
 use super::engine::{self, Engine};
 use super::fault::Fault;
 use super::prompt::Template;
@@ -52,11 +51,11 @@ impl Model {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
         let mut reader = BufReader::new(opened);
         let content = Content::read(&mut reader)?;
-        family(&content.metadata)?;
         let tokenizer = Tokenizer::from_metadata(&content.metadata)?;
         let template = Template::from_metadata(&content.metadata)?;
         let network = match Engine::load(&content, &mut reader, context)? {
             Some(engine) => Network::Own(Box::new(engine)),
+            // Where it is a llama of another shape.
             None => Network::candle(reader, content)?,
         };
         Ok(Self { tokenizer, template, network })

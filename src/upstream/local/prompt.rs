@@ -59,7 +59,11 @@ pub enum Piece<'a> {
 }
 
 /// The chat template.
-pub struct Template(Environment<'static>);
+pub struct Template {
+    environment: Environment<'static>,
+    /// Whether it insists that the user and the assistant take turns.
+    alternates: bool,
+}
 
 impl Template {
     /// The template of the model that `metadata` describes.
@@ -79,7 +83,7 @@ impl Template {
             environment.add_global(name, token(metadata, key).unwrap_or_default());
         }
         environment.add_template_owned(KEY, source.clone())?;
-        Ok(Self(environment))
+        Ok(Self { environment, alternates: source.contains("must alternate") })
     }
 
     /// `turns`, and the beginning of the answer to them.
@@ -88,7 +92,7 @@ impl Template {
             context! { role => turn.role, content => format!("{MARK}{number}{MARK}") }
         };
         let messages: Vec<_> = turns.iter().enumerate().map(marked).collect();
-        let template = self.0.get_template(KEY)?;
+        let template = self.environment.get_template(KEY)?;
         let rendered = template.render(context! { messages, add_generation_prompt => true })?;
         split(&rendered, turns)
     }
@@ -141,7 +145,10 @@ pub(super) fn fit(
     tokenizer: &Tokenizer,
 ) -> Result<Option<Vec<u32>>, Fault> {
     let earlier = turns.len().saturating_sub(1);
-    let fitting = |dropped| encode_if_fits(&without_oldest(turns, dropped), room, template, tokenizer);
+    let fitting = |dropped| {
+        let kept = without_oldest(turns, dropped, template.alternates);
+        encode_if_fits(&kept, room, template, tokenizer)
+    };
     if let Some(ids) = fitting(0)? {
         return Ok(Some(ids));
     }
@@ -168,11 +175,14 @@ pub(super) fn fit_whole(
     encode_if_fits(&turns.iter().collect::<Vec<_>>(), room, template, tokenizer)
 }
 
-fn without_oldest(turns: &[Turn], mut dropped: usize) -> Vec<&Turn> {
+fn without_oldest(turns: &[Turn], mut dropped: usize, alternates: bool) -> Vec<&Turn> {
+    let mut answers_nothing = alternates && dropped > 0;
     let stays = |turn: &&Turn| {
         let drop = dropped > 0 && turn.may_be_dropped();
         dropped -= usize::from(drop);
-        !drop
+        // Where they must take turns, an answer goes with what it answers.
+        answers_nothing &= drop || turn.role != "user";
+        !drop && !(answers_nothing && turn.role == "assistant")
     };
     turns.iter().filter(stays).collect()
 }
@@ -270,6 +280,22 @@ mod tests {
         let whole = |room| fit_whole(&turns, room, &template(), &toy()).unwrap();
         assert_eq!(whole(all.len()), Some(all.clone()));
         assert_eq!(whole(all.len() - 1), None);
+    }
+
+    #[test]
+    fn where_they_must_take_turns_an_answer_goes_with_what_it_answers() {
+        let turns = [
+            turn(Role::System, "rule"),
+            turn(Role::User, "first"),
+            turn(Role::Assistant, "second"),
+            turn(Role::User, "third"),
+        ];
+        let kept = |alternates| -> Vec<&str> {
+            without_oldest(&turns, 1, alternates).iter().map(|turn| turn.text.as_str()).collect()
+        };
+        assert_eq!(kept(false), ["rule", "second", "third"]);
+        assert_eq!(kept(true), ["rule", "third"]);
+        assert_eq!(without_oldest(&turns[2..], 0, true).len(), 2);
     }
 
     #[test]

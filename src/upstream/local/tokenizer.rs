@@ -1,12 +1,13 @@
-//! From text to token ids and back, built from the tokens and merges in the GGUF file.
+//! From text to token ids and back, built from the vocabulary in the GGUF file.
 //!
 //! Candle has a helper for this, but it gives other ids than the models were trained with: it knows one way of
 //! cutting text up, and puts a space in front.
 
-use super::cut::Cut;
+use super::cut::{Cut, Kind};
 use super::fault::Fault;
 use super::grammar::Vocabulary;
 use super::prompt::Piece;
+use super::sentences::{Sentences, token_bytes as bytes_of_sentences};
 use candle_core::quantized::gguf_file::Value;
 use regex::Regex;
 use std::collections::{HashMap, HashSet};
@@ -16,14 +17,18 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 /// What a GGUF file says about its model.
 pub type Metadata = HashMap<String, Value>;
 
-/// The token type that marks a control token, in GGUF's numbering.
-const CONTROL: i32 = 3;
-/// That of a token which is written as it stands, and is more than text (`<tool_call>`).
-const MARKER: i32 = 4;
+/// The types of tokens, in GGUF's numbering. One that stands for what is no token.
+pub(super) const UNKNOWN: i32 = 2;
+/// A control token.
+pub(super) const CONTROL: i32 = 3;
+/// One that is written as it stands, and is more than text (`<tool_call>`).
+pub(super) const MARKER: i32 = 4;
+/// One that stands for a byte.
+pub(super) const BYTE: i32 = 6;
 
 /// Speaks the model's alphabet.
 pub struct Tokenizer {
-    bpe: tokenizers::Tokenizer,
+    method: Method,
     /// Tokens that are more than text, such as `<|im_start|>`: by text, and as one pattern that finds them.
     special: HashMap<String, u32>,
     special_pattern: Regex,
@@ -37,28 +42,49 @@ pub struct Tokenizer {
     vocabulary: Arc<Vocabulary>,
 }
 
+/// How plain text becomes tokens.
+enum Method {
+    Bytes(Box<tokenizers::Tokenizer>),
+    Sentences(Box<Sentences>),
+}
+
+/// Text between two tokens that are more than text.
+#[derive(Default)]
+struct Plain {
+    text: String,
+    /// The token in front of it.
+    after: Option<u32>,
+}
+
 impl Tokenizer {
     /// The tokenizer of the model that `metadata` describes.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Fault> {
-        let cut = Cut::of(metadata)?;
+        let kind = Kind::of(metadata)?;
         let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
-        let (special, control) = special_tokens(metadata, &tokens)?;
-        let mut bytes = token_bytes(&tokens);
+        let types = types(metadata)?;
+        let (special, control) = special_tokens(&tokens, &types)?;
+        let (method, mut bytes) = match kind {
+            Kind::Bytes(cut) => {
+                let pairs = byte_pairs(cut, &tokens, &strings(metadata, "tokenizer.ggml.merges")?)?;
+                (Method::Bytes(Box::new(pairs)), token_bytes(&tokens))
+            }
+            Kind::Sentences => {
+                let sentences = Sentences::from_metadata(metadata, &tokens, &types)?;
+                (Method::Sentences(Box::new(sentences)), bytes_of_sentences(&tokens, &types))
+            }
+        };
         // What is more than text is written as it stands.
         for (text, id) in &special {
             bytes[*id as usize] = text.as_bytes().into();
         }
-        let says = |id: &u32| !control.contains(id);
-        let sayable = (0..).zip(&bytes).filter(|(id, _)| says(id)).map(|(id, bytes)| (id, &**bytes));
-        let vocabulary = Vocabulary::new(bytes.len(), control.iter().copied().collect(), sayable);
         Ok(Self {
+            vocabulary: Arc::new(vocabulary(&bytes, &types, &control)),
             bytes,
-            vocabulary: Arc::new(vocabulary),
             special_pattern: any_of(special.keys())?,
-            bpe: byte_pairs(cut, &tokens, &strings(metadata, "tokenizer.ggml.merges")?)?,
+            method,
             special,
             control,
-            begin: begin(metadata),
+            begin: begin(metadata, kind),
         })
     }
 
@@ -67,10 +93,10 @@ impl Tokenizer {
     pub fn encode(&self, pieces: &[Piece<'_>]) -> Result<Vec<u32>, Fault> {
         let mut ids = Vec::new();
         // Words may reach from the template into what is said, so plain text is gathered up to a control token.
-        let mut plain = String::new();
+        let mut plain = Plain::default();
         for piece in pieces {
             match piece {
-                Piece::Said(text) => plain.push_str(text),
+                Piece::Said(text) => plain.text.push_str(text),
                 Piece::Template(text) => self.encode_template(text, &mut plain, &mut ids)?,
             }
         }
@@ -82,24 +108,36 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    fn encode_template(&self, text: &str, plain: &mut String, ids: &mut Vec<u32>) -> Result<(), Fault> {
+    fn encode_template(&self, text: &str, plain: &mut Plain, ids: &mut Vec<u32>) -> Result<(), Fault> {
         let mut done = 0;
         for found in self.special_pattern.find_iter(text) {
-            plain.push_str(&text[done..found.start()]);
+            plain.text.push_str(&text[done..found.start()]);
             self.encode_plain(plain, ids)?;
-            plain.clear();
-            ids.extend(self.special.get(found.as_str()));
+            let after = self.special.get(found.as_str()).copied();
+            ids.extend(after);
+            *plain = Plain { text: String::new(), after };
             done = found.end();
         }
-        plain.push_str(&text[done..]);
+        plain.text.push_str(&text[done..]);
         Ok(())
     }
 
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Fault> {
-        if !text.is_empty() {
-            ids.extend_from_slice(self.bpe.encode_fast(text, false)?.get_ids());
+    fn encode_plain(&self, plain: &Plain, ids: &mut Vec<u32>) -> Result<(), Fault> {
+        if plain.text.is_empty() {
+            return Ok(());
+        }
+        match &self.method {
+            Method::Bytes(pairs) => {
+                ids.extend_from_slice(pairs.encode_fast(plain.text.as_str(), false)?.get_ids())
+            }
+            Method::Sentences(sentences) => sentences.encode(&plain.text, plain.after, ids),
         }
         Ok(())
+    }
+
+    /// Whether what an answer begins with has a space in front of it that nobody meant.
+    pub(super) fn begins_with_space(&self) -> bool {
+        matches!(&self.method, Method::Sentences(sentences) if sentences.begins_with_space())
     }
 
     /// The bytes `id` stands for. They may begin or end inside a character.
@@ -136,36 +174,56 @@ fn byte_pairs(cut: Cut, tokens: &[&str], merges: &[&str]) -> Result<tokenizers::
     Ok(bpe)
 }
 
+fn types(metadata: &Metadata) -> Result<Vec<i32>, Fault> {
+    let types = array(metadata, "tokenizer.ggml.token_type")?.iter();
+    Ok(types.map(|kind| kind.to_i32().unwrap_or_default()).collect())
+}
+
 /// All tokens that are more than text, and those of them that are control tokens.
-fn special_tokens(
-    metadata: &Metadata,
-    tokens: &[&str],
-) -> Result<(HashMap<String, u32>, HashSet<u32>), Fault> {
-    const KEY: &str = "tokenizer.ggml.token_type";
+fn special_tokens(tokens: &[&str], types: &[i32]) -> Result<(HashMap<String, u32>, HashSet<u32>), Fault> {
     let (mut special, mut control) = (HashMap::new(), HashSet::new());
-    for ((token, id), kind) in tokens.iter().zip(0..).zip(array(metadata, KEY)?) {
-        let kind = kind.to_i32().unwrap_or_default();
-        if [CONTROL, MARKER].contains(&kind) && !token.is_empty() {
+    for ((token, id), kind) in tokens.iter().zip(0..).zip(types) {
+        if [CONTROL, MARKER].contains(kind) && !token.is_empty() {
             special.insert((*token).to_owned(), id);
         }
-        if kind == CONTROL {
+        if *kind == CONTROL {
             control.insert(id);
         }
     }
     // Without one, no answer would ever end.
-    if control.is_empty() { Err(Fault::Metadata(KEY)) } else { Ok((special, control)) }
+    if control.is_empty() {
+        Err(Fault::Metadata("tokenizer.ggml.token_type"))
+    } else {
+        Ok((special, control))
+    }
 }
 
-/// The token that every text begins with. Llama's vocabularies want it where nothing is said of it.
-fn begin(metadata: &Metadata) -> Option<u32> {
-    let llama = Cut::of(metadata).is_ok_and(|cut| cut == Cut::Llama);
+/// What may be said. Of two tokens for the same byte it is the one that the model has learned to write.
+fn vocabulary(bytes: &[Box<[u8]>], types: &[i32], control: &HashSet<u32>) -> Vocabulary {
+    let kind = |id: u32| types.get(id as usize).copied().unwrap_or_default();
+    let written = |id: u32| !control.contains(&id) && kind(id) != UNKNOWN;
+    let plain = |id: u32| written(id) && kind(id) != BYTE;
+    let letters: HashSet<&[u8]> = (0..)
+        .zip(bytes)
+        .filter(|(id, bytes)| plain(*id) && bytes.len() == 1)
+        .map(|(_, bytes)| &**bytes)
+        .collect();
+    let sayable = (0..).zip(bytes).map(|(id, bytes)| (id, &**bytes));
+    let sayable = sayable.filter(|(id, bytes)| plain(*id) || written(*id) && !letters.contains(bytes));
+    Vocabulary::new(bytes.len(), control.iter().copied().collect(), sayable)
+}
+
+/// The token that every text begins with. The vocabularies of Llama and those of SentencePiece want it where nothing is
+/// said of it.
+fn begin(metadata: &Metadata, kind: Kind) -> Option<u32> {
+    let usual = matches!(kind, Kind::Sentences | Kind::Bytes(Cut::Llama));
     let add =
-        metadata.get("tokenizer.ggml.add_bos_token").and_then(|add| add.to_bool().ok()).unwrap_or(llama);
+        metadata.get("tokenizer.ggml.add_bos_token").and_then(|add| add.to_bool().ok()).unwrap_or(usual);
     let begin = metadata.get("tokenizer.ggml.bos_token_id").and_then(|id| id.to_u32().ok());
     begin.filter(|_| add)
 }
 
-fn any_of<'a>(words: impl Iterator<Item = &'a String>) -> Result<Regex, Fault> {
+pub(super) fn any_of<'a>(words: impl Iterator<Item = &'a String>) -> Result<Regex, Fault> {
     let mut words: Vec<_> = words.map(|word| regex::escape(word)).collect();
     // Longest first, so that no token hides another that begins like it.
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
@@ -188,7 +246,7 @@ fn printable(byte: u8) -> char {
     char::from_u32(256 + earlier).unwrap_or_default()
 }
 
-fn array<'a>(metadata: &'a Metadata, key: &'static str) -> Result<&'a [Value], Fault> {
+pub(super) fn array<'a>(metadata: &'a Metadata, key: &'static str) -> Result<&'a [Value], Fault> {
     let values = metadata.get(key).and_then(|value| value.to_vec().ok());
     values.map(Vec::as_slice).ok_or(Fault::Metadata(key))
 }
@@ -265,7 +323,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_vocabulary_that_is_cut_in_another_way_is_refused() {
-        for (key, way) in [("tokenizer.ggml.pre", "tekken"), ("tokenizer.ggml.model", "llama")] {
+        for (key, way) in [("tokenizer.ggml.pre", "tekken"), ("tokenizer.ggml.model", "t5")] {
             let metadata = Metadata::from([(key.to_owned(), Value::String(way.to_owned()))]);
             let fault = Tokenizer::from_metadata(&metadata).err().unwrap();
             let expected = format!("the model's text is cut up in a way that is not known here (`{way}`)");

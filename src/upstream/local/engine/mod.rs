@@ -1,4 +1,4 @@
-//! The forward pass of the llama family, in our own arithmetic.
+//! The forward pass of the llama family and its relatives, in our own arithmetic.
 //!
 //! ```text
 //! ids ─embed─▶ x ─┬─ norm ─▶ queries, keys, values ─▶ rotate ─▶ remember ─▶ attend ─▶ + ─┬─ norm ─▶ gate ─▶ + ─▶ … ─▶ logits
@@ -15,6 +15,8 @@ mod rotation;
 mod shape;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) mod tiny;
 mod weights;
 
 pub(super) use pages::Sequence;
@@ -33,6 +35,8 @@ pub(super) struct Engine {
     shape: Shape,
     weights: Weights,
     rotation: Rotation,
+    /// For layers that attend to what is near only.
+    near: Option<Rotation>,
     work: Work,
 }
 
@@ -60,17 +64,21 @@ struct Work {
 }
 
 impl Engine {
-    /// The model in a GGUF file, for sequences of at most `context` tokens; `None` where it is of a family or
-    /// shape that this engine does not know.
+    /// The model in a GGUF file, for sequences of at most `context` tokens; `None` where it is a llama of a shape that
+    /// this engine does not know.
     pub(super) fn load<R: Read + Seek>(
         content: &Content,
         file: &mut R,
         context: usize,
     ) -> Result<Option<Self>, Fault> {
-        let Some(shape) = Shape::of(&content.metadata) else { return Ok(None) };
-        let Some(weights) = Weights::load(content, file, &shape)? else { return Ok(None) };
-        let rotation = Rotation::new(&shape, weights.slower.as_deref(), context);
-        Ok(Some(Self { kernels: Kernels::best(), shape, weights, rotation, work: Work::default() }))
+        let Some(shape) = Shape::of(&content.metadata, context)? else { return Ok(None) };
+        let Some(weights) = Weights::load(content, file, &shape)? else {
+            return if shape.is_known_to_candle() { Ok(None) } else { Err(Fault::Shape("size of a matrix")) };
+        };
+        let slower = weights.slower.as_deref();
+        let rotation = Rotation::new(&shape, shape.turning, slower, context);
+        let near = shape.windows.map(|windows| Rotation::new(&shape, windows.turning, slower, context));
+        Ok(Some(Self { kernels: Kernels::best(), shape, weights, rotation, near, work: Work::default() }))
     }
 
     /// Uses other kernels, to hold them to each other.
@@ -126,11 +134,14 @@ impl Engine {
         for (x, id) in self.work.x.chunks_exact_mut(width).zip(ids) {
             self.weights.embed((*id as usize).min(self.shape.vocabulary - 1), x);
         }
+        self.work.x.iter_mut().for_each(|x| *x *= self.shape.embedded);
     }
 
     fn attend(&mut self, layer: usize, runs: &mut [Run<'_>]) {
-        let Self { kernels, shape, weights, rotation, work } = self;
+        let Self { kernels, shape, weights, rotation, near, work } = self;
         let weights = &weights.layers[layer];
+        let window = shape.window(layer);
+        let rotation = near.as_ref().filter(|_| window.is_some()).unwrap_or(rotation);
         kernels.norm(work, &weights.attention_norm, shape);
         let stride = weights.qkv.outputs();
         multiply(*kernels, &work.quantised, &weights.qkv, &mut work.qkv);
@@ -146,12 +157,15 @@ impl Engine {
         for run in &*runs {
             for (at, (row, out)) in (run.sequence.len()..).zip(rows.by_ref().take(run.ids.len())) {
                 let group = shape.heads / shape.kv_heads * shape.size;
+                let first = window.map_or(0, |window| (at + 1).saturating_sub(window));
+                let pages = &run.sequence.pages()[first / PAGE..];
                 let heads = row[..shape.queries()].chunks_exact(group).zip(out.chunks_exact_mut(group));
                 for (head, (queries, out)) in heads.enumerate() {
                     let memory = Memory {
-                        pages: run.sequence.pages(),
+                        pages,
                         start: shape.place(layer, head),
-                        len: at + 1,
+                        skip: first % PAGE,
+                        len: at + 1 - first / PAGE * PAGE,
                         size: shape.size,
                     };
                     kernels.attend(queries, memory, &mut work.scores, out);
@@ -160,7 +174,7 @@ impl Engine {
         }
         kernels.quantise(&work.attended, shape.queries(), &mut work.quantised);
         multiply(*kernels, &work.quantised, &weights.out, &mut work.change);
-        kernels.add(&mut work.x, &work.change);
+        kernels.change(work, weights.after_attention.as_deref(), shape);
     }
 
     fn feed_forward(&mut self, layer: usize) {
@@ -169,10 +183,10 @@ impl Engine {
         kernels.norm(work, &weights.feed_norm, shape);
         multiply(*kernels, &work.quantised, &weights.gate_up, &mut work.gates);
         work.open.resize(work.gates.len() / 2, 0.0);
-        kernels.gate(&work.gates, shape.hidden, &mut work.open);
+        kernels.gate(&work.gates, shape.hidden, shape.curve, &mut work.open);
         kernels.quantise(&work.open, shape.hidden, &mut work.quantised);
         multiply(*kernels, &work.quantised, &weights.down, &mut work.change);
-        kernels.add(&mut work.x, &work.change);
+        kernels.change(work, weights.after_feed.as_deref(), shape);
     }
 
     /// Only the last row of a run says what comes after it.
@@ -198,6 +212,17 @@ impl Kernels {
         work.normal.resize(work.x.len(), 0.0);
         self.normalise(&work.x, scale, shape.epsilon, &mut work.normal);
         self.quantise(&work.normal, shape.width, &mut work.quantised);
+    }
+
+    /// Adds what was found out to `x`, normalised where the model has it so.
+    fn change(self, work: &mut Work, scale: Option<&[f32]>, shape: &Shape) {
+        if let Some(scale) = scale {
+            work.normal.resize(work.change.len(), 0.0);
+            self.normalise(&work.change, scale, shape.epsilon, &mut work.normal);
+            self.add(&mut work.x, &work.normal);
+        } else {
+            self.add(&mut work.x, &work.change);
+        }
     }
 }
 

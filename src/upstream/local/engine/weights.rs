@@ -30,9 +30,13 @@ pub(super) struct Layer {
     pub(super) query_norm: Option<Vec<f32>>,
     pub(super) key_norm: Option<Vec<f32>>,
     pub(super) out: Stack,
+    /// What attention adds is normalised by this.
+    pub(super) after_attention: Option<Vec<f32>>,
     pub(super) feed_norm: Vec<f32>,
     pub(super) gate_up: Stack,
     pub(super) down: Stack,
+    /// What the gates add is normalised by this.
+    pub(super) after_feed: Option<Vec<f32>>,
 }
 
 /// Matrices that the same rows are multiplied with, side by side: one, where all have one format.
@@ -63,9 +67,12 @@ impl Weights {
             None => (None, Stack(pack(&[embedding])?)),
         };
         let layers: Vec<Layer> =
-            (0..shape.layers).map(|layer| reader.layer(layer)).collect::<Result<_, Fault>>()?;
+            (0..shape.layers).map(|layer| reader.layer(layer, shape)).collect::<Result<_, Fault>>()?;
         let norm = reader.vector("output_norm.weight")?;
-        let slower = reader.optional_vector("rope_freqs.weight")?;
+        let slower = match reader.optional_vector("rope_freqs.weight")? {
+            Some(slower) => Some(slower),
+            None => reader.optional_vector(shape.factors)?,
+        };
         let weights = Self { embedding, layers, norm, output, slower };
         Ok(weights.fit(shape).then_some(weights))
     }
@@ -97,6 +104,9 @@ impl Weights {
                 && is(&layer.gate_up, shape.width, 2 * shape.hidden)
                 && is(&layer.down, shape.hidden, shape.width)
                 && [&layer.attention_norm, &layer.feed_norm].iter().all(|norm| norm.len() == shape.width)
+                && [&layer.after_attention, &layer.after_feed]
+                    .iter()
+                    .all(|norm| norm.as_ref().is_none_or(|norm| norm.len() == shape.width))
                 && layer.bias.as_ref().is_none_or(|bias| bias.len() == qkv)
                 && [&layer.query_norm, &layer.key_norm]
                     .iter()
@@ -107,6 +117,7 @@ impl Weights {
         embeds
             && is(&self.output, shape.width, vocabulary)
             && self.norm.len() == shape.width
+            && self.slower.as_ref().is_none_or(|slower| slower.len() >= shape.turned / 2)
             && self.layers.iter().all(layer)
     }
 }
@@ -118,16 +129,20 @@ struct Reader<'a, R> {
 }
 
 impl<R: Read + Seek> Reader<'_, R> {
-    fn layer(&mut self, layer: usize) -> Result<Layer, Fault> {
+    fn layer(&mut self, layer: usize, shape: &Shape) -> Result<Layer, Fault> {
         let name = |part: &str| format!("blk.{layer}.{part}");
+        // Some have written together what others have apart.
+        let together = self.has(&name("attn_qkv.weight"));
         let mut matrices = |parts: &[&str]| -> Result<Stack, Fault> {
             let tensors: Vec<QTensor> =
                 parts.iter().map(|part| self.matrix(&name(part))).collect::<Result<_, _>>()?;
             Ok(Stack(pack(&tensors)?))
         };
-        let qkv = matrices(&["attn_q.weight", "attn_k.weight", "attn_v.weight"])?;
+        let apart: &[&str] = &["attn_q.weight", "attn_k.weight", "attn_v.weight"];
+        let qkv = matrices(if together { &["attn_qkv.weight"] } else { apart })?;
         let out = matrices(&["attn_output.weight"])?;
-        let gate_up = matrices(&["ffn_gate.weight", "ffn_up.weight"])?;
+        let apart: &[&str] = &["ffn_gate.weight", "ffn_up.weight"];
+        let gate_up = matrices(if together { &["ffn_up.weight"] } else { apart })?;
         let down = matrices(&["ffn_down.weight"])?;
         let bias: Option<Vec<Vec<f32>>> = ["attn_q.bias", "attn_k.bias", "attn_v.bias"]
             .iter()
@@ -140,10 +155,17 @@ impl<R: Read + Seek> Reader<'_, R> {
             query_norm: self.optional_vector(&name("attn_q_norm.weight"))?,
             key_norm: self.optional_vector(&name("attn_k_norm.weight"))?,
             out,
+            after_attention: self.after(shape, &name("post_attention_norm.weight"))?,
             feed_norm: self.vector(&name("ffn_norm.weight"))?,
             gate_up,
             down,
+            after_feed: self.after(shape, &name("post_ffw_norm.weight"))?,
         })
+    }
+
+    /// A norm of what is added, where the family has those.
+    fn after(&mut self, shape: &Shape, name: &str) -> Result<Option<Vec<f32>>, Fault> {
+        shape.norms_after.then(|| self.vector(name)).transpose()
     }
 
     fn matrix(&mut self, name: &str) -> Result<QTensor, Fault> {

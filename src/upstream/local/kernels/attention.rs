@@ -31,7 +31,7 @@ macro_rules! attention {
             scores: &mut [f32],
             out: &mut [f32],
         ) {
-            let Memory { pages, start, len, size } = memory;
+            let Memory { pages, start, skip, len, size } = memory;
             let padded = len.next_multiple_of(LANES);
             let scaling = $all(1.0 / (size as f32).sqrt());
             let query: [&[f32]; QUERIES] = std::array::from_fn(|query| &queries[query * size..][..size]);
@@ -53,7 +53,7 @@ macro_rules! attention {
             let scores = &mut scores[..QUERIES * padded];
             let mut shares = [0.0f32; QUERIES];
             for (scores, share) in scores.chunks_exact_mut(padded).zip(&mut shares) {
-                *share = lanes::soften::<true>(scores, len);
+                *share = lanes::soften::<true>(scores, skip, len);
             }
             let mut column = 0;
             while column < size {
@@ -77,7 +77,7 @@ macro_rules! attention {
             shares: &[f32; QUERIES],
             out: &mut [f32],
         ) {
-            let Memory { pages, start, len, size } = memory;
+            let Memory { pages, start, skip: _, len, size } = memory;
             let padded = scores.len() / QUERIES;
             let scores: [&[f32]; QUERIES] = std::array::from_fn(|query| &scores[query * padded..][..padded]);
             let mut sums = [[$zero(); PARTS]; QUERIES];

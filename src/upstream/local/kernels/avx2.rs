@@ -2,7 +2,7 @@
 
 use super::attention::attention;
 use super::packed::{BLOCK, BlockFacts, Format, GROUP, GROUPS, Line, Matrix, QuantisedRows, TILE};
-use super::{LANES, Memory, PAGE, Place, lanes};
+use super::{Curve, LANES, Memory, PAGE, Place, lanes};
 use std::arch::x86_64::{
     __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
     _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_load_si256, _mm256_madd_epi16,
@@ -33,8 +33,8 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn gate(x: &[f32], width: usize, out: &mut [f32]) {
-    lanes::gate::<true>(x, width, out);
+pub(super) fn gate(x: &[f32], width: usize, curve: Curve, out: &mut [f32]) {
+    lanes::gate::<true>(x, width, curve, out);
 }
 
 attention! {

@@ -2,7 +2,7 @@
 
 use super::attention::attention;
 use super::packed::{BLOCK, BlockFacts, Format, GROUP, GROUPS, Line, Matrix, QuantisedRows, TILE};
-use super::{LANES, Memory, PAGE, Place, lanes};
+use super::{Curve, LANES, Memory, PAGE, Place, lanes};
 use std::arch::x86_64::{
     __m512, __m512i, _mm256_loadu_si256, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_set1_epi8,
@@ -29,8 +29,8 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-pub(super) fn gate(x: &[f32], width: usize, out: &mut [f32]) {
-    lanes::gate::<true>(x, width, out);
+pub(super) fn gate(x: &[f32], width: usize, curve: Curve, out: &mut [f32]) {
+    lanes::gate::<true>(x, width, curve, out);
 }
 
 attention! {

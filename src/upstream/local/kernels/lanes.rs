@@ -5,7 +5,7 @@
 
 use super::half::from_half;
 use super::packed::{BLOCK, BlockFacts, QuantisedRows};
-use super::{Memory, PAGE};
+use super::{Curve, Memory, PAGE};
 use std::sync::Arc;
 
 /// Lanes of a register.
@@ -17,6 +17,9 @@ const PART: usize = 64;
 
 /// Adding and subtracting it rounds to a whole number, which then stands in the lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
+
+/// Twice the root of 2 / π.
+const GELU: f32 = 1.595_769_1;
 
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -137,15 +140,20 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
-pub(super) fn gate<const FUSED: bool>(x: &[f32], width: usize, out: &mut [f32]) {
+pub(super) fn gate<const FUSED: bool>(x: &[f32], width: usize, curve: Curve, out: &mut [f32]) {
     for (x, out) in x.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
         let (gates, values) = x.split_at(width);
         let numbers = gates.as_chunks::<LANES>().0.iter().zip(values.as_chunks::<LANES>().0);
         for ((gate, value), out) in numbers.zip(out.as_chunks_mut::<LANES>().0) {
             let mut powers = [0.0f32; LANES];
             for i in 0..LANES {
+                let turn = match curve {
+                    Curve::Silu => gate[i],
+                    // One and a hyperbolic tangent are twice a logistic.
+                    Curve::Gelu => GELU * (gate[i] + 0.044_715 * gate[i] * gate[i] * gate[i]),
+                };
                 // Larger ones are as good as closed, and would overflow.
-                powers[i] = -larger(gate[i], -87.0);
+                powers[i] = -larger(turn, -87.0);
             }
             let e = exp::<FUSED>(powers);
             for i in 0..LANES {
@@ -196,7 +204,7 @@ fn attend_together<const FUSED: bool, const QUERIES: usize>(
     scores: &mut [f32],
     out: &mut [f32],
 ) {
-    let Memory { pages, start, len, size } = memory;
+    let Memory { pages, start, skip, len, size } = memory;
     let padded = len.next_multiple_of(LANES);
     let scaling = 1.0 / (size as f32).sqrt();
     let query: [&[f32]; QUERIES] = std::array::from_fn(|query| &queries[query * size..][..size]);
@@ -222,7 +230,7 @@ fn attend_together<const FUSED: bool, const QUERIES: usize>(
     let scores = &mut scores[..QUERIES * padded];
     let mut shares = [0.0f32; QUERIES];
     for (scores, share) in scores.chunks_exact_mut(padded).zip(&mut shares) {
-        *share = soften::<FUSED>(scores, len);
+        *share = soften::<FUSED>(scores, skip, len);
     }
     let values = Values { pages, start: start + PAGE * size, len, size };
     let mut column = 0;
@@ -237,10 +245,11 @@ fn attend_together<const FUSED: bool, const QUERIES: usize>(
     }
 }
 
-/// The first `len` scores become e to their power, as a share of the largest; the others become nothing. Gives
-/// what they must be multiplied with to add up to one.
+/// The scores from `skip` to `len` become e to their power, as a share of the largest; the others become nothing.
+/// Gives what they must be multiplied with to add up to one.
 #[inline(always)]
-pub(super) fn soften<const FUSED: bool>(scores: &mut [f32], len: usize) -> f32 {
+pub(super) fn soften<const FUSED: bool>(scores: &mut [f32], skip: usize, len: usize) -> f32 {
+    scores[..skip].fill(f32::MIN / 2.0);
     scores[len..].fill(f32::MIN / 2.0);
     let mut most = [f32::MIN; LANES];
     for scores in scores.as_chunks::<LANES>().0 {

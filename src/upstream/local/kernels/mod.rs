@@ -72,6 +72,15 @@ macro_rules! compiled_for {
     };
 }
 
+/// How far a gate is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Curve {
+    /// `x` times its logistic.
+    Silu,
+    /// `x` times the share of a normal distribution below it, as a hyperbolic tangent has it.
+    Gelu,
+}
+
 /// Where in rows of `stride` numbers the columns of a product go: from `column` on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -86,7 +95,9 @@ pub(super) struct Memory<'a> {
     pub(super) pages: &'a [Arc<[u16]>],
     /// Where in a page this layer and head begin: keys, then values.
     pub(super) start: usize,
-    /// How many positions are attended to.
+    /// How many of the first positions are not attended to.
+    pub(super) skip: usize,
+    /// How many positions there are.
     pub(super) len: usize,
     /// Numbers in a key, and in a value.
     pub(super) size: usize,
@@ -168,18 +179,18 @@ impl Kernels {
     }
 
     /// Of rows that hold a gate and a value of `width` numbers each: the value, as far as the gate is open.
-    pub(super) fn gate(self, x: &[f32], width: usize, out: &mut [f32]) {
+    pub(super) fn gate(self, x: &[f32], width: usize, curve: Curve, out: &mut [f32]) {
         assert!(width.is_multiple_of(LANES) && x.len().is_multiple_of(2 * width), "whole rows");
         assert_eq!(x.len(), 2 * out.len(), "a place for every value");
-        compiled_for!(self, gate(x, width, out));
+        compiled_for!(self, gate(x, width, curve, out));
     }
 
     /// The `queries` that share a head for keys and values attend to what it remembers.
     pub(super) fn attend(self, queries: &[f32], memory: Memory<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
-        let Memory { pages, start, len, size } = memory;
+        let Memory { pages, start, skip, len, size } = memory;
         assert!(size.is_multiple_of(LANES) && queries.len().is_multiple_of(size), "heads of {size}");
         assert_eq!(queries.len(), out.len(), "an answer to every query");
-        assert!(len > 0 && len <= pages.len() * PAGE, "what is attended to is there");
+        assert!(skip < len && len <= pages.len() * PAGE, "what is attended to is there");
         assert!(pages.iter().all(|page| page.len() >= start + 2 * PAGE * size), "whole pages");
         compiled_for!(self, attend(queries, memory, scores, out));
     }

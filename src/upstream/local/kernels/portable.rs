@@ -3,7 +3,7 @@
 
 use super::half::from_half;
 use super::packed::{BLOCK, Format, Matrix, QuantisedRows, TILE};
-use super::{Memory, Place, lanes};
+use super::{Curve, Memory, Place, lanes};
 
 /// Whether multiply-and-add is one instruction wherever this is compiled for. Elsewhere it is a slow call.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
@@ -20,8 +20,8 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     lanes::add(x, y);
 }
 
-pub(super) fn gate(x: &[f32], width: usize, out: &mut [f32]) {
-    lanes::gate::<FUSED>(x, width, out);
+pub(super) fn gate(x: &[f32], width: usize, curve: Curve, out: &mut [f32]) {
+    lanes::gate::<FUSED>(x, width, curve, out);
 }
 
 pub(super) fn attend(queries: &[f32], memory: Memory<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {

@@ -109,17 +109,19 @@ fn norms_and_gates_are_as_defined() {
         assert_close(&normal, &expected, 1e-5, kernels.name());
 
         let wide: Vec<f32> = numbers(4, 4 * 64).iter().map(|x| x * 60.0).collect();
-        let mut gated = vec![0.0; 2 * 64];
-        kernels.gate(&wide, 64, &mut gated);
-        let open = |row: &[f32]| -> Vec<f32> {
-            row[..64]
-                .iter()
-                .zip(&row[64..])
-                .map(|(gate, value)| gate / (1.0 + (-gate).exp()) * value)
-                .collect()
+        let silu = |x: f32| x / (1.0 + (-x).exp());
+        let gelu = |x: f32| {
+            0.5 * x * (1.0 + ((2.0 / std::f32::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         };
-        let expected: Vec<f32> = wide.chunks(128).flat_map(open).collect();
-        assert_close(&gated, &expected, 1e-5, kernels.name());
+        for (curve, open) in [(Curve::Silu, &silu as &dyn Fn(f32) -> f32), (Curve::Gelu, &gelu)] {
+            let mut gated = vec![0.0; 2 * 64];
+            kernels.gate(&wide, 64, curve, &mut gated);
+            let opened = |row: &[f32]| -> Vec<f32> {
+                row[..64].iter().zip(&row[64..]).map(|(gate, value)| open(*gate) * value).collect()
+            };
+            let expected: Vec<f32> = wide.chunks(128).flat_map(opened).collect();
+            assert_close(&gated, &expected, 1e-5, kernels.name());
+        }
     }
 }
 
@@ -131,12 +133,20 @@ fn attention_is_as_defined_for_every_length() {
                 .map(|page| numbers(page, 8 + 2 * PAGE * size).into_iter().map(to_half).collect())
                 .collect();
             let queries = numbers(9, 7 * size);
-            let memory = Memory { pages: &pages, start: 8, len, size };
-            let expected: Vec<f32> = queries.chunks(size).flat_map(|query| attended(query, memory)).collect();
-            for kernels in Kernels::usable() {
-                let mut out = vec![0.0; queries.len()];
-                kernels.attend(&queries, memory, &mut Vec::new(), &mut out);
-                assert_close(&out, &expected, 1e-4, &format!("{}, {len} of {size}", kernels.name()));
+            for skip in [0, len / 2, len - 1] {
+                let memory = Memory { pages: &pages, start: 8, skip, len, size };
+                let expected: Vec<f32> =
+                    queries.chunks(size).flat_map(|query| attended(query, memory)).collect();
+                for kernels in Kernels::usable() {
+                    let mut out = vec![0.0; queries.len()];
+                    kernels.attend(&queries, memory, &mut Vec::new(), &mut out);
+                    assert_close(
+                        &out,
+                        &expected,
+                        1e-4,
+                        &format!("{}, {skip} to {len} of {size}", kernels.name()),
+                    );
+                }
             }
         }
     }
@@ -144,7 +154,7 @@ fn attention_is_as_defined_for_every_length() {
 
 /// Attention as one would write it down.
 fn attended(query: &[f32], memory: Memory<'_>) -> Vec<f32> {
-    let Memory { pages, start, len, size } = memory;
+    let Memory { pages, start, skip, len, size } = memory;
     let key = |at: usize, dimension: usize| {
         let in_page = at % PAGE;
         let place = start + in_page / LANES * LANES * size + dimension * LANES + in_page % LANES;
@@ -154,9 +164,9 @@ fn attended(query: &[f32], memory: Memory<'_>) -> Vec<f32> {
         from_half(pages[at / PAGE][start + PAGE * size + at % PAGE * size + dimension])
     };
     let score = |at| (0..size).map(|d| query[d] * key(at, d)).sum::<f32>() / (size as f32).sqrt();
-    let scores: Vec<f32> = (0..len).map(score).collect();
+    let scores: Vec<f32> = (skip..len).map(score).collect();
     let most = scores.iter().copied().fold(f32::MIN, f32::max);
     let shares: Vec<f32> = scores.iter().map(|score| (score - most).exp()).collect();
     let sum: f32 = shares.iter().sum();
-    (0..size).map(|d| (0..len).map(|at| shares[at] * value(at, d)).sum::<f32>() / sum).collect()
+    (0..size).map(|d| (skip..len).map(|at| shares[at - skip] * value(at, d)).sum::<f32>() / sum).collect()
 }
