@@ -43,6 +43,7 @@ mod room;
 mod routes;
 mod rules;
 mod server;
+mod store_crash;
 mod stores;
 mod tiny;
 mod upkeep;

@@ -171,10 +171,18 @@ async fn without_a_flush_window_what_is_acknowledged_is_on_disk() {
         let (path, copy) = (parent.path().join("store"), parent.path().join("copy"));
         let store = Embedded::open(Config { path: path.clone(), flush, ..Config::default() }).unwrap().0;
         store.put(&HERE, entry(1, "words")).await.unwrap();
+        store.put(&HERE, Entry { expires: Some(Millis(5)), ..entry(2, "words") }).await.unwrap();
+        assert_eq!(store.sweep(Millis(9)).await.unwrap(), 1);
         // What a crash at this moment would leave.
         copied(&path, &copy);
-        let found = opened(&copy).load(&HERE, &EntryId([1; 32])).await.unwrap();
+        let left = opened(&copy);
+        let found = left.load(&HERE, &EntryId([1; 32])).await.unwrap();
         assert_eq!(found.is_some(), is_there, "{flush:?}");
+        assert_eq!(
+            left.load(&HERE, &EntryId([2; 32])).await.unwrap(),
+            None,
+            "{flush:?}: swept, and back again"
+        );
     }
 }
 

@@ -108,7 +108,7 @@ impl Engine {
         created: Millis,
         vector: Option<UnitVector>,
     ) -> Result<bool, Error> {
-        let _writer = self.writer()?;
+        let writer = self.writer()?;
         let Some(Ok((entry, _))) = self.disk.load(scope, id, self.space())? else { return Ok(false) };
         // A newer answer came with a vector of its own.
         if entry.created != created {
@@ -118,7 +118,8 @@ impl Engine {
         let (value, facts) = Disk::prepare(scope, &entry, self.space())?;
         let known = self.disk.facts(scope, id)?;
         self.write(scope, &entry, value, known, facts)?;
-        Ok(true)
+        drop(writer);
+        self.settle().map(|()| true)
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -306,7 +307,8 @@ impl Engine {
             if batch.is_empty() {
                 // One that cannot be looked at may well have entries.
                 self.indexes.prune(|scope| self.disk.has_any(scope).unwrap_or(true));
-                return Ok(swept);
+                // What was said to be removed must not come back.
+                return if swept > 0 { self.settle().map(|()| swept) } else { Ok(0) };
             }
             let _writer = self.writer()?;
             for (place, _) in batch {
