@@ -44,6 +44,7 @@ mod routes;
 mod rules;
 mod server;
 mod store_crash;
+mod store_damage;
 mod stores;
 mod tiny;
 mod upkeep;

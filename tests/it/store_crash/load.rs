@@ -10,32 +10,32 @@ use weir::store::{About, Entry, EntryId, Scope};
 use weir::vector::UnitVector;
 
 /// How many work at the same time, each in a scope of its own, so that each one's order is known.
-pub(super) const LANES: u8 = 3;
+pub(crate) const LANES: u8 = 3;
 /// How many ids each has: few, so that most are written over and over.
-pub(super) const IDS: u8 = 24;
+pub(crate) const IDS: u8 = 24;
 const TAGS: u8 = 4;
 
 /// The lane whose entries expire. A sweep is of all scopes, so only one may have what it sweeps.
-pub(super) const EXPIRING: u8 = 0;
+pub(crate) const EXPIRING: u8 = 0;
 
 /// What one entry says. All of the entry follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
+pub(crate) struct Version {
     /// No two are alike, so that an old one cannot be taken for a new one.
-    pub(super) number: u64,
-    pub(super) created: u64,
-    pub(super) expires: Option<u64>,
-    pub(super) pinned: bool,
-    pub(super) tag: u8,
-    pub(super) has_vector: bool,
-    pub(super) words: u32,
+    pub(crate) number: u64,
+    pub(crate) created: u64,
+    pub(crate) expires: Option<u64>,
+    pub(crate) pinned: bool,
+    pub(crate) tag: u8,
+    pub(crate) has_vector: bool,
+    pub(crate) words: u32,
 }
 
 /// What a scope holds.
-pub(super) type Held = BTreeMap<u8, Version>;
+pub(crate) type Held = BTreeMap<u8, Version>;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Put(u8, Version),
     Remove(u8),
     Load(u8),
@@ -48,7 +48,7 @@ pub(super) enum Operation {
 
 impl Operation {
     /// Does to `held` what it does to the store. Says which entries it may have changed.
-    pub(super) fn apply(&self, held: &mut Held) -> BTreeSet<u8> {
+    pub(crate) fn apply(&self, held: &mut Held) -> BTreeSet<u8> {
         let before = held.clone();
         match *self {
             Self::Put(id, version) => drop(held.insert(id, version)),
@@ -67,14 +67,14 @@ impl Operation {
 }
 
 /// The operations of a lane in a round, without an end.
-pub(super) struct Operations {
+pub(crate) struct Operations {
     random: StdRng,
     lane: u8,
     number: u64,
 }
 
 impl Operations {
-    pub(super) fn new(seed: u64, round: u64, lane: u8) -> Self {
+    pub(crate) fn new(seed: u64, round: u64, lane: u8) -> Self {
         let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (round << 8) ^ u64::from(lane);
         Self { random: StdRng::seed_from_u64(mixed), lane, number: round << 32 }
     }
@@ -119,24 +119,24 @@ impl Iterator for Operations {
     }
 }
 
-pub(super) fn scope(lane: u8) -> Scope {
+pub(crate) fn scope(lane: u8) -> Scope {
     Scope([lane + 1; 32])
 }
 
-pub(super) fn id(n: u8) -> EntryId {
+pub(crate) fn id(n: u8) -> EntryId {
     let mut digest = [0x77; 32];
     digest[0] = n;
     EntryId(digest)
 }
 
 /// Where an entry points: all of them elsewhere, and a new version of it elsewhere than the last.
-pub(super) fn vector(n: u8, number: u64) -> Option<UnitVector> {
+pub(crate) fn vector(n: u8, number: u64) -> Option<UnitVector> {
     let turn = f32::from(n) * 0.2 + (number % 7) as f32 * 0.02;
     UnitVector::new(vec![turn.cos(), turn.sin(), 0.5]).ok()
 }
 
 /// The entry that says `version`.
-pub(super) fn entry(lane: u8, n: u8, version: &Version) -> Entry {
+pub(crate) fn entry(lane: u8, n: u8, version: &Version) -> Entry {
     let Version { number, created, expires, pinned, tag, has_vector, words } = *version;
     let expiry = expires.map_or("-".to_owned(), |expires| expires.to_string());
     let length = words as usize;
@@ -155,7 +155,7 @@ pub(super) fn entry(lane: u8, n: u8, version: &Version) -> Entry {
 }
 
 /// The lane, the number and the version that a text tells of.
-pub(super) fn told(text: &str) -> Option<(u8, u8, Version)> {
+pub(crate) fn told(text: &str) -> Option<(u8, u8, Version)> {
     let mut parts = text.split(' ');
     let mut next = || parts.next();
     let (lane, n) = (next()?.parse().ok()?, next()?.parse().ok()?);

@@ -6,7 +6,7 @@
 //! what is found afterwards must be what some number of them leaves, at least those that had been flushed, and at most
 //! one more than had been acknowledged.
 
-mod load;
+pub(crate) mod load;
 mod victim;
 
 use load::{Held, LANES, Operations, told};
