@@ -152,7 +152,7 @@ impl App {
         let facts = Facts { lane, local, order, gates, mirrors, webhooks: webhooks.clone() };
         let report = report(&facts, &kept, &rules.live, &clock);
         let bound = listener.local_addr().unwrap_or(address);
-        let banner = Banner::new(&config, bound, &report(), kept.recovery.as_ref());
+        let banner = Banner::new(&config, bound, &report(), kept.recovery().as_ref());
         let remembered = Remembered::open(&ward, &clock, &config.data_dir).await;
         let secrets = secrets(&config);
         let limiter = Limiter::new(config.limits);
@@ -251,6 +251,7 @@ impl App {
             tokio::select! {
                 () = server::serve(self.listener, self.server, stop) => {}
                 () = self.kept.sweep(clock.as_ref()) => {}
+                () = self.kept.heal() => {}
                 () = self.learned.keep() => {}
                 () = self.remembered.keep() => {}
                 () = self.spending.keep() => {}

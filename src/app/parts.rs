@@ -12,7 +12,7 @@ use crate::embed::{Embedder, device};
 use crate::intent::{self, Book};
 use crate::models::{self, Installed};
 use crate::server::Component;
-use crate::store::embedded::{Embedded, Recovery, Space};
+use crate::store::embedded::{Embedded, Recovery, Space, Tuning};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
 use crate::store::{Room, Store};
@@ -42,25 +42,19 @@ pub(super) struct Kept {
     pub(super) store: Arc<dyn Store>,
     /// The same store, for what only it can do; `None` where answers are kept in memory.
     embedded: Option<Arc<Guarded<Embedded>>>,
-    pub(super) recovery: Option<Recovery>,
     place: String,
 }
 
 impl Kept {
     fn in_memory(room: Room) -> Self {
-        Self {
-            store: Arc::new(Memory::new(room)),
-            embedded: None,
-            recovery: None,
-            place: "memory".to_owned(),
-        }
+        Self { store: Arc::new(Memory::new(room)), embedded: None, place: "memory".to_owned() }
     }
 
-    fn on_disk(place: String, embedded: Embedded, recovery: Recovery, deadline: Duration) -> Self {
+    fn on_disk(place: String, embedded: Embedded, deadline: Duration) -> Self {
         let guard = guarded::Config { deadline, ..guarded::Config::default() };
         let guarded = Arc::new(Guarded::new(embedded, guard));
         let store = Arc::clone(&guarded) as Arc<dyn Store>;
-        Self { store, embedded: Some(guarded), recovery: Some(recovery), place }
+        Self { store, embedded: Some(guarded), place }
     }
 
     /// Compares by the vectors of `embedder` from now on.
@@ -78,8 +72,25 @@ impl Kept {
         std::future::pending::<()>().await;
     }
 
+    /// What was found when the store was opened.
+    pub(super) fn recovery(&self) -> Option<Recovery> {
+        self.embedded.as_ref().and_then(|embedded| embedded.inner().recovery())
+    }
+
+    /// Opens the store anew whenever it has failed, until it is dropped.
+    pub(super) async fn heal(&self) {
+        match &self.embedded {
+            Some(embedded) => embedded.inner().heal().await,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) fn describe(&self) -> Component {
-        let aside = self.recovery.as_ref().and_then(|recovery| recovery.set_aside.as_ref());
+        if let Some(why) = self.embedded.as_ref().and_then(|embedded| embedded.inner().why_away()) {
+            return Component::failed(&self.place, format!("{why}; it is opened as soon as that works"));
+        }
+        let recovery = self.recovery();
+        let aside = recovery.as_ref().and_then(|recovery| recovery.set_aside.as_ref());
         let aside =
             aside.map_or(String::new(), |aside| format!("; set aside as damaged: {}", aside.path.display()));
         let entries = self.store.counters().entries;
@@ -92,6 +103,9 @@ impl Kept {
         let mut ticks = tokio::time::interval(NOTE_EVERY);
         for nth in (0..SWEEP_EVERY).cycle() {
             ticks.tick().await;
+            if embedded.inner().why_away().is_some() {
+                continue;
+            }
             if let Err(error) = embedded.inner().note_hits().await {
                 tracing::warn!(%error, "which answers were given again could not be written down");
             }
@@ -114,15 +128,18 @@ impl Kept {
     }
 }
 
-/// Opens the store. One that is damaged is set aside, so that only another process in the folder or a newer
-/// format stops the start.
+/// Opens the store. One that is damaged is set aside, and one that cannot be opened for now is waited for behind the
+/// start, so that only a newer format stops it.
 pub(super) async fn store(config: &Config) -> Result<Kept, Error> {
     match config.store.clone() {
         config::Store::Memory(room) => Ok(Kept::in_memory(room)),
         config::Store::Embedded(embedded) => {
             let place = embedded.path.display().to_string();
-            let (embedded, recovery) = blocking(move || Embedded::open(embedded)).await??;
-            Ok(Kept::on_disk(place, embedded, recovery, config.store_deadline))
+            let embedded = blocking(move || Embedded::open_or_wait(embedded, Tuning::default())).await??;
+            if let Some(why) = embedded.why_away() {
+                tracing::error!(%why, "there is NO STORE: nothing is remembered until it can be opened, which is tried by itself");
+            }
+            Ok(Kept::on_disk(place, embedded, config.store_deadline))
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::cache::judge::Question;
 use crate::embed::{self, Embedder};
 use crate::store::embedded::{Embedded, Progress};
-use crate::store::{Entry, Scope};
+use crate::store::{self, Entry, Scope};
 use std::time::Duration;
 
 /// Entries that are read from the disk together.
@@ -19,6 +19,10 @@ pub(super) async fn reembed(store: &Embedded, embedder: &Embedder) {
     loop {
         let (entries, next) = match store.of_other_spaces(progress, TOGETHER).await {
             Ok(found) => found,
+            Err(store::Error::Away(_)) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(%error, done, "answers of another model are not embedded anew; the next start tries again");
                 return;
@@ -90,7 +94,7 @@ mod tests {
         store.set_space(Space::of(old.id()));
         let entries: Vec<Entry> = (0..150u8)
             .map(|n| Entry {
-                id: crate::store::EntryId([n; 32]),
+                id: store::EntryId([n; 32]),
                 text: format!("question number {n}"),
                 ..full_entry()
             })

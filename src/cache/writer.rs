@@ -73,7 +73,7 @@ async fn put(store: &dyn Store, scope: &Scope, entry: &Entry) {
     for _ in 0..ATTEMPTS {
         match put_unless_pinned(store, scope, entry).await {
             Ok(()) => return,
-            Err(Error::Open | Error::Deadline(_)) => tokio::time::sleep(PAUSE).await,
+            Err(Error::Open | Error::Deadline(_) | Error::Away(_)) => tokio::time::sleep(PAUSE).await,
             Err(error) => return tracing::warn!(%error, "an answer could not be stored"),
         }
     }

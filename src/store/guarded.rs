@@ -100,11 +100,14 @@ impl<S> Guarded<S> {
             count(&self.tally.deadline_misses);
             Err(Error::Deadline(self.deadline))
         });
-        if result.is_ok() {
-            lock(breaker).succeeded();
-        } else {
-            count(&self.tally.failures);
-            lock(breaker).failed(Instant::now());
+        match &result {
+            Ok(_) => lock(breaker).succeeded(),
+            // It says so at once, and also when it is back: no pause must go on behind that.
+            Err(Error::Away(_)) => count(&self.tally.failures),
+            Err(_) => {
+                count(&self.tally.failures);
+                lock(breaker).failed(Instant::now());
+            }
         }
         result
     }

@@ -95,6 +95,10 @@ pub struct Counters {
     pub turned_away: u64,
     /// Damaged values that were found, and dropped.
     pub damaged: u64,
+    /// Whether there is no store for now: it could not be opened, or has failed.
+    pub away: bool,
+    /// How often it was opened anew after it had failed.
+    pub reopened: u64,
     /// The indexes in memory.
     pub index: IndexCounters,
 }
@@ -205,6 +209,9 @@ pub enum Error {
     /// It did not answer in time.
     #[error("the store did not answer within {0:?}")]
     Deadline(std::time::Duration),
+    /// It could not be opened, or has failed; it is opened again as soon as that works.
+    #[error("there is no store for now: {0}")]
+    Away(String),
     /// It failed often of late and is left alone for a while.
     #[error("the store failed of late and is left alone for a while")]
     Open,

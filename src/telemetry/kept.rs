@@ -22,7 +22,7 @@ impl fmt::Debug for Kept {
 
 impl Collector for Kept {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Counters { entries, bytes, evicted, turned_away, damaged, index } = (self.0)();
+        let Counters { entries, bytes, evicted, turned_away, damaged, away, reopened, index } = (self.0)();
         let IndexCounters { scopes, bytes: index_bytes, graphs, building } = index;
         let mut count = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
@@ -35,10 +35,12 @@ impl Collector for Kept {
             turned_away,
         )?;
         count("store_damaged", "Damaged answers that were found, and dropped", damaged)?;
+        count("store_reopened", "How often the store was opened anew after it had failed", reopened)?;
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
+        gauge("store_available", "Whether there is a store", if away { 0.0 } else { 1.0 })?;
         gauge("store_entries", "Answers that are kept", entries as f64)?;
         gauge("store_bytes", "What they take; the files take some more", bytes as f64)?;
         gauge("store_index_scopes", "Scopes whose vectors are in memory", scopes as f64)?;

@@ -433,12 +433,37 @@ fn neither_words_nor_keys_reach_the_log_the_metrics_or_an_error() {
 }
 
 #[test]
-fn a_second_sidecar_on_the_same_data_is_refused() {
+fn a_second_sidecar_on_the_same_data_has_no_store_until_the_first_one_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let _first = Sidecar::start(folder.path(), "");
-    let second = weir(folder.path()).args(["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
-    assert!(!second.status.success());
-    assert!(stderr(&second).contains("in use by another process"), "{}", stderr(&second));
+    let first = Sidecar::start(folder.path(), "");
+    let second = Sidecar::start(folder.path(), "");
+    let told = second.banner.join("\n");
+    assert!(told.contains("store    OFF") && told.contains("in use by another process"), "{told}");
+    let ready = || get(&second.url, "/readyz");
+    assert!(ready().contains("in use by another process"), "{}", ready());
+    let metrics = get(&second.url, "/metrics");
+    assert!(metrics.contains("\nweir_store_available 0"), "{metrics}");
+    drop(first);
+    let begun = Instant::now();
+    while ready().contains("store off") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", ready());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let metrics = get(&second.url, "/metrics");
+    assert!(metrics.contains("\nweir_store_available 1"), "{metrics}");
+    let log = second.log.lock().unwrap().join("\n");
+    assert_eq!(log.matches("the store is back").count(), 1, "{log}");
+}
+
+/// What is at a path of a sidecar.
+fn get(url: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let host = url.trim_start_matches("http://");
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
 }
 
 /// Takes whatever is sent, and keeps it.

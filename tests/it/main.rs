@@ -45,6 +45,7 @@ mod rules;
 mod server;
 mod store_crash;
 mod store_damage;
+mod store_heals;
 mod stores;
 mod tiny;
 mod upkeep;

@@ -130,6 +130,7 @@ impl Engine {
             turned_away: self.turned_away.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
             index: self.indexes.counters(),
+            ..Counters::default()
         }
     }
 
@@ -319,6 +320,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Writes something, and makes it survive a crash: whether that still works.
+    pub(super) fn probe(&self) -> Result<(), Error> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The mark of an orderly end must stay.
+        if writer.closed { Ok(()) } else { recovery::mark_open(&self.disk) }
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {

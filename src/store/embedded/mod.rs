@@ -7,7 +7,7 @@
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
 //!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart.
 //!
-//! `upkeep` looks after a store that nobody has open.
+//! `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
 //! Everything else runs on tokio's blocking threads, a bounded number at a time.
 
@@ -25,6 +25,7 @@ mod recovery;
 mod rows;
 mod scope_index;
 mod segment;
+mod slot;
 mod snapshot;
 pub mod upkeep;
 
@@ -36,6 +37,7 @@ use crate::vector::UnitVector;
 use async_trait::async_trait;
 use engine::Engine;
 use sha2::{Digest as _, Sha256};
+use slot::Slot;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,11 +95,13 @@ pub struct Tuning {
     pub graph_from: usize,
     /// How long opening may show no progress before the folder is set aside as damaged.
     pub patience: Duration,
+    /// How soon a store that has failed is opened again; then half as often, and so on.
+    pub retry: Duration,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { graph_from: 8192, patience: Duration::from_mins(2) }
+        Self { graph_from: 8192, patience: Duration::from_mins(2), retry: Duration::from_secs(1) }
     }
 }
 
@@ -120,7 +124,9 @@ pub struct Progress(Option<codec::Key>);
 
 /// The embedded store.
 pub struct Embedded {
-    engine: Arc<Engine>,
+    slot: Slot,
+    config: Config,
+    tuning: Tuning,
     keyed: Arc<Semaphore>,
     searches: Arc<Semaphore>,
     walks: Arc<Semaphore>,
@@ -133,22 +139,55 @@ impl Embedded {
     }
 
     /// [`Self::open`], with other constants.
-    #[expect(clippy::needless_pass_by_value, reason = "a part is given its configuration for good")]
     pub fn open_tuned(config: Config, tuning: Tuning) -> Result<(Self, Recovery), Error> {
-        let opened = recovery::open(&config, &tuning)?;
-        let recovery = opened.recovery.clone();
-        let store = Self {
-            engine: Arc::new(Engine::new(opened, &config, &tuning)?),
+        let (engine, recovery) = slot::opened(&config, &tuning)?;
+        let store = Self::empty(config, tuning);
+        store.slot.fill(engine, recovery.clone());
+        Ok((store, recovery))
+    }
+
+    /// [`Self::open`], but where the folder cannot be used for now, there is no store until [`Self::heal`] has
+    /// opened it. What a newer weir has written is refused.
+    pub fn open_or_wait(config: Config, tuning: Tuning) -> Result<Self, Error> {
+        let opened = slot::opened(&config, &tuning);
+        let store = Self::empty(config, tuning);
+        match opened {
+            Ok((engine, recovery)) => store.slot.fill(engine, recovery),
+            Err(error @ Error::NewerFormat { .. }) => return Err(error),
+            Err(error) => store.slot.leave(&error.to_string()),
+        }
+        Ok(store)
+    }
+
+    fn empty(config: Config, tuning: Tuning) -> Self {
+        Self {
+            slot: Slot::default(),
+            config,
+            tuning,
             keyed: Arc::new(Semaphore::new(KEYED_AT_ONCE)),
             searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
             walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
-        };
-        Ok((store, recovery))
+        }
+    }
+
+    /// Opens the store anew whenever it has failed, as soon as that works, until it is dropped.
+    pub async fn heal(&self) {
+        slot::heal(&self.slot, &self.config, &self.tuning).await;
+    }
+
+    /// Why there is no store, where there is none.
+    pub fn why_away(&self) -> Option<String> {
+        self.slot.why_away()
+    }
+
+    /// What was found when it was last opened; `None` where it never was.
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.slot.recovery()
     }
 
     /// Says whose vectors are asked for and written from now on; those of others are none until they are renewed.
     pub fn set_space(&self, space: Space) {
-        self.engine.set_space(space);
+        self.slot.set_space(space);
     }
 
     /// Some entries that have a vector in another space, without it, and how to go on; no progress is the end.
@@ -180,7 +219,11 @@ impl Embedded {
 
     /// Ends the store in an orderly way: all is flushed, and the next start knows. Writes are refused afterwards.
     pub async fn close(&self) -> Result<(), Error> {
-        self.run(&self.keyed, Engine::close).await
+        match self.run(&self.keyed, Engine::close).await {
+            // There is nothing to close.
+            Err(Error::Away(_)) => Ok(()),
+            closed => closed,
+        }
     }
 
     /// Removes what has expired by `now`, and says how many entries that were. Writes go on in between.
@@ -201,13 +244,18 @@ impl Embedded {
         job: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let place = Arc::clone(lane).acquire_owned().await.map_err(|closed| Error::Io(closed.to_string()))?;
-        let engine = Arc::clone(&self.engine);
+        let engine = self.slot.engine()?;
         let job = move || {
             let _place = place;
             job(&engine)
         };
         // sled may panic on damaged pages: that is an error of this call, and of no other.
-        tokio::task::spawn_blocking(job).await.unwrap_or_else(|panic| Err(Error::Damaged(panic.to_string())))
+        let done = tokio::task::spawn_blocking(job).await;
+        let done = done.unwrap_or_else(|panic| Err(Error::Damaged(panic.to_string())));
+        if let Err(Error::Io(_) | Error::Damaged(_)) = &done {
+            self.slot.suspect();
+        }
+        done
     }
 }
 
@@ -219,7 +267,7 @@ impl Store for Embedded {
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
-        if let Some(entry) = self.engine.hot(scope, id) {
+        if let Some(entry) = self.slot.engine()?.hot(scope, id) {
             return Ok(Some(entry));
         }
         let (scope, id) = (*scope, *id);
@@ -246,10 +294,12 @@ impl Store for Embedded {
     }
 
     fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
-        self.engine.asked(scope, id, answered);
+        if let Ok(engine) = self.slot.engine() {
+            engine.asked(scope, id, answered);
+        }
     }
 
     fn counters(&self) -> Counters {
-        self.engine.counters()
+        self.slot.counters()
     }
 }

@@ -34,6 +34,9 @@ const PAGE_CACHE_BYTES: u64 = 64 << 20;
 /// been dropped.
 const RELEASE: Duration = Duration::from_secs(3);
 
+/// What must be free on the disk, and writable, for the store to be opened.
+const PROBE_BYTES: usize = 64 << 10;
+
 /// sled's own folders within ours are `sled-0`, `sled-1`, …
 const FOLDER: &str = "sled-";
 
@@ -84,6 +87,7 @@ enum Failure {
 pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
     let began = Instant::now();
     let newest = newest_folder(&config.path)?;
+    check_writable(&config.path)?;
     let number = newest.unwrap_or(0);
     let mut opened = match open_when_free(config, tuning, number) {
         Ok(opened) => opened,
@@ -128,6 +132,12 @@ pub(super) fn new_database(folder: &Path) -> Result<Disk, Error> {
 /// Where sled's folder of that number is.
 pub(super) fn folder(path: &Path, number: u64) -> PathBuf {
     path.join(format!("{FOLDER}{number}"))
+}
+
+/// Leaves the mark that it is in use, on disk.
+pub(super) fn mark_open(disk: &Disk) -> Result<(), Error> {
+    disk.meta.insert(STATE_KEY, OPEN).map_err(failed)?;
+    disk.flush()
 }
 
 /// Leaves the mark of an orderly shutdown, after everything else is safe on disk.
@@ -280,6 +290,14 @@ fn newest_folder(path: &Path) -> Result<Option<u64>, Error> {
         newest = newest.max(number);
     }
     Ok(newest)
+}
+
+/// Whether files can be written at all: if not, nothing that sled says then is about what is there.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let probe = path.join("probe");
+    let written = std::fs::write(&probe, [0; PROBE_BYTES]);
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed).map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf, Error> {

@@ -1,0 +1,174 @@
+//! [`Slot`]: the place of the engine, which may be empty for a while.
+//!
+//! A disk that is full, a folder without rights, another process that holds it: sled fails from then on, also when
+//! the cause has gone, until it is opened anew. So whoever meets an error says so here ([`Slot::suspect`]);
+//! [`heal`] looks whether the store still takes a write, takes its engine away where it does not, and opens it again
+//! as soon as that works. Until then every call is told at once that there is no store.
+
+use super::engine::Engine;
+use super::recovery::{self, Recovery};
+use super::{Config, Space, Tuning};
+use crate::store::{Counters, Error};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+/// How long a write may take that only shows whether the store is well.
+const PROBE: Duration = Duration::from_secs(20);
+/// Between two of them.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest between two tries to open it, as a multiple of the shortest.
+const LONGEST: u32 = 32;
+
+/// Where the engine is, while there is one.
+#[derive(Default)]
+pub(super) struct Slot {
+    held: Mutex<Held>,
+    /// Somebody has met an error, or there is no engine.
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Held {
+    engine: Option<Arc<Engine>>,
+    /// Why there is none.
+    why: Arc<str>,
+    space: Space,
+    /// What was found when it was last opened.
+    recovery: Option<Recovery>,
+    /// What engines before this one have counted.
+    past: Counters,
+}
+
+impl Slot {
+    /// The engine, or why there is none.
+    pub(super) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        let held = self.held();
+        held.engine.clone().ok_or_else(|| Error::Away(held.why.to_string()))
+    }
+
+    /// Why there is no store, where there is none.
+    pub(super) fn why_away(&self) -> Option<String> {
+        let held = self.held();
+        held.engine.is_none().then(|| held.why.to_string())
+    }
+
+    pub(super) fn recovery(&self) -> Option<Recovery> {
+        self.held().recovery.clone()
+    }
+
+    pub(super) fn set_space(&self, space: Space) {
+        let mut held = self.held();
+        held.space = space;
+        if let Some(engine) = &held.engine {
+            engine.set_space(space);
+        }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let held = self.held();
+        let now = held.engine.as_ref().map_or_else(Counters::default, |engine| engine.counters());
+        Counters { away: held.engine.is_none(), reopened: held.past.reopened, ..added(now, &held.past) }
+    }
+
+    /// Puts an opened engine in its place.
+    pub(super) fn fill(&self, engine: Engine, recovery: Recovery) {
+        let mut held = self.held();
+        engine.set_space(held.space);
+        held.engine = Some(Arc::new(engine));
+        held.recovery = Some(recovery);
+    }
+
+    /// Leaves it empty. What is in it goes when the calls that use it have ended.
+    pub(super) fn leave(&self, why: &str) {
+        let mut held = self.held();
+        if let Some(engine) = held.engine.take() {
+            let Counters { evicted, turned_away, damaged, .. } = engine.counters();
+            held.past = added(Counters { evicted, turned_away, damaged, ..Counters::default() }, &held.past);
+        }
+        held.why = why.into();
+        drop(held);
+        self.wake.notify_one();
+    }
+
+    /// A call has failed: it may be the store's end.
+    pub(super) fn suspect(&self) {
+        self.wake.notify_one();
+    }
+
+    fn reopened(&self, engine: Engine, recovery: Recovery) {
+        self.fill(engine, recovery);
+        self.held().past.reopened += 1;
+    }
+
+    /// Nothing in it is left half-done by a panic.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The counts of this engine, and of those before it.
+fn added(now: Counters, past: &Counters) -> Counters {
+    Counters {
+        evicted: now.evicted + past.evicted,
+        turned_away: now.turned_away + past.turned_away,
+        damaged: now.damaged + past.damaged,
+        reopened: past.reopened,
+        ..now
+    }
+}
+
+/// Opens the store, and makes its engine. Blocks.
+pub(super) fn opened(config: &Config, tuning: &Tuning) -> Result<(Engine, Recovery), Error> {
+    let opened = recovery::open(config, tuning)?;
+    let recovery = opened.recovery.clone();
+    Ok((Engine::new(opened, config, tuning)?, recovery))
+}
+
+/// Looks after the slot until it is dropped.
+pub(super) async fn heal(slot: &Slot, config: &Config, tuning: &Tuning) {
+    let mut pause = tuning.retry;
+    loop {
+        match slot.engine() {
+            Ok(engine) => {
+                slot.wake.notified().await;
+                if let Err(why) = probe(engine).await {
+                    tracing::error!(%why, "the store fails and is CLOSED: nothing is remembered until it can be opened again, which is tried by itself");
+                    slot.leave(&why);
+                    pause = tuning.retry;
+                } else {
+                    sleep(PAUSE.min(tuning.retry)).await;
+                }
+            }
+            Err(_) => {
+                sleep(pause).await;
+                pause = (pause * 2).min(tuning.retry * LONGEST);
+                let (config, tuning) = (config.clone(), *tuning);
+                let again = tokio::task::spawn_blocking(move || opened(&config, &tuning)).await;
+                match again {
+                    Ok(Ok((engine, recovery))) => {
+                        tracing::info!(
+                            entries = recovery.entries,
+                            damaged = recovery.damaged,
+                            "the store is back"
+                        );
+                        slot.reopened(engine, recovery);
+                    }
+                    Ok(Err(error)) => slot.leave(&error.to_string()),
+                    Err(panic) => slot.leave(&panic.to_string()),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the store takes a write.
+async fn probe(engine: Arc<Engine>) -> Result<(), String> {
+    match timeout(PROBE, tokio::task::spawn_blocking(move || engine.probe())).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(error.to_string()),
+        Ok(Err(panic)) => Err(panic.to_string()),
+        Err(_) => Err(format!("it did not take a write within {PROBE:?}")),
+    }
+}
