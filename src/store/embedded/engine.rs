@@ -16,6 +16,8 @@ use crate::vector::UnitVector;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// What is kept of whole entries is this part of what the indexes may take.
+const HOT_PART: usize = 4;
 /// How many entries are removed, or their hits noted, before other writes get their turn.
 const AT_ONCE: usize = 64;
 /// How many places, and how many bytes of entries, are looked at in one step of a walk.
@@ -61,7 +63,7 @@ impl Engine {
                 tuning.graph_from,
                 Snapshots::new(config.path.join("graphs")),
             )?,
-            hot: Hot::default(),
+            hot: Hot::new(config.index_bytes / HOT_PART),
             writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room) }),
             popularity,
             entries: AtomicU64::new(used.entries),
@@ -174,14 +176,36 @@ impl Engine {
         for id in damaged {
             self.drop_damaged(scope, &id)?;
         }
-        let mut matches = Vec::with_capacity(ids.len());
-        for id in ids {
-            matches.extend(self.load(scope, &id)?.and_then(|entry| matched(query, entry)));
+        self.read_matches(scope, query, &ids, k)
+    }
+
+    /// What is nearest, as far as it can be said without waiting for anyone or anything, in some microseconds.
+    pub(super) fn nearest_at_hand(&self, scope: &Scope, query: &UnitVector, k: usize) -> AtHand {
+        let Some(ids) = self.indexes.nearest_at_hand(scope, query.as_slice(), k) else {
+            return AtHand::Nothing;
+        };
+        let hot = |id| self.hot.get(scope, id).ok();
+        match ids.iter().map(hot).collect::<Option<Vec<_>>>() {
+            Some(entries) => {
+                AtHand::Matches(matches(query, entries.iter().map(|entry| (**entry).clone()), k))
+            }
+            None => AtHand::Ids(ids),
         }
-        matches.sort_by(best_first);
-        // The index names some more where it cannot tell which is nearer.
-        matches.truncate(k);
-        Ok(matches)
+    }
+
+    /// The entries of ids that an index has named.
+    pub(super) fn read_matches(
+        &self,
+        scope: &Scope,
+        query: &UnitVector,
+        ids: &[EntryId],
+        k: usize,
+    ) -> Result<Vec<Match>, Error> {
+        let mut entries = Vec::with_capacity(ids.len());
+        for id in ids {
+            entries.extend(self.load(scope, id)?);
+        }
+        Ok(matches(query, entries.into_iter(), k))
     }
 
     pub(super) fn put(&self, scope: &Scope, entry: &Entry) -> Result<(), Error> {
@@ -219,9 +243,13 @@ impl Engine {
         let place = Place { created: entry.created, scope: *scope, id: entry.id };
         // The same answer, changed in what is said about it, has answered as often as before.
         let hits = known.filter(|(known, _)| *known == place).map_or(0, |(_, known)| known.hits);
+        let bytes = value.len();
         let change = self.disk.put(&place, value, &Facts { hits, ..facts });
-        // Also where it failed: nobody knows what is on disk then.
-        self.hot.forget(scope, &entry.id);
+        match &change {
+            Ok(_) => self.hot.replace(scope, entry, bytes),
+            // Nobody knows what is on disk then.
+            Err(_) => self.hot.forget(scope, &entry.id),
+        }
         self.count(change?);
         self.indexes.put(scope, entry.id, entry.vector.as_ref().map(UnitVector::as_slice));
         Ok(())
@@ -391,7 +419,25 @@ impl Shelf for OnDisk<'_> {
     }
 }
 
-/// The entry with its cosine, by the vector it has now: the index may have known an older one.
+/// What can be said about the nearest without waiting.
+pub(super) enum AtHand {
+    /// All of it.
+    Matches(Vec<Match>),
+    /// Which they are; some have to be read from disk.
+    Ids(Vec<EntryId>),
+    /// Nothing: the index is not there, or is being changed, or has to look at much.
+    Nothing,
+}
+
+/// The best of some entries, with their cosines by the vectors they have now: the index may have known older ones,
+/// and names some more where it cannot tell which is nearer.
+fn matches(query: &UnitVector, entries: impl Iterator<Item = Entry>, k: usize) -> Vec<Match> {
+    let mut matches: Vec<Match> = entries.filter_map(|entry| matched(query, entry)).collect();
+    matches.sort_by(best_first);
+    matches.truncate(k);
+    matches
+}
+
 fn matched(query: &UnitVector, entry: Entry) -> Option<Match> {
     let vector = entry.vector.as_ref().filter(|vector| vector.dimensions() == query.dimensions())?;
     Some(Match { cosine: query.cosine(vector), entry })

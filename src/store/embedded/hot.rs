@@ -8,13 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many parts there are, so that those who ask at the same time seldom wait for each other.
 const SHARDS: usize = 16;
-/// How many bytes of entries a part keeps, about: 16 MiB in all.
-const SHARD_BYTES: usize = 1 << 20;
-/// An entry of more bytes is rare, and not worth the place of many others.
-const LARGEST: usize = SHARD_BYTES / 8;
+/// The most bytes of entries that are kept, about: with ten thousand entries of two kilobytes, all of them.
+const MOST_BYTES: usize = 64 << 20;
+/// An entry of more than this part of a shard is rare, and not worth the place of many others.
+const LARGEST_PART: usize = 8;
 
-/// Entries as they are on disk. Whoever writes there calls [`Hot::forget`] behind it.
-pub(super) struct Hot([Mutex<Shard>; SHARDS]);
+/// Entries as they are on disk. Whoever writes there calls [`Hot::forget`] or [`Hot::replace`] behind it.
+pub(super) struct Hot {
+    shards: [Mutex<Shard>; SHARDS],
+    shard_bytes: usize,
+}
 
 /// Two generations: when the young one is full, the old one goes.
 #[derive(Default)]
@@ -34,66 +37,82 @@ type Kept = (Arc<Entry>, usize);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen(u64);
 
-impl Default for Hot {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
-}
-
 impl Hot {
+    /// Keeps so many bytes at most, and never more than is of use.
+    pub(super) fn new(bytes: usize) -> Self {
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Self { shards, shard_bytes: bytes.min(MOST_BYTES) / SHARDS }
+    }
+
     /// The entry, if it is here; if it is not, what to show when it has been read.
     pub(super) fn get(&self, scope: &Scope, id: &EntryId) -> Result<Arc<Entry>, Seen> {
         let mut shard = self.shard(id);
-        shard.get(&codec::key(scope, id)).ok_or(Seen(shard.changes))
+        shard.get(&codec::key(scope, id), self.shard_bytes).ok_or(Seen(shard.changes))
     }
 
     /// Keeps what was read, unless anything was changed since then.
     pub(super) fn keep(&self, scope: &Scope, entry: &Entry, bytes: usize, seen: Seen) {
         let mut shard = self.shard(&entry.id);
-        if bytes <= LARGEST && shard.changes == seen.0 {
-            shard.put(codec::key(scope, &entry.id), (Arc::new(entry.clone()), bytes));
+        if bytes <= self.shard_bytes / LARGEST_PART && shard.changes == seen.0 {
+            shard.put(codec::key(scope, &entry.id), (Arc::new(entry.clone()), bytes), self.shard_bytes);
         }
+    }
+
+    /// An entry was written to disk: what has just been answered is likely to be asked again.
+    pub(super) fn replace(&self, scope: &Scope, entry: &Entry, bytes: usize) {
+        let mut shard = self.shard(&entry.id);
+        shard.forget(&codec::key(scope, &entry.id));
+        let seen = Seen(shard.changes);
+        drop(shard);
+        self.keep(scope, entry, bytes, seen);
     }
 
     /// An entry was changed or removed on disk.
     pub(super) fn forget(&self, scope: &Scope, id: &EntryId) {
-        let mut shard = self.shard(id);
-        shard.changes += 1;
-        let key = codec::key(scope, id);
-        shard.young.remove(&key);
-        shard.old.remove(&key);
+        self.shard(id).forget(&codec::key(scope, id));
     }
 
     /// Anything may have been changed.
     pub(super) fn forget_all(&self) {
-        for shard in &self.0 {
+        for shard in &self.shards {
             let mut shard = lock(shard);
             *shard = Shard { changes: shard.changes + 1, ..Shard::default() };
         }
     }
 
     fn shard(&self, id: &EntryId) -> MutexGuard<'_, Shard> {
-        lock(&self.0[usize::from(id.0[0]) % SHARDS])
+        lock(&self.shards[usize::from(id.0[0]) % SHARDS])
     }
 }
 
 impl Shard {
-    fn get(&mut self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&mut self, key: &Key, most: usize) -> Option<Arc<Entry>> {
         if let Some((young, _)) = self.young.get(key) {
             return Some(Arc::clone(young));
         }
         let (old, bytes) = self.old.remove(key)?;
-        self.put(*key, (Arc::clone(&old), bytes));
+        self.put(*key, (Arc::clone(&old), bytes), most);
         Some(old)
     }
 
-    fn put(&mut self, key: Key, (entry, bytes): Kept) {
-        if self.bytes + bytes > SHARD_BYTES / 2 {
+    fn forget(&mut self, key: &Key) {
+        self.changes += 1;
+        if let Some((_, bytes)) = self.young.remove(key) {
+            self.bytes -= bytes;
+        }
+        self.old.remove(key);
+    }
+
+    /// Each generation takes half of what is kept at `most`.
+    fn put(&mut self, key: Key, (entry, bytes): Kept, most: usize) {
+        if self.bytes + bytes > most / 2 {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.young.insert(key, (entry, bytes));
+        if let Some((_, replaced)) = self.young.insert(key, (entry, bytes)) {
+            self.bytes -= replaced;
+        }
     }
 }
 
@@ -122,9 +141,12 @@ mod tests {
 
     #[test]
     fn what_was_read_is_found_in_its_scope_until_it_is_changed() {
-        let (hot, entry) = (Hot::default(), entry(1));
+        let (hot, entry) = (Hot::new(1 << 24), entry(1));
         read(&hot, &entry, 100);
         assert_eq!(*hot.get(&SCOPE, &entry.id).unwrap(), entry);
+        let newer = Entry { text: "the same, asked anew".to_owned(), ..entry.clone() };
+        hot.replace(&SCOPE, &newer, 100);
+        assert_eq!(*hot.get(&SCOPE, &entry.id).unwrap(), newer);
         assert!(hot.get(&Scope([2; 32]), &entry.id).is_err());
         hot.forget(&SCOPE, &entry.id);
         assert!(hot.get(&SCOPE, &entry.id).is_err());
@@ -135,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_behind_it() {
-        let (hot, entry) = (Hot::default(), entry(1));
+        let (hot, entry) = (Hot::new(1 << 24), entry(1));
         for change in
             [|hot: &Hot, id: &EntryId| hot.forget(&SCOPE, id), |hot: &Hot, _: &EntryId| hot.forget_all()]
         {
@@ -148,7 +170,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_keeps_what_is_used() {
-        let (hot, used) = (Hot::default(), entry(0));
+        let (hot, used) = (Hot::new(1 << 24), entry(0));
         read(&hot, &used, 100);
         for n in 1..1000 {
             read(&hot, &entry(n), 10_000);
@@ -156,9 +178,9 @@ mod tests {
         }
         let shard = hot.shard(&used.id);
         let bytes: usize = shard.young.values().chain(shard.old.values()).map(|(_, bytes)| bytes).sum();
-        assert!(bytes <= SHARD_BYTES, "{bytes}");
+        assert!(bytes <= hot.shard_bytes, "{bytes}");
         drop(shard);
-        read(&hot, &entry(1001), LARGEST + 1);
+        read(&hot, &entry(1001), (1 << 20) / LARGEST_PART + 1);
         assert!(hot.get(&SCOPE, &entry(1001).id).is_err(), "too large");
     }
 }

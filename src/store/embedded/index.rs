@@ -69,6 +69,14 @@ impl Indexes {
         Ok(found.unwrap_or_default())
     }
 
+    /// The same, if the index is held, nobody is changing it, and it is quick: it never waits.
+    pub(super) fn nearest_at_hand(&self, scope: &Scope, query: &[f32], k: usize) -> Option<Vec<EntryId>> {
+        let index = self.held().obtain(scope, self.space(), query.len());
+        let vectors = index.vectors.try_read().ok()?;
+        let vectors = vectors.as_ref().filter(|vectors| vectors.is_quick())?;
+        Some(vectors.nearest(query, k))
+    }
+
     /// Keeps the scope's index in step with an entry just written.
     pub(super) fn put(&self, scope: &Scope, id: EntryId, vector: Option<&[f32]>) {
         let Some(index) = self.held().peek(scope) else { return };

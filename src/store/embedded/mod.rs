@@ -9,7 +9,8 @@
 //!
 //! `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
-//! Everything else runs on tokio's blocking threads, a bounded number at a time.
+//! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
+//! tokio's blocking threads, a bounded number at a time.
 
 mod budget;
 mod builder;
@@ -35,7 +36,7 @@ use crate::clock::Millis;
 use crate::store::{Counters, Entry, EntryId, Error, Match, Room, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
-use engine::Engine;
+use engine::{AtHand, Engine};
 use sha2::{Digest as _, Sha256};
 use slot::Slot;
 use std::path::PathBuf;
@@ -262,8 +263,17 @@ impl Embedded {
 #[async_trait]
 impl Store for Embedded {
     async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
+        let ids = match self.slot.engine()?.nearest_at_hand(scope, query, k) {
+            AtHand::Matches(found) => return Ok(found),
+            AtHand::Ids(ids) => Some(ids),
+            AtHand::Nothing => None,
+        };
         let (scope, query) = (*scope, query.clone());
-        self.run(&self.searches, move |engine| engine.nearest(&scope, &query, k)).await
+        let search = move |engine: &Engine| match ids {
+            Some(ids) => engine.read_matches(&scope, &query, &ids, k),
+            None => engine.nearest(&scope, &query, k),
+        };
+        self.run(&self.searches, search).await
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
