@@ -1,18 +1,26 @@
 //! Makes one segment of several, off the path: the living of all, linked by a graph where they are many.
+//!
+//! The graph of the largest is taken over as it is, and the others' rows are linked to it. Where none has one,
+//! `hnsw_rs` makes it of the first rows.
 
 use super::graph::Graph;
 use super::graph::build::Weaver;
+use super::graph::grow::Grower;
 use super::rows::Rows;
 use super::segment::Source;
 use crate::store::EntryId;
 use std::sync::Arc;
 
-/// How many vectors a graph links at most: a graph that is made takes two kilobytes for each beside itself, and
-/// what is to be built again when many have gone or come is bounded. A scope of more has several.
+/// How many vectors a graph links at most: what is to be built again when many have gone is bounded, and so is what
+/// is held twice meanwhile. A scope of more has several.
 pub(super) const LARGEST: usize = 1 << 18;
 /// A segment is built anew together with those that came later when they are at least this share of it: so each
 /// vector is built in a few times, however many come.
 const RATIO: usize = 3;
+/// Of so many rows `hnsw_rs` makes the graph that the others are linked to: a second or two of work.
+const FOUNDATION: usize = 4096;
+/// Rows that are linked before it is asked again whether to go on: some milliseconds.
+const STEP: u32 = 64;
 /// From so many dead on, and more than one for each two that live, a segment is built anew without them.
 const FEW_DEAD: usize = 16;
 const DEAD_SHARE: usize = 2;
@@ -27,8 +35,8 @@ pub(super) struct Outline {
 
 /// Which neighbouring segments should be made one, if any; they are given in the order they came.
 pub(super) fn plan(segments: &[Outline]) -> Option<std::ops::Range<usize>> {
-    let is_worn = |segment: &Outline| segment.dead >= FEW_DEAD && segment.dead * DEAD_SHARE > segment.living;
-    let first = segments.iter().position(|segment| !segment.has_graph || is_worn(segment))?;
+    let first =
+        segments.iter().position(|segment| !segment.has_graph || is_worn(segment.living, segment.dead))?;
     let (mut begin, mut end, mut total) = (first, first + 1, segments[first].living);
     while let Some(next) = segments.get(end).filter(|next| !next.has_graph && total + next.living <= LARGEST)
     {
@@ -43,6 +51,10 @@ pub(super) fn plan(segments: &[Outline]) -> Option<std::ops::Range<usize>> {
         begin -= 1;
     }
     Some(begin..end)
+}
+
+fn is_worn(living: usize, dead: usize) -> bool {
+    dead >= FEW_DEAD && dead * DEAD_SHARE > living
 }
 
 /// The least vectors that a graph is made for when a segment is built anew: fewer than for the first one, so that a
@@ -69,7 +81,11 @@ pub(super) struct Merged {
 }
 
 /// Rows, their ids, and where each was.
-type Living = (Arc<Rows>, Arc<Vec<EntryId>>, Vec<(u32, u32)>);
+struct Joined {
+    rows: Rows,
+    ids: Vec<EntryId>,
+    from: Vec<(u32, u32)>,
+}
 
 impl Merge {
     pub(super) fn of(sources: Vec<Source>, graph_from: usize) -> Self {
@@ -77,47 +93,77 @@ impl Merge {
     }
 
     /// Does the work, and asks between steps of it whether to go on. `None` where it was told to stop.
-    pub(super) fn run(self, mut go_on: impl FnMut() -> bool) -> Option<Merged> {
-        /// Rows that are linked before it is asked again: some milliseconds.
-        const STEP: u32 = 64;
+    pub(super) fn run(mut self, mut go_on: impl FnMut() -> bool) -> Option<Merged> {
         let of = self.sources.iter().map(|source| source.serial).collect();
-        let (rows, ids, from) = self.living()?;
+        let base = self.take_base();
+        let dimensions = base.as_ref().or(self.sources.first())?.rows.dimensions();
+        let kept = base.as_ref().map_or(0, |base| base.rows.len());
+        let count = kept + self.sources.iter().map(Source::living).sum::<usize>();
+        let mut joined = Joined {
+            rows: Rows::with_capacity(dimensions, count),
+            ids: Vec::with_capacity(count),
+            from: Vec::with_capacity(count),
+        };
+        let begun = base.and_then(|source| {
+            let graph = source.graph.as_ref().map(|graph| Graph::clone(graph));
+            // The links are to the numbers of its rows: all stay where they are, also those forgotten.
+            joined.push_all(&source, |_| true);
+            graph
+        });
+        for source in &self.sources {
+            joined.push_all(source, |row| !source.dead.has(row));
+        }
+        let Joined { rows, ids, from } = joined;
+        let rows = Arc::new(rows);
         let graph = if rows.len() >= least(self.graph_from) {
-            let mut weaver = Weaver::new(Arc::clone(&rows));
-            while weaver.step(STEP) {
+            let begun = match begun {
+                Some(graph) => graph,
+                None => foundation(&rows, &mut go_on)?,
+            };
+            let mut grower = Grower::new(Arc::clone(&rows), begun);
+            while grower.step(STEP) {
                 if !go_on() {
                     return None;
                 }
             }
-            Some(weaver.finish()?)
+            Some(grower.finish())
         } else {
             None
         };
-        Some(Merged { of, rows, ids, from, graph })
+        Some(Merged { of, rows, ids: Arc::new(ids), from, graph })
     }
 
-    /// All that are not forgotten, one behind the other.
-    fn living(&self) -> Option<Living> {
-        let dimensions = self.sources.first()?.rows.dimensions();
-        let count = self.sources.iter().map(|source| source.rows.len() - source.dead.count()).sum();
-        let mut from = Vec::with_capacity(count);
-        if let [source] = self.sources.as_slice()
-            && source.dead.count() == 0
-        {
-            // Nothing to copy.
-            from.extend((0..count as u32).map(|row| (source.serial, row)));
-            return Some((Arc::clone(&source.rows), Arc::clone(&source.ids), from));
-        }
-        let (mut rows, mut ids) = (Rows::with_capacity(dimensions, count), Vec::with_capacity(count));
-        for source in &self.sources {
-            for (row, id) in (0u32..).zip(source.ids.iter()).filter(|(row, _)| !source.dead.has(*row)) {
-                rows.push_row(&source.rows, row as usize);
-                ids.push(*id);
-                from.push((source.serial, row));
-            }
-        }
-        Some((Arc::new(rows), Arc::new(ids), from))
+    /// The largest that has a graph which is worth keeping.
+    fn take_base(&mut self) -> Option<Source> {
+        let is_fit =
+            |source: &Source| source.graph.is_some() && !is_worn(source.living(), source.dead.count());
+        let fit = self.sources.iter().enumerate().filter(|(_, source)| is_fit(source));
+        let (at, _) = fit.max_by_key(|(_, source)| source.living())?;
+        Some(self.sources.remove(at))
     }
+}
+
+impl Joined {
+    fn push_all(&mut self, source: &Source, is_taken: impl Fn(u32) -> bool) {
+        for (row, id) in (0u32..).zip(source.ids.iter()).filter(|(row, _)| is_taken(*row)) {
+            self.rows.push_row(&source.rows, row as usize);
+            self.ids.push(*id);
+            self.from.push((source.serial, row));
+        }
+    }
+}
+
+/// The graph of the first rows.
+fn foundation(rows: &Rows, go_on: &mut impl FnMut() -> bool) -> Option<Graph> {
+    let mut first = Rows::with_capacity(rows.dimensions(), FOUNDATION);
+    (0..rows.len().min(FOUNDATION)).for_each(|row| first.push_row(rows, row));
+    let mut weaver = Weaver::new(Arc::new(first));
+    while weaver.step(STEP) {
+        if !go_on() {
+            return None;
+        }
+    }
+    weaver.finish()
 }
 
 #[cfg(test)]

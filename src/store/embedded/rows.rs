@@ -27,6 +27,13 @@ pub(super) struct Quantised {
     scale: f32,
 }
 
+/// What rows are compared with: the upper half of a vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe<'v> {
+    upper: &'v [i8],
+    scale: f32,
+}
+
 /// A row, and how near it is by the upper halves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scored {
@@ -68,6 +75,10 @@ impl Quantised {
             lower[at] = (whole - (high << 8)) as i8;
         }
         Self { upper, lower, scale }
+    }
+
+    pub(super) fn probe(&self) -> Probe<'_> {
+        Probe { upper: &self.upper, scale: self.scale * 65536.0 }
     }
 }
 
@@ -144,16 +155,22 @@ impl Rows {
         product * self.scales[a] * self.scales[b] * 65536.0
     }
 
-    /// How near each row is to the query, by the upper halves, up to a factor that is the same for all.
-    pub(super) fn score_all(&self, query: &Quantised, mut take: impl FnMut(Scored)) {
+    /// A row, to look for others like it.
+    pub(super) fn probe(&self, row: u32) -> Probe<'_> {
+        let row = row as usize;
+        Probe { upper: self.upper(row), scale: self.scales[row] * 65536.0 }
+    }
+
+    /// How near each row is, by the upper halves.
+    pub(super) fn score_all(&self, query: Probe<'_>, mut take: impl FnMut(Scored)) {
         /// So many at once that the products stay in the nearest cache.
         const AT_ONCE: usize = 1024;
         let mut products = Vec::with_capacity(AT_ONCE.min(self.len()));
         for (block, rows) in self.upper.chunks(AT_ONCE * self.stride.max(1)).enumerate() {
-            self.kernel.all(&query.upper, rows, &mut products);
+            self.kernel.all(query.upper, rows, &mut products);
             let first = block * AT_ONCE;
             for (at, (product, scale)) in products.iter().zip(&self.scales[first..]).enumerate() {
-                take(Scored { score: *product as f32 * scale, row: (first + at) as u32 });
+                take(Scored { score: *product as f32 * scale * query.scale, row: (first + at) as u32 });
             }
         }
     }
@@ -161,14 +178,15 @@ impl Rows {
     /// The same for some rows.
     pub(super) fn score_some(
         &self,
-        query: &Quantised,
+        query: Probe<'_>,
         rows: &[u32],
         products: &mut Vec<i32>,
         mut take: impl FnMut(Scored),
     ) {
-        self.kernel.some(&query.upper, &self.upper, rows, products);
+        self.kernel.some(query.upper, &self.upper, rows, products);
         for (row, product) in rows.iter().zip(products) {
-            take(Scored { score: *product as f32 * self.scales[*row as usize], row: *row });
+            let score = *product as f32 * self.scales[*row as usize] * query.scale;
+            take(Scored { score, row: *row });
         }
     }
 
@@ -221,8 +239,8 @@ mod tests {
         }
         let query = Quantised::of(&[1.0, 0.5, 0.0]);
         let (mut all, mut some) = (Vec::new(), Vec::new());
-        rows.score_all(&query, |scored| all.push(scored));
-        rows.score_some(&query, &[4, 0], &mut Vec::new(), |scored| some.push(scored));
+        rows.score_all(query.probe(), |scored| all.push(scored));
+        rows.score_some(query.probe(), &[4, 0], &mut Vec::new(), |scored| some.push(scored));
         assert_eq!(some, [all[4], all[0]]);
         assert!(all[4] > all[0], "the nearer is the greater");
     }

@@ -27,6 +27,7 @@ pub(super) struct Source {
     pub(super) rows: Arc<Rows>,
     pub(super) ids: Arc<Vec<EntryId>>,
     pub(super) dead: Dead,
+    pub(super) graph: Option<Arc<Graph>>,
 }
 
 /// Which rows are forgotten.
@@ -52,6 +53,13 @@ impl Dead {
 
     pub(super) fn count(&self) -> usize {
         self.count
+    }
+}
+
+impl Source {
+    /// Those that are not forgotten.
+    pub(super) fn living(&self) -> usize {
+        self.rows.len() - self.dead.count()
     }
 }
 
@@ -91,7 +99,7 @@ impl Segment {
 
     pub(super) fn source(&self) -> Source {
         let (rows, ids) = (Arc::clone(&self.rows), Arc::clone(&self.ids));
-        Source { serial: self.serial, rows, ids, dead: self.dead.clone() }
+        Source { serial: self.serial, rows, ids, dead: self.dead.clone(), graph: self.graph.clone() }
     }
 
     /// What a file of it must hold, if it has a graph: without one it is of no use.
@@ -112,7 +120,8 @@ impl Segment {
     /// About the `most` nearest of the living, by the upper halves.
     pub(super) fn nearest(&self, query: &Quantised, most: usize) -> Vec<Scored> {
         let Some(graph) = &self.graph else { return scan(&self.rows, &self.dead, query, most) };
-        let mut found = graph.search(&self.rows, query, self.width().max(most), |row| !self.dead.has(row));
+        let mut found =
+            graph.search(&self.rows, query.probe(), self.width().max(most), |row| !self.dead.has(row));
         if found.len() < most.min(self.living()) {
             // The dead have crowded out the living, or lie between them.
             return scan(&self.rows, &self.dead, query, most);
@@ -131,7 +140,7 @@ impl Segment {
 pub(super) fn scan(rows: &Rows, dead: &Dead, query: &Quantised, most: usize) -> Vec<Scored> {
     let mut best = Vec::with_capacity(4 * most);
     let mut least = f32::NEG_INFINITY;
-    rows.score_all(query, |scored| {
+    rows.score_all(query.probe(), |scored| {
         if scored.score >= least && !dead.has(scored.row) {
             best.push(scored);
             if best.len() == 4 * most {

@@ -2,7 +2,7 @@
 //!
 //! `hnsw_rs` stays behind this wall, with its limits: it cannot forget, inserts and searches must not meet, each
 //! point takes two kilobytes beside its vector, and what it has written to disk it may fail to read. So it only
-//! ever makes links, off the path, for a bounded number of rows, and is gone when they are made. Its points are
+//! ever makes links, off the path, for the few thousand rows that a graph begins with, and is gone when they are made. Its points are
 //! numbers of rows, so that it holds no second copy of any vector.
 
 use super::{Graph, LINKS, NONE, UPPER_LINKS};

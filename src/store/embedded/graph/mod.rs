@@ -1,17 +1,22 @@
 //! [`Graph`]: the nearest of many rows without looking at all of them (HNSW), as plain numbers.
 //!
-//! `hnsw_rs` makes the links ([`build`]); here they lie in flat arrays, which take a sixteenth of the memory, are
-//! searched several times as fast, and can be written to a file and read back without trusting it: a graph whose
-//! links point at rows that exist is safe to search, whatever it says.
+//! `hnsw_rs` makes the links of the first rows ([`build`]), and what comes behind them is linked here ([`grow`]). They
+//! lie in flat arrays, which take a sixteenth of the memory, are searched several times as fast, and can be written
+//! to a file and read back without trusting it: a graph whose links point at rows that exist is safe to search,
+//! whatever it says.
 
 pub(super) mod build;
+pub(super) mod grow;
 
-use super::rows::{Quantised, Rows, Scored};
+use super::rows::{Probe, Rows, Scored};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 const LINKS: usize = Graph::LINKS;
 const UPPER_LINKS: usize = Graph::UPPER_LINKS;
+/// How many rows a search goes down with through the layers above: with one alone it is easily lost, for clusters
+/// that lie apart say nothing about the way from one to another.
+const DESCENT_WIDTH: usize = 4;
 /// Where there are fewer links than there is room for.
 const NONE: u32 = u32::MAX;
 
@@ -79,16 +84,16 @@ impl Graph {
     pub(super) fn search(
         &self,
         rows: &Rows,
-        query: &Quantised,
+        query: Probe<'_>,
         width: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Vec<Scored> {
         let mut walk = Walk::of(rows, query);
-        let mut nearest = walk.score(self.entry);
+        let mut nearest = vec![walk.score(self.entry)];
         for layer in &self.layers {
-            nearest = walk.descend(layer, nearest);
+            nearest = walk.spread(|row| layer.links_of(row), &nearest, DESCENT_WIDTH, |_| true);
         }
-        walk.spread(&self.links, nearest, width, wanted)
+        walk.spread(|row| links_of(&self.links, row), &nearest, width, wanted)
     }
 }
 
@@ -99,65 +104,64 @@ impl Layer {
     }
 }
 
+/// The links of a row in the lowest layer.
+fn links_of(links: &[u32], row: u32) -> &[u32] {
+    until_none(&links[row as usize * LINKS..][..LINKS])
+}
+
 /// One search.
 struct Walk<'r> {
     rows: &'r Rows,
-    query: &'r Quantised,
+    query: Probe<'r>,
     products: Vec<i32>,
     found: Vec<Scored>,
+    unseen: Vec<u32>,
 }
 
 impl<'r> Walk<'r> {
-    fn of(rows: &'r Rows, query: &'r Quantised) -> Self {
-        Self { rows, query, products: Vec::with_capacity(LINKS), found: Vec::with_capacity(LINKS) }
+    fn of(rows: &'r Rows, query: Probe<'r>) -> Self {
+        let (products, found) = (Vec::with_capacity(LINKS), Vec::with_capacity(LINKS));
+        Self { rows, query, products, found, unseen: Vec::with_capacity(LINKS) }
     }
 
     fn score(&mut self, row: u32) -> Scored {
-        self.score_all(&[row]);
+        self.unseen.clear();
+        self.unseen.push(row);
+        self.score_unseen();
         self.found[0]
     }
 
-    fn score_all(&mut self, rows: &[u32]) {
-        let Self { rows: all, query, products, found } = self;
+    fn score_unseen(&mut self) {
+        let Self { rows, query, products, found, unseen } = self;
         found.clear();
-        all.score_some(query, rows, products, |scored| found.push(scored));
-    }
-
-    /// Goes to whichever neighbour is nearer, until none is.
-    fn descend(&mut self, layer: &Layer, mut nearest: Scored) -> Scored {
-        loop {
-            self.score_all(layer.links_of(nearest.row));
-            match self.found.iter().max() {
-                Some(nearer) if nearer.score > nearest.score => nearest = *nearer,
-                _ => return nearest,
-            }
-        }
+        rows.score_some(*query, unseen, products, |scored| found.push(scored));
     }
 
     /// Follows the links of the nearest found so far, until none leads to a row nearer than the `width` best.
-    fn spread(
+    fn spread<'l>(
         &mut self,
-        links: &[u32],
-        from: Scored,
+        links_of: impl Fn(u32) -> &'l [u32],
+        from: &[Scored],
         width: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Vec<Scored> {
         let mut seen = Seen::of(self.rows.len());
-        let mut open = BinaryHeap::from([from]);
+        let mut open = BinaryHeap::with_capacity(4 * width);
         let mut best = BinaryHeap::with_capacity(width + 1);
-        seen.insert(from.row);
-        if wanted(from.row) {
-            best.push(Reverse(from));
+        for begin in from {
+            seen.insert(begin.row);
+            open.push(*begin);
+            if wanted(begin.row) {
+                best.push(Reverse(*begin));
+            }
         }
-        let mut unseen = Vec::with_capacity(LINKS);
         while let Some(nearest) = open.pop() {
             if best.len() >= width && best.peek().is_some_and(|Reverse(worst)| nearest.score < worst.score) {
                 break;
             }
-            unseen.clear();
-            let neighbours = until_none(&links[nearest.row as usize * LINKS..][..LINKS]);
-            unseen.extend(neighbours.iter().copied().filter(|row| seen.insert(*row)));
-            self.score_all(&unseen);
+            self.unseen.clear();
+            self.unseen.extend(links_of(nearest.row).iter().copied().filter(|row| seen.insert(*row)));
+            self.score_unseen();
             for scored in &self.found {
                 let is_full = best.len() >= width;
                 if is_full && best.peek().is_some_and(|Reverse(worst)| scored.score <= worst.score) {
