@@ -344,7 +344,7 @@ fn check_observer(metrics: &Metrics, scribe: Option<Scribe>) -> CheckObserver {
 /// Teaches the bound, and has that written down: a replay learns it at the same moment.
 fn teach(scribe: Scribe) -> Teach {
     Arc::new(move |bound, learned| {
-        bound.learn(&learned.trial, learned.label);
+        learned.teach(bound);
         (scribe.write)(Note::Learned(learned));
     })
 }

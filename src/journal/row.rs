@@ -228,7 +228,7 @@ pub enum Why {
     Refresh,
 }
 
-/// Something was learned from the answer to a request: from now on it counts.
+/// The answer to a request was held against one that was known: from now on it counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learned {
     /// When, in microseconds since the Unix epoch.
@@ -237,6 +237,38 @@ pub struct Learned {
     pub id: String,
     /// Whose it was.
     pub tenant: String,
+    /// What came of it. It was found out on the words themselves, and what is written down of those is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+/// What came of a comparison of answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether they say the same.
+    pub said: Said,
+    /// The entry that the question is, or would be.
+    pub asked: String,
+    /// The entry whose answer was known.
+    pub known: String,
+    /// How sure the cache was of it, as the number of a bin; nothing where both are the very same question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bin: Option<usize>,
+    /// Whether it was served.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub served: bool,
+}
+
+/// Whether two answers say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// They do.
+    Same,
+    /// They do not.
+    Different,
+    /// It cannot be told.
+    Unclear,
 }
 
 /// What somebody said about an answer.

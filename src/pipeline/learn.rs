@@ -31,7 +31,7 @@ const LAST_CHECKS: Duration = Duration::from_secs(2);
 /// Is told of each check that was answered: it costs as much as a request.
 pub type CheckObserver = Arc<dyn Fn(&Checked) + Send + Sync>;
 
-/// What was learned from an answer.
+/// What was learned from an answer, be it that nothing can be learned from it.
 #[derive(Clone, Debug)]
 pub struct Learned {
     /// Whose request it was answered to.
@@ -41,7 +41,25 @@ pub struct Learned {
     /// What was tried.
     pub trial: Trial,
     /// What came of it.
-    pub label: Label,
+    pub said: Equivalence,
+}
+
+impl Learned {
+    /// What it tells about the trial; `None` where it tells nothing.
+    pub fn label(&self) -> Option<Label> {
+        match self.said {
+            Equivalence::Same => Some(Label::Same),
+            Equivalence::Different => Some(Label::Different),
+            Equivalence::Unclear => None,
+        }
+    }
+
+    /// Teaches `bound` what it tells.
+    pub fn teach(&self, bound: &Bound) {
+        if let Some(label) = self.label() {
+            bound.learn(&self.trial, label);
+        }
+    }
 }
 
 /// Takes what was learned, and teaches the bound; at once, or when it likes.
@@ -155,7 +173,7 @@ impl Learner {
         let counts = Arc::<Counts>::default();
         let worker = Worker { cache, embedder, upstream, observer, counts: Arc::clone(&counts) };
         tokio::spawn(Arc::new(worker).run(waiting, waiting_checks));
-        let teach: Teach = Arc::new(|bound, Learned { trial, label, .. }| bound.learn(&trial, label));
+        let teach: Teach = Arc::new(|bound, learned| learned.teach(bound));
         Self { trusts: |_| true, teach, jobs, checks, counts }
     }
 
@@ -302,17 +320,12 @@ impl Worker {
             Some(known) => self.equivalence(question, fresh, &known).await,
             None => Equivalence::Unclear,
         };
-        let label = match said {
-            Equivalence::Same => Label::Same,
-            Equivalence::Different => Label::Different,
-            Equivalence::Unclear => {
-                count(&self.counts.unclear);
-                return said;
-            }
-        };
-        count(&self.counts.compared);
+        match said {
+            Equivalence::Unclear => count(&self.counts.unclear),
+            Equivalence::Same | Equivalence::Different => count(&self.counts.compared),
+        }
         let Pupil { tenant, request_id, trial, teach } = pupil.clone();
-        teach(self.cache.bound(), Learned { tenant, request_id, trial, label });
+        teach(self.cache.bound(), Learned { tenant, request_id, trial, said });
         said
     }
 

@@ -1,8 +1,9 @@
 //! What the pipeline tells of a request, as a line of the journal.
 
+use crate::cache::bound::{About, Equivalence, Trial};
 use crate::cache::{NotKept, Wishes};
 use crate::clock::Clock;
-use crate::journal::row::{Voice, Why};
+use crate::journal::row::{Said, Verdict, Voice, Why};
 use crate::journal::{Counts, Fresh, Journal, Learned, Row, Wanted, Word};
 use crate::pipeline::{self, Caller, Checked, Note, Outcome, Record, Scribe, Source};
 use prometheus_client::collector::Collector;
@@ -89,14 +90,30 @@ fn write(journal: &Journal, anchor: Anchor, note: Note) {
         }
         Note::Checked(_) => {}
         Note::Learned(learned) => {
+            let verdict = Some(verdict(&learned));
             let (id, tenant) = (learned.request_id, learned.tenant.to_string());
-            journal.learned(Learned { at: anchor.micros(Instant::now()), id, tenant });
+            journal.learned(Learned { at: anchor.micros(Instant::now()), id, tenant, verdict });
         }
         Note::Said { tenant, request_id, correct } => {
             let at = anchor.micros(Instant::now());
             journal.feedback(Word { at, id: request_id, tenant: tenant.to_string(), correct });
         }
     }
+}
+
+/// What came of a comparison, as a line of the journal tells it.
+pub fn verdict(learned: &pipeline::Learned) -> Verdict {
+    let Trial { ground: _, asked, known, about } = &learned.trial;
+    let (bin, served) = match about {
+        About::Noise => (None, false),
+        About::Nominee { bin, served } => (Some(*bin), *served),
+    };
+    let said = match learned.said {
+        Equivalence::Same => Said::Same,
+        Equivalence::Different => Said::Different,
+        Equivalence::Unclear => Said::Unclear,
+    };
+    Verdict { said, asked: asked.to_string(), known: known.to_string(), bin, served }
 }
 
 fn row(record: Record, anchor: Anchor) -> Row {

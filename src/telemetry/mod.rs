@@ -10,7 +10,7 @@ mod semantic;
 mod webhook;
 
 pub use chain::ChainReport;
-pub use journal::{Anchor, JournalReport, scribe, wanted, wishes};
+pub use journal::{Anchor, JournalReport, scribe, verdict, wanted, wishes};
 pub use kept::StoreReport;
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;

@@ -44,8 +44,10 @@ impl Upstream for Knowing {
     }
 
     async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
-        tokio::time::sleep(Duration::from_millis(3)).await;
         let asked = request.question().map(Message::plain_text).unwrap_or_default();
+        // Long enough for others to join, on a machine that is busy with other things.
+        let millis = if asked.contains("Nauru") { 100 } else { 3 };
+        tokio::time::sleep(Duration::from_millis(millis)).await;
         if asked.contains("fail") {
             return Err(Error::new(Kind::Server, &"primary".into(), "it failed"));
         }
@@ -102,7 +104,7 @@ impl Recording {
             Arc::new(move |checked: &Checked| notes(Note::Checked(Box::new(checked.clone())))),
         );
         rig.pipeline.learner = learner.taught_by(Arc::new(move |bound, learned| {
-            bound.learn(&learned.trial, learned.label);
+            learned.teach(bound);
             writes(Note::Learned(learned));
         }));
         rig.pipeline.scribe = Some(scribe);
@@ -228,13 +230,13 @@ async fn a_run_replayed_as_it_was_gives_every_decision_again_and_twice_the_same_
 }
 
 #[tokio::test]
-async fn with_half_of_the_hits_checked_nearly_every_decision_is_the_same() {
+async fn with_half_of_the_hits_checked_every_decision_is_the_same() {
     let recording = Recording::start(config(), |_| {}).await;
     recording.ask_all(&questions(300), 1).await;
     let recordings = recording.recordings().await;
     let report = replay(&recordings, config()).await;
     let shown = serde_json::to_string_pretty(&report).unwrap();
-    assert!(report.decisions.changed <= 6, "{shown}");
+    assert_eq!((report.decisions.same, report.decisions.changed), (300, 0), "{shown}");
     assert_eq!(serde_json::to_string_pretty(&replay(&recordings, config()).await).unwrap(), shown);
 }
 

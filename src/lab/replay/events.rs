@@ -2,6 +2,7 @@
 //! decides is when they came.
 
 use crate::journal::{Fault, Fresh, Learned, Line, Reader, Row, Word};
+use sha2::{Digest as _, Sha256};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -20,8 +21,20 @@ pub(super) enum Event {
     Said(Word),
 }
 
-/// Whose request it was, and its name.
-type Name = (String, String);
+/// Whose request it was, and its name, as a digest: there may be a million.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Name(u128);
+
+impl Name {
+    pub(super) fn of(tenant: &str, id: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((tenant.len() as u64).to_le_bytes());
+        hash.update(tenant);
+        hash.update(id);
+        let digest: [u8; 32] = hash.finalize().into();
+        Self(digest[..16].iter().fold(0, |number, byte| (number << 8) | u128::from(*byte)))
+    }
+}
 
 /// What there is to know before anything is replayed.
 #[derive(Default)]
@@ -39,6 +52,8 @@ pub(super) struct Overview {
     fresh: HashMap<Name, Vec<Arc<Fresh>>>,
     /// From which answers something was learned.
     learned: HashSet<Name>,
+    /// Whether it is written down what was learned.
+    verdicts: bool,
 }
 
 impl Overview {
@@ -65,17 +80,25 @@ impl Overview {
                 self.longest = self.longest.max(row.ended_at() - row.at);
             }
             Line::Fresh(fresh) => {
-                let name = (fresh.tenant.clone(), fresh.id.clone());
+                let name = Name::of(&fresh.tenant, &fresh.id);
                 self.fresh.entry(name).or_default().push(Arc::from(fresh));
             }
-            Line::Learned(learned) => drop(self.learned.insert((learned.tenant, learned.id))),
+            Line::Learned(learned) => {
+                self.learned.insert(Name::of(&learned.tenant, &learned.id));
+                self.verdicts |= learned.verdict.is_some();
+            }
             Line::Feedback(_) => {}
         }
     }
 
     /// Whether it is known when something was learned from the answer to a request.
-    pub(super) fn tells_when_learned(&self, row: &Row) -> bool {
-        !self.learned.is_empty() && self.learned.contains(&(row.tenant.clone(), row.id.clone()))
+    pub(super) fn tells_when_learned(&self, name: Name) -> bool {
+        self.learned.contains(&name)
+    }
+
+    /// Whether it is known what was learned, and from which answers nothing was.
+    pub(super) fn tells_verdicts(&self) -> bool {
+        self.verdicts
     }
 
     /// What was answered in the background for a request.
@@ -84,7 +107,7 @@ impl Overview {
         if self.fresh.is_empty() {
             return &[];
         }
-        self.fresh.get(&(row.tenant.clone(), row.id.clone())).map_or(&[], Vec::as_slice)
+        self.fresh.get(&Name::of(&row.tenant, &row.id)).map_or(&[], Vec::as_slice)
     }
 }
 
