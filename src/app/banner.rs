@@ -80,9 +80,10 @@ fn part(component: &Component) -> String {
 /// What start-up found, where there is something to tell.
 fn recovered(recovery: Option<&Recovery>) -> String {
     match recovery {
-        Some(Recovery { clean: false, entries, damaged, took, .. }) => format!(
-            "; recovered after an unclean stop: {entries} answers kept, {damaged} damaged ones dropped, in {} ms",
-            took.as_millis()
+        Some(Recovery { clean: false, entries, damaged, took, in_background, .. }) => format!(
+            "; recovered after an unclean stop: {entries} answers kept, {damaged} damaged ones dropped, in {} ms{}",
+            took.as_millis(),
+            if *in_background { "; the rest is verified in the background" } else { "" }
         ),
         _ => String::new(),
     }

@@ -49,7 +49,7 @@ impl Room {
         self.max_entries.min(self.max_bytes >> 11)
     }
 
-    fn has(&self, used: Used) -> bool {
+    pub(super) fn has(&self, used: Used) -> bool {
         used.entries <= self.max_entries && used.bytes <= self.max_bytes
     }
 

@@ -11,7 +11,7 @@ use weir::store::conformance::{full_entry, suite};
 use weir::store::embedded::{Config, Embedded, Recovery, Tuning};
 use weir::store::guarded::{self, Guarded};
 use weir::store::memory::Memory;
-use weir::store::{About, Entry, EntryId, Error, Match, Scope, Store};
+use weir::store::{About, Entry, EntryId, Error, Match, Scope, Store, Walk};
 use weir::vector::UnitVector;
 
 const HERE: Scope = Scope([1; 32]);
@@ -341,6 +341,35 @@ mod damage {
     }
 
     #[tokio::test]
+    async fn a_flipped_byte_is_found_behind_the_opening_of_a_large_store() {
+        let folder = Folder::new();
+        let (store, _) = folder.open();
+        for n in 0..300 {
+            store.put(&HERE, entry(n, None)).await.unwrap();
+        }
+        drop(store);
+        folder.tree("entries", |entries| {
+            let (key, value) = entries.last().unwrap().unwrap();
+            let mut value = value.to_vec();
+            *value.last_mut().unwrap() ^= 1;
+            entries.insert(key, value).unwrap();
+        });
+        let (store, recovery) = opened(folder.config(), Tuning { read_at_opening: 100, ..Tuning::default() });
+        assert_eq!((recovery.clean, recovery.damaged, recovery.in_background), (false, 0, true));
+        let found = async {
+            while store.counters().damaged == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap();
+        assert_eq!(store.counters().entries, 300, "until it is swept");
+        drop(store);
+        let (store, recovery) = folder.open();
+        assert_eq!((recovery.damaged, recovery.in_background), (0, false));
+        assert_eq!(store.load(&HERE, &id(299)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn a_damaged_value_can_be_written_again() {
         let (_folder, store, _) = with_one_flipped_byte(true).await;
         assert_eq!(store.load(&HERE, &id(1)).await.unwrap(), None);
@@ -463,6 +492,68 @@ mod limits {
         assert_eq!((store.counters().entries, store.counters().evicted), (10, 90));
     }
 
+    /// Of a large store most is counted and verified behind the opening. Whatever comes and goes meanwhile, in the end
+    /// the numbers are right, and there never is more than may be.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_counted_in_the_background_comes_to_the_same() {
+        const MOST: u64 = 2900;
+        let tuning = Tuning { read_at_opening: 100, ..Tuning::default() };
+        for close in [true, false] {
+            let folder = Folder::new();
+            let config = Config { max_entries: MOST, ..folder.config() };
+            let (store, _) = opened(config.clone(), Tuning::default());
+            for n in 0..2800 {
+                store.put(&HERE, entry(n, Some(unit(&[1.0, n as f32])))).await.unwrap();
+            }
+            if close {
+                store.close().await.unwrap();
+            }
+            drop(store);
+            let (store, recovery) = opened(config.clone(), tuning);
+            assert_eq!((recovery.clean, recovery.in_background), (close, true));
+            if close {
+                assert_eq!(store.counters().entries, 2800, "it was noted");
+            }
+            for n in 0..400 {
+                // The young, the old, and what is there already.
+                for (id, created) in [(5000 + n, 9000 + n), (6000 + n, 0), (7 * n, 0), (7 * n + 1, 9000)] {
+                    let new = Entry { created: Millis(created.into()), ..entry(id, None) };
+                    store.put(&HERE, new).await.unwrap();
+                }
+                store.remove(&HERE, &id(7 * n + 2)).await.unwrap();
+            }
+            let counted = async {
+                while store.counters().entries < count_all(&store).await.0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, counted).await.unwrap();
+            let held = store.counters();
+            assert_eq!((held.entries, held.bytes), count_all(&store).await);
+            assert!((2000..=MOST).contains(&held.entries), "{held:?}");
+            store.close().await.unwrap();
+            drop(store);
+            let (store, recovery) = opened(config, tuning);
+            assert!(recovery.clean);
+            assert_eq!((store.counters().entries, store.counters().bytes), (held.entries, held.bytes));
+        }
+    }
+
+    /// How many entries there are, and their bytes.
+    async fn count_all(store: &Embedded) -> (u64, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut walk = Walk { most: 1000, ..Walk::default() };
+        loop {
+            let steps = store.walk(walk.clone()).await.unwrap();
+            count += steps.seen.len() as u64;
+            bytes += steps.seen.iter().map(|seen| u64::from(seen.bytes)).sum::<u64>();
+            walk.after = steps.next;
+            if walk.after.is_none() {
+                return (count, bytes);
+            }
+        }
+    }
+
     #[tokio::test]
     async fn replacing_does_not_count_twice() {
         let folder = Folder::new();
@@ -508,6 +599,35 @@ mod limits {
             let found = store.nearest(&Scope([scope; 32]), &random.unit(64), 99).await.unwrap();
             assert_eq!(found.len(), 50, "all of a scope are found, held or not");
         }
+    }
+
+    /// A thousand scopes in turn, of which a tenth has room in memory.
+    #[tokio::test]
+    async fn of_a_thousand_scopes_those_asked_of_late_are_held_and_all_are_found() {
+        const SCOPES: u32 = 1000;
+        const LIMIT: usize = 200_000;
+        let folder = Folder::new();
+        let mut random = Random(9);
+        let home = |n: u32| {
+            let mut scope = [7; 32];
+            scope[..4].copy_from_slice(&(n % SCOPES).to_be_bytes());
+            Scope(scope)
+        };
+        let (store, _) = opened(Config { index_bytes: LIMIT, ..folder.config() }, Tuning::default());
+        let entries: Vec<Entry> = (0..3 * SCOPES).map(|n| entry(n, Some(random.unit(32)))).collect();
+        for (n, entry) in (0..).zip(&entries) {
+            store.put(&home(n), entry.clone()).await.unwrap();
+        }
+        assert_eq!(store.counters().index.scopes, 0, "nobody has asked");
+        for _ in 0..2 {
+            for (n, entry) in (0..).zip(&entries) {
+                let found = store.nearest(&home(n), entry.vector.as_ref().unwrap(), 5).await.unwrap();
+                assert_eq!((found.len(), &found[0].entry), (3, entry), "the three of its scope");
+                assert!(store.counters().index.bytes <= LIMIT, "{:?}", store.counters());
+            }
+        }
+        let scopes = store.counters().index.scopes;
+        assert!((50..SCOPES as usize / 2).contains(&scopes), "{scopes} of {SCOPES} are held");
     }
 
     #[tokio::test]
@@ -637,6 +757,55 @@ mod graph {
 
         assert_eq!(store.clear(&HERE).await.unwrap(), 1000);
         assert!(stored(&folder).is_empty(), "what is cleared leaves nothing");
+    }
+
+    /// Of a large scope nobody waits for the reading: searches answer from what is there, and what is written
+    /// meanwhile counts.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn searches_and_writes_go_on_while_a_scope_is_read_in_the_background() {
+        for graph_from in [usize::MAX, 500] {
+            let folder = Folder::new();
+            let tuning = Tuning { graph_from, read_at_once: 0, ..Tuning::default() };
+            let mut random = Random(8);
+            let entries = clustered(&mut random, 2000);
+            let (store, _) = opened(folder.config(), tuning);
+            let nowhere = random.unit(DIMENSIONS);
+            store.nearest(&HERE, &nowhere, 1).await.unwrap();
+            for entry in &entries {
+                store.put(&HERE, entry.clone()).await.unwrap();
+            }
+            settle(&store).await;
+            store.close().await.unwrap();
+            drop(store);
+            assert_eq!(folder.path().join("graphs").exists(), graph_from != usize::MAX);
+
+            let (store, _) = opened(folder.config(), tuning);
+            store.nearest(&HERE, &nowhere, 1).await.unwrap();
+            let oracle = Memory::default();
+            for entry in &entries {
+                oracle.put(&HERE, entry.clone()).await.unwrap();
+            }
+            for (n, old) in (0u32..).zip(&entries).step_by(20) {
+                let moved = Entry { vector: Some(random.unit(DIMENSIONS)), ..old.clone() };
+                let new = entry(9000 + n, Some(random.unit(DIMENSIONS)));
+                let gone = entries[n as usize + 1].id;
+                for written in [moved, new] {
+                    store.put(&HERE, written.clone()).await.unwrap();
+                    oracle.put(&HERE, written.clone()).await.unwrap();
+                    let found = store.nearest(&HERE, written.vector.as_ref().unwrap(), 1).await.unwrap();
+                    assert_eq!(found[0].entry, written, "what was just put is found");
+                }
+                assert!(store.remove(&HERE, &gone).await.unwrap());
+                oracle.remove(&HERE, &gone).await.unwrap();
+                let found = store.nearest(&HERE, entries[n as usize + 1].vector.as_ref().unwrap(), 9).await;
+                assert!(found.unwrap().iter().all(|found| found.entry.id != gone), "what was removed is not");
+            }
+            settle(&store).await;
+            let found = store.nearest(&HERE, &nowhere, 9999).await.unwrap();
+            assert_eq!(found.len(), oracle.nearest(&HERE, &nowhere, 9999).await.unwrap().len());
+            let recall = recall(&mut random, &store, &oracle, &entries).await;
+            assert!(recall >= 0.98, "{recall}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

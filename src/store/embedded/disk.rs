@@ -6,12 +6,13 @@
 //! finds. Orphans are skipped, and removed when the oldest are.
 
 use super::Space;
-use super::codec::{self, Damaged, Key};
+use super::codec::{self, AgeKey, Damaged, Key};
 use crate::clock::Millis;
 use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
 use sled::Tree;
 use std::ops::{AddAssign, Bound, Neg};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The trees.
 pub(super) struct Disk {
@@ -19,6 +20,15 @@ pub(super) struct Disk {
     pub(super) meta: Tree,
     pub(super) entries: Tree,
     pub(super) ages: Tree,
+    /// Up to which place by age all is counted: what changes behind it will be. Changed by whoever writes.
+    counted: Mutex<Counted>,
+}
+
+/// How far the places have been counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counted {
+    All,
+    UpTo(AgeKey),
 }
 
 /// An entry as it was read, and how many bytes it takes.
@@ -30,16 +40,6 @@ type Read = Result<(Entry, usize), Damaged>;
 pub(super) struct Change {
     pub(super) entries: i64,
     pub(super) bytes: i64,
-}
-
-impl Change {
-    /// One that came, by what is noted beside its age key.
-    fn came(noted: Option<&sled::IVec>) -> Self {
-        noted.map_or(Self::default(), |noted| Self {
-            entries: 1,
-            bytes: codec::split_age_value(noted).size.into(),
-        })
-    }
 }
 
 impl AddAssign for Change {
@@ -60,6 +60,17 @@ impl Neg for Change {
 /// Entries that have a vector in another space, without it, and the last key that was looked at.
 pub(super) type OfOtherSpaces = (Vec<(Scope, Entry)>, Option<Key>);
 
+/// Some vectors of a scope.
+#[derive(Debug, Default)]
+pub(super) struct SomeVectors {
+    pub(super) vectors: Vec<(EntryId, Vec<f32>)>,
+    /// Whose values are not what was written.
+    pub(super) damaged: Vec<EntryId>,
+    /// The last one that was looked at, to go on behind it.
+    pub(super) last: Option<EntryId>,
+    pub(super) looked_at: usize,
+}
+
 /// An entry by its age.
 pub(super) type Aged = (Place, Facts);
 
@@ -67,7 +78,7 @@ impl Disk {
     /// The trees of an opened database.
     pub(super) fn new(db: sled::Db) -> Result<Self, sled::Error> {
         let (meta, entries, ages) = (db.open_tree("meta")?, db.open_tree("entries")?, db.open_tree("ages")?);
-        Ok(Self { db, meta, entries, ages })
+        Ok(Self { db, meta, entries, ages, counted: Mutex::new(Counted::All) })
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
@@ -137,9 +148,10 @@ impl Disk {
     pub(super) fn put(&self, place: &Place, value: Vec<u8>, facts: &Facts) -> Result<Change, Error> {
         let key = codec::key(&place.scope, &place.id);
         let noted = sled::IVec::from(codec::age_value(facts));
-        let mut change = Change::came(Some(&noted));
-        let replaced = self.ages.insert(codec::age_key(place.created, &key), noted).map_err(failed)?;
-        change += -Change::came(replaced.as_ref());
+        let age_key = codec::age_key(place.created, &key);
+        let mut change = self.came(&age_key, Some(&noted));
+        let replaced = self.ages.insert(age_key, noted).map_err(failed)?;
+        change += -self.came(&age_key, replaced.as_ref());
         let old = self.entries.insert(key, value).map_err(failed)?;
         let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
         if let Some(created) = old_created.filter(|created| *created != place.created) {
@@ -170,24 +182,32 @@ impl Disk {
         self.entries.scan_prefix(scope.0).keys().next().transpose().map(|key| key.is_some()).map_err(failed)
     }
 
-    /// Hands over the vectors of a scope. Returns the ids of the values that are damaged.
-    pub(super) fn scan_vectors(
+    /// The vectors of up to `most` entries of a scope, from behind `after` on in the order of ids.
+    pub(super) fn vectors(
         &self,
         scope: &Scope,
         space: Space,
-        take: &mut dyn FnMut(EntryId, &[f32]),
-    ) -> Result<Vec<EntryId>, Error> {
-        let mut damaged = Vec::new();
-        for pair in self.entries.scan_prefix(scope.0) {
+        after: Option<&EntryId>,
+        most: usize,
+    ) -> Result<SomeVectors, Error> {
+        let mut some = SomeVectors::default();
+        let begin = match after {
+            Some(id) => Bound::Excluded(codec::key(scope, id)),
+            None => Bound::Included(codec::key(scope, &EntryId([0; 32]))),
+        };
+        let end = Bound::Included(codec::key(scope, &EntryId([u8::MAX; 32])));
+        for pair in self.entries.range((begin, end)).take(most) {
             let (key, value) = pair.map_err(failed)?;
             let (_, id) = codec::split_key(&key).map_err(|_| odd_key())?;
             match codec::decode_vector(&key, &value, space) {
                 Ok(vector) if vector.is_empty() => {}
-                Ok(vector) => take(id, &vector),
-                Err(Damaged) => damaged.push(id),
+                Ok(vector) => some.vectors.push((id, vector)),
+                Err(Damaged) => some.damaged.push(id),
             }
+            some.last = Some(id);
+            some.looked_at += 1;
         }
-        Ok(damaged)
+        Ok(some)
     }
 
     /// All by age from behind `after` on, the oldest first.
@@ -236,9 +256,48 @@ impl Disk {
     }
 
     fn remove_age(&self, created: Millis, key: &Key) -> Result<Change, Error> {
-        let removed = self.ages.remove(codec::age_key(created, key)).map_err(failed)?;
-        Ok(Change::came(removed.as_ref()))
+        let age_key = codec::age_key(created, key);
+        let removed = self.ages.remove(age_key).map_err(failed)?;
+        Ok(self.came(&age_key, removed.as_ref()))
     }
+
+    /// One that came, by what is noted beside its age key. Nothing yet where it is still to be counted.
+    fn came(&self, age_key: &AgeKey, noted: Option<&sled::IVec>) -> Change {
+        let is_counted = match &*lock(&self.counted) {
+            Counted::All => true,
+            Counted::UpTo(last) => age_key <= last,
+        };
+        noted.filter(|_| is_counted).map_or(Change::default(), |noted| Change {
+            entries: 1,
+            bytes: codec::split_age_value(noted).size.into(),
+        })
+    }
+
+    /// Up to where all is counted from now on. `None` is nothing.
+    pub(super) fn set_counted(&self, up_to: Option<&Place>) {
+        let none = codec::age_key(Millis(0), &[0; size_of::<Key>()]);
+        let last =
+            up_to.map_or(none, |place| codec::age_key(place.created, &codec::key(&place.scope, &place.id)));
+        *lock(&self.counted) = Counted::UpTo(last);
+    }
+
+    /// All is counted.
+    pub(super) fn set_all_counted(&self) {
+        *lock(&self.counted) = Counted::All;
+    }
+
+    /// All values, from behind `after` on in the order of keys.
+    pub(super) fn values(
+        &self,
+        after: Option<&Key>,
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), Error>> {
+        let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
+        self.entries.range((begin, Bound::Unbounded)).map(|pair| pair.map_err(failed))
+    }
+}
+
+fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn age_key(place: &Place) -> Vec<u8> {

@@ -1,23 +1,28 @@
 //! [`Engine`]: the store as blocking code. Writes are made one after the other, each to disk and then to the
 //! index; reads need no lock on disk.
 
-use super::codec::{Damaged, Key};
+use super::codec::{self, Damaged, Key};
 use super::disk::{Aged, Change, Disk, OfOtherSpaces};
 use super::hot::Hot;
 use super::index::Indexes;
 use super::recovery::{self, Opened};
 use super::snapshot::Snapshots;
+use super::stock::{self, Rest};
 use super::{Config, Space, Tuning};
 use crate::clock::Millis;
 use crate::store::popularity::Popularity;
-use crate::store::room::{Evictor, Facts, Newcomer, Shelf, Used};
-use crate::store::{Counters, Entry, EntryId, Error, Match, Place, Scope, Seen, Steps, Walk, best_first};
+use crate::store::room::{Admission, Evictor, Facts, Newcomer, Shelf, Used};
+use crate::store::{
+    Counters, Entry, EntryId, Error, Match, Place, Room, Scope, Seen, Steps, Walk, best_first,
+};
 use crate::vector::UnitVector;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is kept of whole entries is this part of what the indexes may take.
 const HOT_PART: usize = 4;
+/// How far what is noted of what is used may be behind.
+const NOTED_AFTER: Used = Used { entries: 512, bytes: 8 << 20 };
 /// How many entries are removed, or their hits noted, before other writes get their turn.
 const AT_ONCE: usize = 64;
 /// How many places, and how many bytes of entries, are looked at in one step of a walk.
@@ -26,10 +31,11 @@ const WALKED_BYTES: u64 = 4 << 20;
 
 /// The store, as blocking code sees it.
 pub(super) struct Engine {
-    disk: Disk,
+    disk: Arc<Disk>,
     indexes: Indexes,
     hot: Hot,
     writer: Mutex<Writer>,
+    room: Room,
     popularity: Popularity,
     /// Age keys, of which each entry has one. Changed by the writer only, as the next.
     entries: AtomicU64,
@@ -46,25 +52,32 @@ pub(super) struct Engine {
 struct Writer {
     closed: bool,
     evictor: Evictor,
+    /// The most that there can be, until all is counted.
+    most: Option<Used>,
+    /// What was used when it was noted last.
+    noted: Used,
 }
 
 /// The entries on disk, as whoever makes room sees them. The writer's lock is held.
 struct OnDisk<'e>(&'e Engine);
 
 impl Engine {
-    /// The engine of an opened store.
-    pub(super) fn new(opened: Opened, config: &Config, tuning: &Tuning) -> Result<Self, Error> {
+    /// The engine of an opened store, and what is still to be read.
+    pub(super) fn new(opened: Opened, config: &Config, tuning: &Tuning) -> Result<(Self, Rest), Error> {
         let room = config.room();
-        let Opened { disk, recovery, used, popularity } = opened;
+        let Opened { disk, recovery, used, popularity, rest } = opened;
+        let most = rest.most.map(|most| Used {
+            entries: most.entries + NOTED_AFTER.entries,
+            bytes: most.bytes + NOTED_AFTER.bytes,
+        });
+        let disk = Arc::new(disk);
+        let snapshots = Snapshots::new(config.path.join("graphs"));
         let engine = Self {
+            indexes: Indexes::new(Arc::clone(&disk), config.index_bytes, tuning, snapshots)?,
             disk,
-            indexes: Indexes::new(
-                config.index_bytes,
-                tuning.graph_from,
-                Snapshots::new(config.path.join("graphs")),
-            )?,
             hot: Hot::new(config.index_bytes / HOT_PART),
-            writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room) }),
+            writer: Mutex::new(Writer { closed: false, evictor: Evictor::new(room), most, noted: used }),
+            room,
             popularity,
             entries: AtomicU64::new(used.entries),
             bytes: AtomicU64::new(used.bytes),
@@ -75,12 +88,52 @@ impl Engine {
             flush_each: config.flush.is_zero(),
         };
         engine.shrink()?;
-        Ok(engine)
+        Ok((engine, rest))
+    }
+
+    /// Counts some more of what was there when the store was opened.
+    pub(super) fn count_more(&self, rest: &mut Rest, most: usize) -> Result<(), Error> {
+        let Some(after) = rest.places else { return Ok(()) };
+        if !rest.counts {
+            // Only how often they have answered: that needs no lock.
+            let counted = stock::count(&self.disk, &self.popularity, after.as_ref(), most, || {})?;
+            rest.places = (!counted.is_all).then_some(counted.last);
+            return Ok(());
+        }
+        let mut writer = self.writer()?;
+        let counted = stock::count(&self.disk, &self.popularity, after.as_ref(), most, || {})?;
+        self.count(counted.change);
+        if !counted.is_all {
+            self.disk.set_counted(counted.last.as_ref());
+            rest.places = Some(counted.last);
+            return Ok(());
+        }
+        self.disk.set_all_counted();
+        rest.places = None;
+        writer.most = None;
+        drop(writer);
+        self.shrink()
+    }
+
+    /// Verifies some more of what was there when the store was opened.
+    pub(super) fn verify_more(&self, rest: &mut Rest, most: usize) -> Result<(), Error> {
+        let Some(after) = rest.values else { return Ok(()) };
+        let (damaged, last) = stock::verify(&self.disk, after.as_ref(), most, || {})?;
+        rest.values = last.map(Some);
+        for key in damaged {
+            if let Ok((scope, id)) = codec::split_key(&key) {
+                self.drop_damaged(&scope, &id)?;
+            }
+        }
+        Ok(())
     }
 
     /// The limits may have been made smaller since the last time.
     fn shrink(&self) -> Result<(), Error> {
         let mut writer = self.writer()?;
+        if writer.most.is_some() {
+            return Ok(());
+        }
         let evicted = writer.evictor.shrink(&mut OnDisk(self), &self.popularity)?;
         self.evicted.fetch_add(evicted, Ordering::Relaxed);
         Ok(())
@@ -168,13 +221,9 @@ impl Engine {
     }
 
     pub(super) fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
-        let mut damaged = Vec::new();
-        let ids = self.indexes.nearest(scope, query.as_slice(), k, |take| {
-            damaged = self.disk.scan_vectors(scope, self.space(), take)?;
-            Ok(())
-        })?;
-        for id in damaged {
-            self.drop_damaged(scope, &id)?;
+        let ids = self.indexes.nearest(scope, query.as_slice(), k)?;
+        for (scope, id) in self.indexes.take_damaged() {
+            self.drop_damaged(&scope, &id)?;
         }
         self.read_matches(scope, query, &ids, k)
     }
@@ -214,15 +263,31 @@ impl Engine {
         let known = self.disk.facts(scope, &entry.id)?;
         let place = Place { created: entry.created, scope: *scope, id: entry.id };
         let newcomer = Newcomer { place, facts, replaces: known.map(|(_, facts)| facts) };
-        let admission = writer.evictor.admit(&mut OnDisk(self), &self.popularity, &newcomer)?;
+        let admission = match &mut writer.most {
+            Some(most) => unseen(self.room, most, &newcomer),
+            None => writer.evictor.admit(&mut OnDisk(self), &self.popularity, &newcomer)?,
+        };
         self.evicted.fetch_add(admission.evicted, Ordering::Relaxed);
         if !admission.granted {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         self.write(scope, entry, value, known, facts)?;
+        self.note_used(&mut writer)?;
         drop(writer);
         self.settle()
+    }
+
+    /// Notes now and then how much there is, for a start after a crash.
+    fn note_used(&self, writer: &mut Writer) -> Result<(), Error> {
+        let (used, noted) = (OnDisk(self).used(), writer.noted);
+        let is_due = used.entries.abs_diff(noted.entries) >= NOTED_AFTER.entries / 2
+            || used.bytes.abs_diff(noted.bytes) >= NOTED_AFTER.bytes / 2;
+        if is_due && writer.most.is_none() {
+            recovery::note_used(&self.disk, used)?;
+            writer.noted = used;
+        }
+        Ok(())
     }
 
     /// Makes what was just written survive a crash, where that is wanted at once. Without the writer's lock: one
@@ -360,7 +425,8 @@ impl Engine {
     pub(super) fn close(&self) -> Result<(), Error> {
         self.note_hits()?;
         let mut writer = self.writer()?;
-        recovery::close(&self.disk)?;
+        let used = writer.most.is_none().then(|| OnDisk(self).used());
+        recovery::close(&self.disk, used)?;
         writer.closed = true;
         Ok(())
     }
@@ -417,6 +483,18 @@ impl Shelf for OnDisk<'_> {
     fn discard(&mut self, place: &Place) -> Result<(), Error> {
         self.0.discard(place).map(drop)
     }
+}
+
+/// Whether a newcomer is let in while nobody knows yet what could make room for it: if it fits beside the most that
+/// there can be, or takes the place of another.
+fn unseen(room: Room, most: &mut Used, newcomer: &Newcomer) -> Admission {
+    let size = u64::from(newcomer.facts.size);
+    let with = Used { entries: most.entries.saturating_add(1), bytes: most.bytes.saturating_add(size) };
+    let granted = room.has(with) || newcomer.replaces.is_some();
+    if granted {
+        *most = with;
+    }
+    Admission { granted, evicted: 0 }
 }
 
 /// What can be said about the nearest without waiting.

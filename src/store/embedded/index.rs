@@ -1,15 +1,17 @@
 //! The indexes of the scopes that were asked of late, in a bounded amount of memory.
 //!
 //! Order of locks: the writer's, then the map's or one index's; nobody takes the map's lock while waiting for
-//! an index, nor the writer's while holding either.
+//! an index, nor the writer's while holding either. Whoever fills an index reads the disk with neither.
 
-use super::Space;
 use super::budget::Budget;
 use super::builder::Builder;
+use super::disk::Disk;
+use super::fill::{Filler, Filling};
 use super::scope_index::Vectors;
 use super::snapshot::Snapshots;
+use super::{Space, Tuning};
 use crate::store::{EntryId, Error, IndexCounters, Scope};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
@@ -20,17 +22,24 @@ pub(super) struct Indexes {
     held: Mutex<Held>,
     budget: Arc<Budget>,
     graph_from: usize,
-    builder: Builder,
+    /// How many entries of a scope whoever asks first reads; others of the same scope wait for that.
+    read_at_once: usize,
+    disk: Arc<Disk>,
+    builder: Arc<Builder>,
+    filler: Filler,
+    damaged: Arc<Mutex<Vec<(Scope, EntryId)>>>,
     snapshots: Arc<Snapshots>,
     space: AtomicU64,
 }
 
-/// The index of a scope. It is empty until it has been filled from disk.
+/// The index of a scope. There is none until someone begins to fill it from disk.
 pub(super) struct ScopeIndex {
-    scope: Scope,
-    space: Space,
-    dimensions: usize,
+    pub(super) scope: Scope,
+    pub(super) space: Space,
+    pub(super) dimensions: usize,
     vectors: RwLock<Option<Vectors>>,
+    /// Held by whoever reads its first entries.
+    beginning: Mutex<()>,
 }
 
 /// The map, and the order in which its scopes were asked.
@@ -43,30 +52,51 @@ struct Held {
 
 impl Indexes {
     /// None yet. A scope of `graph_from` vectors or more gets a graph.
-    pub(super) fn new(limit: usize, graph_from: usize, snapshots: Snapshots) -> Result<Self, Error> {
+    pub(super) fn new(
+        disk: Arc<Disk>,
+        limit: usize,
+        tuning: &Tuning,
+        snapshots: Snapshots,
+    ) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::Io(error.to_string());
         let snapshots = Arc::new(snapshots);
-        let builder = Builder::spawn(Arc::clone(&snapshots)).map_err(|error| Error::Io(error.to_string()))?;
-        let budget = Arc::new(Budget::new(limit));
-        let space = AtomicU64::new(Space::default().0);
-        Ok(Self { held: Mutex::default(), budget, graph_from, builder, snapshots, space })
+        let builder = Arc::new(Builder::spawn(Arc::clone(&snapshots)).map_err(failed)?);
+        let damaged = Arc::new(Mutex::default());
+        let (builds, found) = (Arc::clone(&builder), Arc::clone(&damaged));
+        let filled = move |index: &Arc<ScopeIndex>, filling: &mut Filling| {
+            note_damaged(&found, index, filling);
+            build_if_wanted(&builds, index);
+        };
+        let filler = Filler::spawn(Arc::downgrade(&disk), Arc::clone(&snapshots), filled).map_err(failed)?;
+        Ok(Self {
+            held: Mutex::default(),
+            budget: Arc::new(Budget::new(limit)),
+            graph_from: tuning.graph_from,
+            read_at_once: tuning.read_at_once,
+            disk,
+            builder,
+            filler,
+            damaged,
+            snapshots,
+            space: AtomicU64::new(Space::default().0),
+        })
     }
 
-    /// The ids of the `k` nearest. `scan` hands over every vector of the scope; it is called if they are not
-    /// held already, and other searches of the same scope wait for it.
-    pub(super) fn nearest(
-        &self,
-        scope: &Scope,
-        query: &[f32],
-        k: usize,
-        scan: impl FnOnce(&mut dyn FnMut(EntryId, &[f32])) -> Result<(), Error>,
-    ) -> Result<Vec<EntryId>, Error> {
+    /// The ids of the `k` nearest. Where they are not held, the scope is read from disk: at once what does not take
+    /// long, and the rest in the background, while what has been read answers.
+    pub(super) fn nearest(&self, scope: &Scope, query: &[f32], k: usize) -> Result<Vec<EntryId>, Error> {
         let index = self.held().obtain(scope, self.space(), query.len());
-        if index.read().is_none() {
-            self.fill(&index, scan)?;
+        if index.read().as_ref().is_none_or(Vectors::is_filling) {
+            self.begin(&index)?;
             self.make_room();
         }
         let found = index.read().as_ref().map(|vectors| vectors.nearest(query, k));
         Ok(found.unwrap_or_default())
+    }
+
+    /// Entries that were found damaged while indexes were filled. Handed over once.
+    pub(super) fn take_damaged(&self) -> Vec<(Scope, EntryId)> {
+        std::mem::take(&mut *lock(&self.damaged))
     }
 
     /// The same, if the index is held, nobody is changing it, and it is quick: it never waits.
@@ -87,7 +117,7 @@ impl Indexes {
                 None => vectors.remove(&id),
             }
         }
-        self.build_if_wanted(&index);
+        build_if_wanted(&self.builder, &index);
         self.make_room();
     }
 
@@ -129,41 +159,33 @@ impl Indexes {
             scopes: indexes.len(),
             bytes: self.budget.used(),
             graphs: count(Vectors::has_graph),
-            building: count(Vectors::is_building)
+            building: count(|vectors| vectors.is_building() || vectors.is_filling())
                 + indexes.iter().filter(|index| index.is_changing()).count(),
         }
     }
 
-    fn fill(
-        &self,
-        index: &Arc<ScopeIndex>,
-        scan: impl FnOnce(&mut dyn FnMut(EntryId, &[f32])) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut slot = index.write();
-        if slot.is_none() {
-            let mut vectors = Vectors::new(index.dimensions, self.graph_from, Arc::clone(&self.budget));
-            let limit = self.budget.limit;
-            let stored = self.snapshots.load(&index.scope, index.space, index.dimensions, limit);
-            vectors.adopt(stored);
-            let mut there = HashSet::new();
-            scan(&mut |id, vector| {
-                vectors.put(id, vector);
-                there.insert(id);
-            })?;
-            vectors.keep_only(&there);
-            *slot = Some(vectors);
+    /// Reads the first entries of a scope, and sees to it that the rest comes.
+    fn begin(&self, index: &Arc<ScopeIndex>) -> Result<(), Error> {
+        let _first = lock(&index.beginning);
+        if index.read().is_some() {
+            return Ok(());
         }
-        drop(slot);
-        self.build_if_wanted(index);
-        Ok(())
-    }
-
-    fn build_if_wanted(&self, index: &Arc<ScopeIndex>) {
-        let wanted = index.write().as_mut().is_some_and(Vectors::wants_builder);
-        if wanted && !self.builder.ask(index) {
-            // Too many wait already; the next put asks again.
-            index.give_up_building();
+        let budget = Arc::clone(&self.budget);
+        *index.write() = Some(Vectors::to_be_filled(index.dimensions, self.graph_from, budget));
+        let mut filling = Filling::new();
+        let filled = filling.go_on(index, &self.disk, &self.snapshots, self.read_at_once);
+        note_damaged(&self.damaged, index, &mut filling);
+        let is_on_its_way = match &filled {
+            Ok(true) => true,
+            Ok(false) => self.filler.ask(index, filling),
+            Err(_) => false,
+        };
+        if !is_on_its_way {
+            // Too many wait already, or it failed: the next search tries again.
+            index.forget();
         }
+        build_if_wanted(&self.builder, index);
+        filled.map(drop)
     }
 
     /// Drops the indexes that were not asked for longest, but never the last one, which is within the limit on
@@ -178,7 +200,25 @@ impl Indexes {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn build_if_wanted(builder: &Builder, index: &Arc<ScopeIndex>) {
+    let wanted = index.write().as_mut().is_some_and(Vectors::wants_builder);
+    if wanted && !builder.ask(index) {
+        // Too many wait already; the next put asks again.
+        index.give_up_building();
+    }
+}
+
+fn note_damaged(damaged: &Mutex<Vec<(Scope, EntryId)>>, index: &ScopeIndex, filling: &mut Filling) {
+    if !filling.damaged.is_empty() {
+        lock(damaged).extend(filling.damaged.drain(..).map(|id| (index.scope, id)));
     }
 }
 
@@ -186,7 +226,13 @@ impl Held {
     /// The index of the scope, marked as asked. One for vectors of another length is of no use and goes.
     fn obtain(&mut self, scope: &Scope, space: Space, dimensions: usize) -> Arc<ScopeIndex> {
         let known = self.forget(scope).filter(|index| index.dimensions == dimensions);
-        let new = || ScopeIndex { scope: *scope, space, dimensions, vectors: RwLock::new(None) };
+        let new = || ScopeIndex {
+            scope: *scope,
+            space,
+            dimensions,
+            vectors: RwLock::new(None),
+            beginning: Mutex::new(()),
+        };
         let index = known.unwrap_or_else(|| Arc::new(new()));
         self.clock += 1;
         self.order.insert(self.clock, *scope);
@@ -221,6 +267,18 @@ impl ScopeIndex {
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Option<Vectors>> {
         self.vectors.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is held, if anything is.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Vectors)) {
+        if let Some(vectors) = self.write().as_mut() {
+            change(vectors);
+        }
+    }
+
+    /// Forgets what is held: whoever asks next fills it anew.
+    pub(super) fn forget(&self) {
+        *self.write() = None;
     }
 
     /// Stores its graphs.

@@ -5,7 +5,7 @@
 //! - `codec` says how an entry lies on disk, `disk` in which order it is written, `recovery` how that is opened;
 //! - `index` holds the vectors of the scopes asked of late, `scope_index` those of one, in segments (`segment`) of
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
-//!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart.
+//!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart; `fill` reads them from disk.
 //!
 //! `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
@@ -17,6 +17,7 @@ mod builder;
 mod codec;
 mod disk;
 mod engine;
+mod fill;
 mod graph;
 mod hot;
 mod index;
@@ -28,6 +29,7 @@ mod scope_index;
 mod segment;
 mod slot;
 mod snapshot;
+mod stock;
 pub mod upkeep;
 
 pub use recovery::{Recovery, SetAside};
@@ -94,6 +96,12 @@ pub struct Tuning {
     /// From so many vectors on a scope gets a graph; below, a scan is quick (50 µs for 8,000 vectors of 384 numbers)
     /// and always right. So many may wait for theirs in a scope that has one.
     pub graph_from: usize,
+    /// So many entries of a scope are read by whoever asks for it first, in some ten milliseconds; the rest comes
+    /// in the background, while what has been read answers.
+    pub read_at_once: usize,
+    /// So many entries are counted when the store is opened, and verified after an unclean shutdown; the rest in the
+    /// background.
+    pub read_at_opening: usize,
     /// How long opening may show no progress before the folder is set aside as damaged.
     pub patience: Duration,
     /// How soon a store that has failed is opened again; then half as often, and so on.
@@ -102,7 +110,13 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { graph_from: 8192, patience: Duration::from_mins(2), retry: Duration::from_secs(1) }
+        Self {
+            graph_from: 8192,
+            read_at_once: 2048,
+            read_at_opening: 8192,
+            patience: Duration::from_mins(2),
+            retry: Duration::from_secs(1),
+        }
     }
 }
 
@@ -141,9 +155,9 @@ impl Embedded {
 
     /// [`Self::open`], with other constants.
     pub fn open_tuned(config: Config, tuning: Tuning) -> Result<(Self, Recovery), Error> {
-        let (engine, recovery) = slot::opened(&config, &tuning)?;
+        let (live, recovery) = slot::opened(&config, &tuning)?;
         let store = Self::empty(config, tuning);
-        store.slot.fill(engine, recovery.clone());
+        store.slot.fill(live, recovery.clone());
         Ok((store, recovery))
     }
 
@@ -153,7 +167,7 @@ impl Embedded {
         let opened = slot::opened(&config, &tuning);
         let store = Self::empty(config, tuning);
         match opened {
-            Ok((engine, recovery)) => store.slot.fill(engine, recovery),
+            Ok((live, recovery)) => store.slot.fill(live, recovery),
             Err(error @ Error::NewerFormat { .. }) => return Err(error),
             Err(error) => store.slot.leave(&error.to_string()),
         }

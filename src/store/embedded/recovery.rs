@@ -6,6 +6,7 @@
 
 use super::codec;
 use super::disk::{Disk, failed};
+use super::stock::{self, Rest};
 use super::{Config, Tuning};
 use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
@@ -26,6 +27,9 @@ const STATE_KEY: &str = "state";
 const OPEN: &[u8] = b"open";
 const CLOSED: &[u8] = b"closed";
 
+/// How much there is: exactly, when it was closed, and about, while it is open.
+const USED_KEY: &str = "used";
+
 /// What sled may keep of its pages in memory. Most look-ups are of few entries, and the vectors have an index of
 /// their own, so a modest amount serves; sled's default is a gigabyte.
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
@@ -43,11 +47,13 @@ const FOLDER: &str = "sled-";
 /// What was found when the store was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
-    /// How many entries there are.
+    /// How many entries there are; where the rest is read in the background, at least.
     pub entries: u64,
-    /// How many damaged values were found and dropped. All values are verified after an unclean shutdown only;
-    /// else each is verified when it is read.
+    /// How many damaged values were found and dropped up to now. All values are verified after an unclean shutdown
+    /// only; else each is verified when it is read.
     pub damaged: u64,
+    /// Whether the rest is still being counted, and verified after an unclean shutdown, in the background.
+    pub in_background: bool,
     /// Whether the store had been closed in an orderly way, or is new.
     pub clean: bool,
     /// How long it took.
@@ -73,6 +79,8 @@ pub(super) struct Opened {
     pub(super) used: Used,
     /// How often entries have answered up to now.
     pub(super) popularity: Popularity,
+    /// What has not been read yet.
+    pub(super) rest: Rest,
 }
 
 /// Why it could not be opened.
@@ -101,6 +109,7 @@ pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
         }
     };
     // In a ruined file sled may find nothing at all, and call that success; only a new folder is rightly empty.
+    stock::unmark(&stock::mark(&config.path));
     opened.recovery.clean |= newest.is_none();
     opened.recovery.took = began.elapsed();
     Ok(opened)
@@ -113,7 +122,8 @@ pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<(u64, Op
         return Err(nothing());
     }
     let number = newest_folder(&config.path)?.ok_or_else(nothing)?;
-    let opened = open_when_free(config, tuning, number).map_err(Failure::into_error)?;
+    let tuning = Tuning { read_at_opening: usize::MAX, ..*tuning };
+    let opened = open_when_free(config, &tuning, number).map_err(Failure::into_error)?;
     Ok((number, opened))
 }
 
@@ -140,11 +150,30 @@ pub(super) fn mark_open(disk: &Disk) -> Result<(), Error> {
     disk.flush()
 }
 
-/// Leaves the mark of an orderly shutdown, after everything else is safe on disk.
-pub(super) fn close(disk: &Disk) -> Result<(), Error> {
+/// Leaves the mark of an orderly shutdown, after everything else is safe on disk, and what is used where that is
+/// known.
+pub(super) fn close(disk: &Disk, used: Option<Used>) -> Result<(), Error> {
+    match used {
+        Some(used) => note_used(disk, used)?,
+        None => drop(disk.meta.remove(USED_KEY).map_err(failed)?),
+    }
     disk.flush()?;
     disk.meta.insert(STATE_KEY, CLOSED).map_err(failed)?;
     disk.flush()
+}
+
+/// Notes about how much there is, for a start after a crash.
+pub(super) fn note_used(disk: &Disk, used: Used) -> Result<(), Error> {
+    let numbers: Vec<u8> = [used.entries, used.bytes].into_iter().flat_map(u64::to_le_bytes).collect();
+    disk.meta.insert(USED_KEY, numbers).map_err(failed)?;
+    Ok(())
+}
+
+fn noted_used(disk: &Disk) -> Result<Option<Used>, Failure> {
+    let noted = disk.meta.get(USED_KEY)?;
+    let numbers = noted.as_deref().map(|noted| noted.as_chunks::<8>());
+    let Some(([entries, bytes], [])) = numbers else { return Ok(None) };
+    Ok(Some(Used { entries: u64::from_le_bytes(*entries), bytes: u64::from_le_bytes(*bytes) }))
 }
 
 /// Opens sled. Where another process holds it, waits a moment for that one to end, as in a restart.
@@ -165,13 +194,16 @@ fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opene
 fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
     let folder = folder(&config.path, number);
     let (flush, expected) = (config.flush, config.room().expected_entries());
+    // The last start may have hung on what it read.
+    let is_marked = stock::mark(&config.path).exists();
+    let at_once = if is_marked { usize::MAX } else { tuning.read_at_opening };
     let progress = Arc::new(AtomicU64::new(0));
     let (done, result) = sync_channel(1);
     let seen = Arc::clone(&progress);
     std::thread::Builder::new()
         .name("weir-open".to_owned())
         // When nobody waits any more the database goes out of scope here, and gives back its files.
-        .spawn(move || drop(done.send(open_folder(&folder, flush, expected, &seen))))
+        .spawn(move || drop(done.send(open_folder(&folder, flush, expected, at_once, &seen))))
         .map_err(|error| Failure::Other(Error::Io(error.to_string())))?;
     wait(&result, &progress, tuning.patience)
 }
@@ -203,6 +235,7 @@ fn open_folder(
     folder: &Path,
     flush: Duration,
     expected: u64,
+    at_once: usize,
     progress: &AtomicU64,
 ) -> Result<Opened, Failure> {
     let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -216,12 +249,19 @@ fn open_folder(
     check_format(&disk, progress)?;
     let clean = disk.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
     disk.meta.insert(STATE_KEY, OPEN)?;
-    let (used, popularity) = take_stock(&disk, expected, progress)?;
-    let (entries, damaged) = if clean { (used.entries, 0) } else { verify(&disk, progress)? };
+    let popularity = Popularity::of(expected);
+    let (used, mut rest) = take_stock(&disk, &popularity, clean, at_once, progress)?;
+    let (mut entries, mut damaged) = (used.entries, 0);
+    if !clean {
+        let (kept, dropped, left) = verify(&disk, at_once, progress)?;
+        (entries, damaged) = (if left.is_some() { entries } else { kept }, dropped);
+        rest.values = left.map(Some);
+    }
     // The mark that it is open must be there before the first write is.
     disk.db.flush()?;
-    let recovery = Recovery { entries, damaged, clean, took: Duration::ZERO, set_aside: None };
-    Ok(Opened { disk, recovery, used, popularity })
+    let in_background = !rest.is_nothing();
+    let recovery = Recovery { entries, damaged, in_background, clean, took: Duration::ZERO, set_aside: None };
+    Ok(Opened { disk, recovery, used, popularity, rest })
 }
 
 /// What an older weir wrote is forgotten: its answers were given to questions that are told apart in another way now.
@@ -248,35 +288,53 @@ fn check_format(disk: &Disk, progress: &AtomicU64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads every value, and removes those that are not what was written; their age keys stay as orphans. Says
-/// how many were kept and removed.
-fn verify(disk: &Disk, progress: &AtomicU64) -> Result<(u64, u64), Failure> {
-    let (mut kept, mut damaged) = (0, 0);
-    for pair in &disk.entries {
+/// Reads the first values, and removes those that are not what was written; their age keys stay as orphans. Says
+/// how many were kept and removed, and the last one, if there are more.
+fn verify(
+    disk: &Disk,
+    at_once: usize,
+    progress: &AtomicU64,
+) -> Result<(u64, u64, Option<codec::Key>), Failure> {
+    let mut read = 0;
+    let each = || {
+        read += 1;
         progress.fetch_add(1, Ordering::Relaxed);
-        let (key, value) = pair?;
-        if codec::is_sound(&key, &value) {
-            kept += 1;
-        } else {
-            disk.entries.remove(key)?;
-            damaged += 1;
-        }
+    };
+    let (damaged, left) = stock::verify(disk, None, at_once, each).map_err(Failure::of)?;
+    for key in &damaged {
+        disk.entries.remove(key)?;
     }
-    Ok((kept, damaged))
+    let damaged = damaged.len() as u64;
+    Ok((read - damaged, damaged, left))
 }
 
 /// Counts the entries and their bytes by what lies beside their age keys, whose pages are small, and learns how often
-/// they have answered. Orphans are counted along; there are few.
-fn take_stock(disk: &Disk, expected: u64, progress: &AtomicU64) -> Result<(Used, Popularity), Failure> {
-    let (mut used, popularity) = (Used::default(), Popularity::of(expected));
-    for aged in disk.by_age(None) {
-        let (place, facts) = aged.map_err(Failure::of)?;
-        popularity.recall(&place.id, facts.hits);
-        used.entries += 1;
-        used.bytes += u64::from(facts.size);
+/// they have answered: of the first ones, and in a small store of all.
+fn take_stock(
+    disk: &Disk,
+    popularity: &Popularity,
+    clean: bool,
+    at_once: usize,
+    progress: &AtomicU64,
+) -> Result<(Used, Rest), Failure> {
+    let each = || {
         progress.fetch_add(1, Ordering::Relaxed);
+    };
+    let counted = stock::count(disk, popularity, None, at_once, each).map_err(Failure::of)?;
+    let seen =
+        Used { entries: counted.change.entries.unsigned_abs(), bytes: counted.change.bytes.unsigned_abs() };
+    if counted.is_all {
+        return Ok((seen, Rest::default()));
     }
-    Ok((used, popularity))
+    let noted = noted_used(disk)?;
+    let places = Some(counted.last);
+    if let Some(noted) = noted.filter(|_| clean) {
+        return Ok((noted, Rest { places, ..Rest::default() }));
+    }
+    disk.set_counted(counted.last.as_ref());
+    // Nothing was noted: there may be anything.
+    let most = noted.unwrap_or(Used { entries: u64::MAX / 2, bytes: u64::MAX / 2 });
+    Ok((seen, Rest { counts: true, places, values: None, most: Some(most) }))
 }
 
 /// The number of the newest of sled's folders. Makes the folder around them where there is none.

@@ -41,6 +41,10 @@ pub(super) struct Vectors {
     next_serial: u32,
     building: bool,
     hopeless: bool,
+    /// While it is being filled: what came or went meanwhile, which what is read from disk must not undo.
+    touched: Option<HashSet<EntryId>>,
+    /// Stored segments may still come: none is built before, which would take their names and their place.
+    awaits_stored: bool,
     graph_from: usize,
     budget: Arc<Budget>,
     bytes: usize,
@@ -70,6 +74,12 @@ impl Tail {
         self.ids.push(id);
         Place { serial: self.serial, row: (self.ids.len() - 1) as u32 }
     }
+
+    fn push_row(&mut self, id: EntryId, from: &Rows, row: usize) -> Place {
+        self.rows.push_row(from, row);
+        self.ids.push(id);
+        Place { serial: self.serial, row: (self.ids.len() - 1) as u32 }
+    }
 }
 
 impl Vectors {
@@ -84,14 +94,34 @@ impl Vectors {
             next_serial: 1,
             building: false,
             hopeless: false,
+            touched: None,
+            awaits_stored: false,
             graph_from,
             budget,
             bytes: EMPTY_BYTES,
         }
     }
 
-    /// Begins with segments that were stored, as far as they are within the limit. What they hold is not to be
-    /// believed until [`Self::keep_only`] has been told what there is.
+    /// An empty index that is to be filled from disk.
+    pub(super) fn to_be_filled(dimensions: usize, graph_from: usize, budget: Arc<Budget>) -> Self {
+        let mut empty = Self::new(dimensions, graph_from, budget);
+        empty.touched = Some(HashSet::new());
+        empty.awaits_stored = true;
+        empty
+    }
+
+    /// An empty one like this, to be put in its place.
+    pub(super) fn another(&self) -> Self {
+        Self::to_be_filled(self.dimensions, self.graph_from, Arc::clone(&self.budget))
+    }
+
+    /// The most bytes of all indexes.
+    pub(super) fn limit(&self) -> usize {
+        self.budget.limit
+    }
+
+    /// Begins with segments that were stored. What they hold is not to be believed until [`Self::end_filling`] has
+    /// been told what is not there.
     pub(super) fn adopt(&mut self, segments: Vec<Segment>) {
         for mut segment in segments {
             self.next_serial = self.next_serial.max(segment.serial);
@@ -112,10 +142,50 @@ impl Vectors {
         self.recount();
     }
 
-    /// Forgets all but these.
-    pub(super) fn keep_only(&mut self, there: &HashSet<EntryId>) {
-        let gone: Vec<EntryId> = self.places.keys().filter(|id| !there.contains(*id)).copied().collect();
-        gone.iter().for_each(|id| self.remove(id));
+    /// Lets another take its place that has been made ready meanwhile. What came since this one began goes along.
+    pub(super) fn give_way_to(&mut self, mut other: Self) {
+        for id in self.touched.iter().flatten() {
+            other.remove(id);
+            if let Some((rows, row)) = self.places.get(id).and_then(|place| self.row(*place)) {
+                let place = other.tail.push_row(*id, rows, row);
+                other.places.insert(*id, place);
+            }
+        }
+        other.touched = self.touched.take();
+        other.awaits_stored = false;
+        other.recount();
+        *self = other;
+    }
+
+    /// Nothing stored will come.
+    pub(super) fn begin_with_nothing(&mut self) {
+        self.awaits_stored = false;
+    }
+
+    /// Takes in what was read from disk, but for what came or went since the filling began.
+    pub(super) fn fill(&mut self, vectors: &[(EntryId, usize, Quantised)]) {
+        for (id, dimensions, vector) in vectors {
+            let is_newer_here = self.touched.as_ref().is_none_or(|touched| touched.contains(id));
+            if !is_newer_here && *dimensions == self.dimensions {
+                self.put_quantised(*id, vector);
+            }
+        }
+    }
+
+    /// Those that are none of these.
+    pub(super) fn strangers(&self, there: &HashSet<EntryId>) -> Vec<EntryId> {
+        self.places.keys().filter(|id| !there.contains(*id)).copied().collect()
+    }
+
+    /// All has been read. Forgets those that were stored and are not on disk.
+    pub(super) fn end_filling(&mut self, strangers: &[EntryId]) {
+        let touched = self.touched.take().unwrap_or_default();
+        strangers.iter().filter(|id| !touched.contains(*id)).for_each(|id| self.forget_id(id));
+    }
+
+    /// Whether what is on disk is still being read.
+    pub(super) fn is_filling(&self) -> bool {
+        self.touched.is_some()
     }
 
     /// What files of its segments must hold.
@@ -130,15 +200,19 @@ impl Vectors {
             self.remove(&id);
             return false;
         }
-        let vector = Quantised::of(vector);
-        if self.places.get(&id).is_some_and(|place| self.is(*place, &vector)) {
+        self.touch(&id);
+        self.put_quantised(id, &Quantised::of(vector))
+    }
+
+    fn put_quantised(&mut self, id: EntryId, vector: &Quantised) -> bool {
+        if self.places.get(&id).is_some_and(|place| self.is(*place, vector)) {
             return true;
         }
-        self.remove(&id);
+        self.forget_id(&id);
         if self.bytes + self.row_bytes() > self.budget.limit {
             return false;
         }
-        let place = self.tail.push(id, &vector);
+        let place = self.tail.push(id, vector);
         self.places.insert(id, place);
         self.grow(self.row_bytes());
         if self.tail.ids.len() >= LARGEST {
@@ -149,6 +223,17 @@ impl Vectors {
 
     /// Forgets a vector, if it is here.
     pub(super) fn remove(&mut self, id: &EntryId) {
+        self.touch(id);
+        self.forget_id(id);
+    }
+
+    fn touch(&mut self, id: &EntryId) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(*id);
+        }
+    }
+
+    fn forget_id(&mut self, id: &EntryId) {
         if let Some(place) = self.places.remove(id) {
             self.forget(place);
             self.tidy_up();
@@ -185,12 +270,14 @@ impl Vectors {
     /// Whether a search takes a tenth of a millisecond or less.
     pub(super) fn is_quick(&self) -> bool {
         let looked_at = |segment: &Segment| if segment.has_graph() { QUICK / 3 } else { segment.living() };
-        self.tail.ids.len() + self.segments.iter().map(looked_at).sum::<usize>() <= QUICK
+        let all = self.tail.ids.len() + self.segments.iter().map(looked_at).sum::<usize>();
+        all <= QUICK && !self.is_filling()
     }
 
     /// Whether a builder should look in. Says so once, until there is nothing left to build.
     pub(super) fn wants_builder(&mut self) -> bool {
-        let is_wanted = !self.building && !self.hopeless && (self.tail_is_long() || self.plan().is_some());
+        let is_free = !self.building && !self.hopeless && !self.awaits_stored;
+        let is_wanted = is_free && (self.tail_is_long() || self.plan().is_some());
         self.building |= is_wanted;
         is_wanted
     }
@@ -264,12 +351,17 @@ impl Vectors {
     }
 
     fn is(&self, place: Place, vector: &Quantised) -> bool {
+        self.row(place).is_some_and(|(rows, row)| rows.is(row, vector))
+    }
+
+    /// Where the numbers of a vector are.
+    fn row(&self, place: Place) -> Option<(&Rows, usize)> {
         let rows = if place.serial == self.tail.serial {
             Some(&self.tail.rows)
         } else {
             self.segments.iter().find(|segment| segment.serial == place.serial).map(Segment::rows)
         };
-        rows.is_some_and(|rows| rows.is(place.row as usize, vector))
+        rows.map(|rows| (rows, place.row as usize))
     }
 
     fn forget(&mut self, place: Place) {
@@ -462,7 +554,7 @@ mod tests {
             let Picture { serial, rows, ids, graph } = picture(vectors);
             Segment::new(serial, rows, ids, Dead::default()).with_graph(Some(Graph::clone(&graph)))
         };
-        let mut after = Vectors::new(2, 50, Arc::new(Budget::new(1 << 20)));
+        let mut after = Vectors::to_be_filled(2, 50, Arc::new(Budget::new(1 << 20)));
         // A crash may leave the old beside the new.
         let mut doubled = stored(&before);
         doubled.serial += 1;
@@ -470,10 +562,32 @@ mod tests {
         // 99 is gone, 98 points elsewhere now, and 100 is new.
         after.put(id(98), &unit(0.0, 1.0));
         after.put(id(100), &unit(100.0, 30.0));
-        after.keep_only(&(0..=100).filter(|n| *n != 99).map(id).collect());
+        let strangers = after.strangers(&(0..98).map(id).collect());
+        after.end_filling(&strangers);
         assert_eq!(nearest(&after, &[1.0, 0.0], 3), [id(100), id(97), id(96)]);
         assert_eq!(nearest(&after, &[1.0, 0.0], 500).len(), 100);
         assert!(after.has_graph());
+    }
+
+    #[test]
+    fn what_is_read_from_disk_undoes_nothing_that_came_or_went_meanwhile() {
+        let read = |n: u8, first: f32| (id(n), 2, Quantised::of(&unit(first, 30.0)));
+        let mut vectors = Vectors::to_be_filled(2, 50, Arc::new(Budget::new(1 << 20)));
+        vectors.put(id(1), &unit(500.0, 1.0));
+        vectors.remove(&id(2));
+        vectors.fill(&[read(1, 1.0), read(2, 400.0), read(3, 3.0)]);
+        assert!(vectors.is_filling() && !vectors.is_quick());
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 9), [id(1), id(3)]);
+        // What was stored takes its place: what it says of these is old.
+        let mut stored = vectors.another();
+        (1..6).for_each(|n| assert!(stored.put_quantised(id(n), &read(n, f32::from(n)).2)));
+        vectors.give_way_to(stored);
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 9), [id(1), id(5), id(4), id(3)]);
+        vectors.put(id(7), &unit(7.0, 30.0));
+        let strangers = vectors.strangers(&[id(3), id(4)].into());
+        vectors.end_filling(&strangers);
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 9), [id(1), id(7), id(4), id(3)]);
+        assert!(!vectors.is_filling());
     }
 
     proptest! {

@@ -7,8 +7,9 @@
 
 use super::engine::Engine;
 use super::recovery::{self, Recovery};
-use super::{Config, Space, Tuning};
+use super::{Config, Space, Tuning, stock};
 use crate::store::{Counters, Error};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,9 +30,16 @@ pub(super) struct Slot {
     wake: Notify,
 }
 
+/// A store that is open.
+pub(super) struct Live {
+    engine: Arc<Engine>,
+    /// Ends what is read in the background.
+    _reading: Option<SyncSender<()>>,
+}
+
 #[derive(Default)]
 struct Held {
-    engine: Option<Arc<Engine>>,
+    live: Option<Live>,
     /// Why there is none.
     why: Arc<str>,
     space: Space,
@@ -45,13 +53,13 @@ impl Slot {
     /// The engine, or why there is none.
     pub(super) fn engine(&self) -> Result<Arc<Engine>, Error> {
         let held = self.held();
-        held.engine.clone().ok_or_else(|| Error::Away(held.why.to_string()))
+        held.live.as_ref().map(|live| Arc::clone(&live.engine)).ok_or_else(|| Error::Away(held.why.to_string()))
     }
 
     /// Why there is no store, where there is none.
     pub(super) fn why_away(&self) -> Option<String> {
         let held = self.held();
-        held.engine.is_none().then(|| held.why.to_string())
+        held.live.is_none().then(|| held.why.to_string())
     }
 
     pub(super) fn recovery(&self) -> Option<Recovery> {
@@ -61,30 +69,30 @@ impl Slot {
     pub(super) fn set_space(&self, space: Space) {
         let mut held = self.held();
         held.space = space;
-        if let Some(engine) = &held.engine {
-            engine.set_space(space);
+        if let Some(live) = &held.live {
+            live.engine.set_space(space);
         }
     }
 
     pub(super) fn counters(&self) -> Counters {
         let held = self.held();
-        let now = held.engine.as_ref().map_or_else(Counters::default, |engine| engine.counters());
-        Counters { away: held.engine.is_none(), reopened: held.past.reopened, ..added(now, &held.past) }
+        let now = held.live.as_ref().map_or_else(Counters::default, |live| live.engine.counters());
+        Counters { away: held.live.is_none(), reopened: held.past.reopened, ..added(now, &held.past) }
     }
 
     /// Puts an opened engine in its place.
-    pub(super) fn fill(&self, engine: Engine, recovery: Recovery) {
+    pub(super) fn fill(&self, live: Live, recovery: Recovery) {
         let mut held = self.held();
-        engine.set_space(held.space);
-        held.engine = Some(Arc::new(engine));
+        live.engine.set_space(held.space);
+        held.live = Some(live);
         held.recovery = Some(recovery);
     }
 
     /// Leaves it empty. What is in it goes when the calls that use it have ended.
     pub(super) fn leave(&self, why: &str) {
         let mut held = self.held();
-        if let Some(engine) = held.engine.take() {
-            let Counters { evicted, turned_away, damaged, .. } = engine.counters();
+        if let Some(live) = held.live.take() {
+            let Counters { evicted, turned_away, damaged, .. } = live.engine.counters();
             held.past = added(Counters { evicted, turned_away, damaged, ..Counters::default() }, &held.past);
         }
         held.why = why.into();
@@ -97,8 +105,8 @@ impl Slot {
         self.wake.notify_one();
     }
 
-    fn reopened(&self, engine: Engine, recovery: Recovery) {
-        self.fill(engine, recovery);
+    fn reopened(&self, live: Live, recovery: Recovery) {
+        self.fill(live, recovery);
         self.held().past.reopened += 1;
     }
 
@@ -120,10 +128,20 @@ fn added(now: Counters, past: &Counters) -> Counters {
 }
 
 /// Opens the store, and makes its engine. Blocks.
-pub(super) fn opened(config: &Config, tuning: &Tuning) -> Result<(Engine, Recovery), Error> {
+pub(super) fn opened(config: &Config, tuning: &Tuning) -> Result<(Live, Recovery), Error> {
     let opened = recovery::open(config, tuning)?;
     let recovery = opened.recovery.clone();
-    Ok((Engine::new(opened, config, tuning)?, recovery))
+    let (engine, rest) = Engine::new(opened, config, tuning)?;
+    let engine = Arc::new(engine);
+    let reading = if rest.is_nothing() {
+        None
+    } else {
+        let (reading, end) = sync_channel(0);
+        stock::read_behind(&engine, &config.path, rest, tuning.patience, end)
+            .map_err(|error| Error::Io(error.to_string()))?;
+        Some(reading)
+    };
+    Ok((Live { engine, _reading: reading }, recovery))
 }
 
 /// Looks after the slot until it is dropped.
@@ -147,13 +165,13 @@ pub(super) async fn heal(slot: &Slot, config: &Config, tuning: &Tuning) {
                 let (config, tuning) = (config.clone(), *tuning);
                 let again = tokio::task::spawn_blocking(move || opened(&config, &tuning)).await;
                 match again {
-                    Ok(Ok((engine, recovery))) => {
+                    Ok(Ok((live, recovery))) => {
                         tracing::info!(
                             entries = recovery.entries,
                             damaged = recovery.damaged,
                             "the store is back"
                         );
-                        slot.reopened(engine, recovery);
+                        slot.reopened(live, recovery);
                     }
                     Ok(Err(error)) => slot.leave(&error.to_string()),
                     Err(panic) => slot.leave(&panic.to_string()),

@@ -63,6 +63,15 @@ impl Snapshots {
         segments
     }
 
+    /// How many bytes are stored of a scope.
+    pub(super) fn size(&self, scope: &Scope) -> u64 {
+        self.files(scope)
+            .iter()
+            .filter_map(|(_, path)| fs::metadata(path).ok())
+            .map(|about| about.len())
+            .sum()
+    }
+
     /// Writes those that are not there yet, and removes what is of none of them.
     pub(super) fn save(&self, scope: &Scope, space: Space, pictures: &[Picture]) {
         let known = self.files(scope);

@@ -147,7 +147,7 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
             }
         }
     }
-    recovery::close(&disk)?;
+    recovery::close(&disk, None)?;
     drop(disk);
     Ok(Checked { disk: folder_size(path), ..found })
 }
@@ -185,8 +185,8 @@ fn rewrite(opened: &Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> 
         }
         told(tell, copied.entries + copied.left_out, opened.used.entries);
     }
-    recovery::close(&new)?;
-    recovery::close(disk)?;
+    recovery::close(&new, None)?;
+    recovery::close(disk, None)?;
     Ok(copied)
 }
 
