@@ -7,7 +7,7 @@ use super::hot::Hot;
 use super::index::Indexes;
 use super::recovery::{self, Opened};
 use super::snapshot::Snapshots;
-use super::stock::{self, Rest};
+use super::stock::{self, Left, Rest};
 use super::{Config, Space, Tuning};
 use crate::clock::Millis;
 use crate::store::popularity::Popularity;
@@ -93,23 +93,17 @@ impl Engine {
 
     /// Counts some more of what was there when the store was opened.
     pub(super) fn count_more(&self, rest: &mut Rest, most: usize) -> Result<(), Error> {
-        let Some(after) = rest.places else { return Ok(()) };
-        if !rest.counts {
-            // Only how often they have answered: that needs no lock.
-            let counted = stock::count(&self.disk, &self.popularity, after.as_ref(), most, || {})?;
-            rest.places = (!counted.is_all).then_some(counted.last);
-            return Ok(());
-        }
-        let mut writer = self.writer()?;
-        let counted = stock::count(&self.disk, &self.popularity, after.as_ref(), most, || {})?;
+        // Where it is only about how often they have answered no lock is needed.
+        let writer = rest.counts.then(|| self.writer()).transpose()?;
+        let counted = stock::count(&self.disk, &self.popularity, rest.places.last(), most, || {})?;
+        rest.places = if counted.is_all { Left::Nothing } else { Left::behind(counted.last) };
+        let Some(mut writer) = writer else { return Ok(()) };
         self.count(counted.change);
         if !counted.is_all {
             self.disk.set_counted(counted.last.as_ref());
-            rest.places = Some(counted.last);
             return Ok(());
         }
         self.disk.set_all_counted();
-        rest.places = None;
         writer.most = None;
         drop(writer);
         self.shrink()
@@ -117,9 +111,8 @@ impl Engine {
 
     /// Verifies some more of what was there when the store was opened.
     pub(super) fn verify_more(&self, rest: &mut Rest, most: usize) -> Result<(), Error> {
-        let Some(after) = rest.values else { return Ok(()) };
-        let (damaged, last) = stock::verify(&self.disk, after.as_ref(), most, || {})?;
-        rest.values = last.map(Some);
+        let (damaged, last) = stock::verify(&self.disk, rest.values.last(), most, || {})?;
+        rest.values = last.map_or(Left::Nothing, Left::Behind);
         for key in damaged {
             if let Ok((scope, id)) = codec::split_key(&key) {
                 self.drop_damaged(&scope, &id)?;

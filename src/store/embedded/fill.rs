@@ -18,7 +18,7 @@ use std::time::Instant;
 /// How many entries are read before what was read is put in.
 const STEP: usize = 256;
 /// How many bytes of stored graphs whoever asks first reads: some milliseconds.
-const FILES_AT_ONCE: u64 = 8 << 20;
+const FILES_AT_ONCE: u64 = 1 << 20;
 /// How many scopes may wait to be filled.
 const QUEUE: usize = 64;
 

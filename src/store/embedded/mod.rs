@@ -112,7 +112,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             graph_from: 8192,
-            read_at_once: 2048,
+            read_at_once: 1024,
             read_at_opening: 8192,
             patience: Duration::from_mins(2),
             retry: Duration::from_secs(1),

@@ -6,7 +6,7 @@
 
 use super::codec;
 use super::disk::{Disk, failed};
-use super::stock::{self, Rest};
+use super::stock::{self, Left, Rest};
 use super::{Config, Tuning};
 use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
@@ -255,7 +255,7 @@ fn open_folder(
     if !clean {
         let (kept, dropped, left) = verify(&disk, at_once, progress)?;
         (entries, damaged) = (if left.is_some() { entries } else { kept }, dropped);
-        rest.values = left.map(Some);
+        rest.values = left.map_or(Left::Nothing, Left::Behind);
     }
     // The mark that it is open must be there before the first write is.
     disk.db.flush()?;
@@ -327,14 +327,14 @@ fn take_stock(
         return Ok((seen, Rest::default()));
     }
     let noted = noted_used(disk)?;
-    let places = Some(counted.last);
+    let places = Left::behind(counted.last);
     if let Some(noted) = noted.filter(|_| clean) {
         return Ok((noted, Rest { places, ..Rest::default() }));
     }
     disk.set_counted(counted.last.as_ref());
     // Nothing was noted: there may be anything.
     let most = noted.unwrap_or(Used { entries: u64::MAX / 2, bytes: u64::MAX / 2 });
-    Ok((seen, Rest { counts: true, places, values: None, most: Some(most) }))
+    Ok((seen, Rest { counts: true, places, most: Some(most), ..Rest::default() }))
 }
 
 /// The number of the newest of sled's folders. Makes the folder around them where there is none.

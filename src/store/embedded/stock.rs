@@ -26,22 +26,46 @@ const MARK: &str = "unreadable";
 const COUNTED_AT_ONCE: usize = 512;
 const VERIFIED_AT_ONCE: usize = 64;
 
+/// What is left of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Left<T> {
+    #[default]
+    Nothing,
+    All,
+    Behind(T),
+}
+
+impl<T> Left<T> {
+    /// What is left where something is, by the last one that was read.
+    pub(super) fn behind(last: Option<T>) -> Self {
+        last.map_or(Self::All, Self::Behind)
+    }
+
+    /// The last one that was read.
+    pub(super) fn last(&self) -> Option<&T> {
+        if let Self::Behind(last) = self { Some(last) } else { None }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
 /// What is still to be read.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     /// Whether to count, or only to learn how often entries have answered.
     pub(super) counts: bool,
-    /// Behind which place to go on; `None` where all were read.
-    pub(super) places: Option<Option<Place>>,
-    /// Behind which value to go on; `None` where all were verified, or need not be.
-    pub(super) values: Option<Option<Key>>,
+    pub(super) places: Left<Place>,
+    /// Of those that are to be verified.
+    pub(super) values: Left<Key>,
     /// The most that there can be, until all is counted.
     pub(super) most: Option<Used>,
 }
 
 impl Rest {
     pub(super) fn is_nothing(&self) -> bool {
-        self.places.is_none() && self.values.is_none()
+        self.places.is_nothing() && self.values.is_nothing()
     }
 }
 
@@ -173,10 +197,10 @@ fn read(
     while !rest.is_nothing() {
         let began = Instant::now();
         let Some(engine) = engine.upgrade() else { return Ok(false) };
-        if rest.places.is_some() {
-            engine.count_more(&mut rest, COUNTED_AT_ONCE)?;
-        } else {
+        if rest.places.is_nothing() {
             engine.verify_more(&mut rest, VERIFIED_AT_ONCE)?;
+        } else {
+            engine.count_more(&mut rest, COUNTED_AT_ONCE)?;
         }
         drop(engine);
         let _ = tell.send(Told::GetsOn);
