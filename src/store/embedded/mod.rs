@@ -23,6 +23,7 @@ mod hot;
 mod index;
 mod kernels;
 mod merge;
+mod numbers;
 mod recovery;
 mod rows;
 mod scope_index;

@@ -4,6 +4,7 @@
 //! the upper ones are all that a search looks at, the lower ones settle the order of the few it has found.
 
 use super::kernels::{Kernel, LANES};
+use super::numbers::Numbers;
 
 /// The largest whole number a number becomes: its upper half, rounded, still fits in eight bits.
 const LARGEST: f32 = 127.0 * 256.0;
@@ -14,8 +15,8 @@ pub(super) struct Rows {
     dimensions: usize,
     stride: usize,
     kernel: Kernel,
-    upper: Vec<i8>,
-    lower: Vec<i8>,
+    upper: Numbers,
+    lower: Numbers,
     scales: Vec<f32>,
 }
 
@@ -93,8 +94,8 @@ impl Rows {
             dimensions,
             stride,
             kernel: Kernel::of_this_machine(),
-            upper: Vec::with_capacity(count * stride),
-            lower: Vec::with_capacity(count * stride),
+            upper: Numbers::with_capacity(count * stride),
+            lower: Numbers::with_capacity(count * stride),
             scales: Vec::with_capacity(count),
         }
     }
@@ -102,8 +103,8 @@ impl Rows {
     /// Rows that were taken apart by [`Self::parts`]; `None` if the lengths do not fit.
     pub(super) fn from_parts(
         dimensions: usize,
-        upper: Vec<i8>,
-        lower: Vec<i8>,
+        upper: Numbers,
+        lower: Numbers,
         scales: Vec<f32>,
     ) -> Option<Self> {
         let stride = dimensions.next_multiple_of(LANES);

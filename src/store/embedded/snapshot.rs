@@ -10,6 +10,7 @@
 
 use super::Space;
 use super::graph::Graph;
+use super::numbers::Numbers;
 use super::rows::Rows;
 use super::segment::{Dead, Segment};
 use crate::store::{EntryId, Scope};
@@ -213,7 +214,7 @@ fn read(bytes: &[u8], serial: u32, space: Space, dimensions: usize) -> Option<Se
     let ids: Vec<EntryId> = rest.all(count, EntryId)?;
     let scales = rest.all(count, f32::from_le_bytes)?;
     let half = count.checked_mul(dimensions.next_multiple_of(super::kernels::LANES))?;
-    let (upper, lower) = (rest.all(half, i8::from_le_bytes)?, rest.all(half, i8::from_le_bytes)?);
+    let (upper, lower) = (Numbers::of_bytes(rest.take(half)?), Numbers::of_bytes(rest.take(half)?));
     let entry = u32::try_from(rest.number()?).ok()?;
     let links = rest.all(count.checked_mul(Graph::LINKS)?, u32::from_le_bytes)?;
     let mut layers = Vec::new();

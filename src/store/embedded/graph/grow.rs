@@ -4,7 +4,7 @@
 //! times as fast, and without making again what is made already. Each row looks for its nearest, links to those of
 //! them that are not nearer to one another than to it, and they link back.
 
-use super::{Graph, LINKS, Layer, NONE, UPPER_LINKS, Walk, links_of, until_none};
+use super::{Graph, LINKS, Layer, NONE, Seen, UPPER_LINKS, Walk, links_of, until_none};
 use crate::store::embedded::rows::{Rows, Scored};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(in super::super) struct Grower {
     rows: Arc<Rows>,
     graph: Graph,
     linked: u32,
+    seen: Seen,
 }
 
 impl Grower {
@@ -29,7 +30,8 @@ impl Grower {
     pub(in super::super) fn new(rows: Arc<Rows>, mut graph: Graph) -> Self {
         let linked = (graph.links.len() / LINKS) as u32;
         graph.links.resize(rows.len() * LINKS, NONE);
-        Self { rows, graph, linked }
+        let seen = Seen::of(rows.len());
+        Self { rows, graph, linked, seen }
     }
 
     /// Links up to `most` more rows; says whether any are left.
@@ -38,7 +40,7 @@ impl Grower {
         let end = count.min(self.linked.saturating_add(most));
         let rows = Arc::clone(&self.rows);
         for row in self.linked..end {
-            self.graph.insert(&rows, row);
+            self.graph.insert(&rows, row, &mut self.seen);
         }
         self.linked = end;
         end < count
@@ -51,8 +53,8 @@ impl Grower {
 
 impl Graph {
     /// Links a row that lies behind all that are linked.
-    fn insert(&mut self, rows: &Rows, row: u32) {
-        let mut walk = Walk::of(rows, rows.probe(row));
+    fn insert(&mut self, rows: &Rows, row: u32, seen: &mut Seen) {
+        let mut walk = Walk::of(rows, rows.probe(row), std::mem::take(seen));
         let mut nearest = vec![walk.score(self.entry)];
         let height = height(row);
         let layers = self.layers.len();
@@ -66,6 +68,7 @@ impl Graph {
             }
         }
         nearest = walk.spread(|row| links_of(&self.links, row), &nearest, WIDTH, |_| true);
+        *seen = walk.seen;
         nearest.sort_unstable_by(|a, b| b.cmp(a));
         let near = spread_out(rows, &nearest, FIRST_LINKS);
         write(&mut self.links[row as usize * LINKS..][..LINKS], &near);

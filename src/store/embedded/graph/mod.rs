@@ -88,7 +88,7 @@ impl Graph {
         width: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Vec<Scored> {
-        let mut walk = Walk::of(rows, query);
+        let mut walk = Walk::of(rows, query, Seen::of(rows.len()));
         let mut nearest = vec![walk.score(self.entry)];
         for layer in &self.layers {
             nearest = walk.spread(|row| layer.links_of(row), &nearest, DESCENT_WIDTH, |_| true);
@@ -116,12 +116,13 @@ struct Walk<'r> {
     products: Vec<i32>,
     found: Vec<Scored>,
     unseen: Vec<u32>,
+    seen: Seen,
 }
 
 impl<'r> Walk<'r> {
-    fn of(rows: &'r Rows, query: Probe<'r>) -> Self {
+    fn of(rows: &'r Rows, query: Probe<'r>, seen: Seen) -> Self {
         let (products, found) = (Vec::with_capacity(LINKS), Vec::with_capacity(LINKS));
-        Self { rows, query, products, found, unseen: Vec::with_capacity(LINKS) }
+        Self { rows, query, products, found, unseen: Vec::with_capacity(LINKS), seen }
     }
 
     fn score(&mut self, row: u32) -> Scored {
@@ -132,7 +133,7 @@ impl<'r> Walk<'r> {
     }
 
     fn score_unseen(&mut self) {
-        let Self { rows, query, products, found, unseen } = self;
+        let Self { rows, query, products, found, unseen, .. } = self;
         found.clear();
         rows.score_some(*query, unseen, products, |scored| found.push(scored));
     }
@@ -145,7 +146,8 @@ impl<'r> Walk<'r> {
         width: usize,
         wanted: impl Fn(u32) -> bool,
     ) -> Vec<Scored> {
-        let mut seen = Seen::of(self.rows.len());
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.forget_all();
         let mut open = BinaryHeap::with_capacity(4 * width);
         let mut best = BinaryHeap::with_capacity(width + 1);
         for begin in from {
@@ -176,24 +178,38 @@ impl<'r> Walk<'r> {
                 }
             }
         }
+        self.seen = seen;
         best.into_iter().map(|Reverse(scored)| scored).collect()
     }
 }
 
 /// Which rows have been looked at.
-struct Seen(Vec<u64>);
+#[derive(Default)]
+struct Seen {
+    words: Vec<u64>,
+    /// The words that are not zero: there are few of them, and many layers.
+    changed: Vec<u32>,
+}
 
 impl Seen {
     fn of(rows: usize) -> Self {
-        Self(vec![0; rows.div_ceil(64)])
+        Self { words: vec![0; rows.div_ceil(64)], changed: Vec::new() }
     }
 
     /// Says whether it was not in yet.
     fn insert(&mut self, row: u32) -> bool {
-        let (word, bit) = (&mut self.0[row as usize / 64], 1 << (row % 64));
+        let (at, bit) = (row / 64, 1 << (row % 64));
+        let word = &mut self.words[at as usize];
         let is_new = *word & bit == 0;
+        if *word == 0 {
+            self.changed.push(at);
+        }
         *word |= bit;
         is_new
+    }
+
+    fn forget_all(&mut self) {
+        self.changed.drain(..).for_each(|at| self.words[at as usize] = 0);
     }
 }
 
