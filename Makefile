@@ -18,7 +18,7 @@ PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini oll
 FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-cache train models doc deny fuzz soak cuda cuda-toolkit ci clean
+.PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-store bench-cache train models doc deny fuzz soak cuda cuda-toolkit ci clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,13 @@ bench-embed: build models ## Measure the encoder next to ONNX Runtime and senten
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE target/bench/venv/bin/python benches/embed/rivals.py \
 		--model models/minilm --texts fixtures/sentences/varied.txt
 	./target/release/weir --models-dir models bench embed --precision int8 --quick
+
+bench-store: build ## Measure the store next to plain hnsw_rs and usearch (minutes; BENCH="--entries 1000000" for more)
+	@test -x target/bench/venv/bin/python || python3 -m venv target/bench/venv
+	target/bench/venv/bin/pip install --quiet --requirement benches/store/requirements.txt
+	./target/release/weir bench store $(BENCH)
+	$(CARGO) bench --locked --bench store -- 1000 10000
+	target/bench/venv/bin/python benches/store/rivals.py 1000 10000 100000
 
 bench-cache: build models ## Score the cache on labelled questions next to fixed thresholds and vCache (BENCH="--seeds 20 --http")
 	./target/release/weir --models-dir models bench cache --data fixtures/decisions $(BENCH)

@@ -53,8 +53,10 @@ pub struct Report {
     pub open_clean_ms: f64,
     /// Opening it after an end without any notice, in milliseconds.
     pub open_unclean_ms: f64,
-    /// The first search after that in milliseconds, for which the scope is read.
+    /// The first search after that in milliseconds. Of a large scope it sees what has been read by then.
     pub first_search_ms: f64,
+    /// From then on until all of the scope has been read, in seconds.
+    pub filled_seconds: f64,
 }
 
 /// Fills a store in an empty folder, and measures it. Calls `say` with what it is about to do.
@@ -88,9 +90,7 @@ pub async fn measure(
     let inserted = began.elapsed();
     say("waiting for graphs");
     let began = Instant::now();
-    while store.counters().index.building > 0 {
-        tokio::time::sleep(PAUSE).await;
-    }
+    settled(&store).await;
     let graphs = began.elapsed();
 
     say("searching");
@@ -108,6 +108,8 @@ pub async fn measure(
     let began = Instant::now();
     store.nearest(&scope(0), &vectors[0], 1).await?;
     let first_search = began.elapsed();
+    settled(&store).await;
+    let filled = began.elapsed();
     store.close().await?;
     drop(store);
     let (store, open_clean) = opened(&config)?;
@@ -129,7 +131,15 @@ pub async fn measure(
         open_clean_ms: milliseconds(open_clean),
         open_unclean_ms: milliseconds(open_unclean),
         first_search_ms: milliseconds(first_search),
+        filled_seconds: filled.as_secs_f64(),
     })
+}
+
+/// Waits until all has been read and all graphs have been made.
+async fn settled(store: &Embedded) {
+    while store.counters().index.building > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// How long searches take, in order, and how many name the very nearest, by looking at all.
@@ -141,7 +151,7 @@ async fn searches(
     let mut random = StdRng::seed_from_u64(8);
     let mut ask = || {
         let asked = random.random_range(0..vectors.len());
-        (asked % scopes, near(&mut random, &vectors[asked], REWORDED))
+        (asked % scopes, reworded(&mut random, &vectors[asked]))
     };
     let queries: Vec<(usize, UnitVector)> = (0..SEARCHES).map(|_| ask()).collect();
     let (mut times, mut named) = (Vec::with_capacity(SEARCHES), Vec::with_capacity(SEARCHES));
@@ -167,13 +177,19 @@ fn opened(config: &Config) -> Result<(Embedded, Duration), Error> {
     Ok((store, recovery.took))
 }
 
-fn clustered(random: &mut StdRng, count: usize) -> Vec<UnitVector> {
+/// So many vectors in clusters, as those of sentences are.
+pub fn clustered(random: &mut StdRng, count: usize) -> Vec<UnitVector> {
     let middles: Vec<UnitVector> = (0..(count / CLUSTER).max(8)).map(|_| unit(random)).collect();
     let one = |random: &mut StdRng| {
         let middle = &middles[random.random_range(0..middles.len())];
         near(random, middle, SPREAD)
     };
     (0..count).map(|_| one(random)).collect()
+}
+
+/// A vector near one of these, as that of the same question in other words is.
+pub fn reworded(random: &mut StdRng, of: &UnitVector) -> UnitVector {
+    near(random, of, REWORDED)
 }
 
 fn near(random: &mut StdRng, middle: &UnitVector, spread: f32) -> UnitVector {

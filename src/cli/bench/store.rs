@@ -56,6 +56,7 @@ fn page(report: &Report) -> String {
         open_clean_ms,
         open_unclean_ms,
         first_search_ms,
+        filled_seconds,
     } = report;
     [
         format!("{entries} entries with vectors of 384 numbers, scopes: {scopes}"),
@@ -63,7 +64,7 @@ fn page(report: &Report) -> String {
         format!("  searching  p50 {search_p50_ms:.3} ms, p99 {search_p99_ms:.3} ms; the very nearest in {:.1} %", recall * 100.0),
         format!("  memory     {memory_per_entry:.0} bytes an entry for the index"),
         format!("  disk       {disk_per_entry:.0} bytes an entry, {live_per_entry:.0} of them its own"),
-        format!("  opening    {open_clean_ms:.0} ms, {open_unclean_ms:.0} ms after a crash; then the first search {first_search_ms:.0} ms"),
+        format!("  opening    {open_clean_ms:.0} ms, {open_unclean_ms:.0} ms after a crash; then the first search {first_search_ms:.0} ms, and all of its scope after {filled_seconds:.1} s"),
     ]
     .join("\n")
 }
