@@ -251,7 +251,7 @@ impl App {
             tokio::select! {
                 () = server::serve(self.listener, self.server, stop) => {}
                 () = self.kept.sweep(clock.as_ref()) => {}
-                () = self.kept.heal() => {}
+                () = self.kept.tend() => {}
                 () = self.learned.keep() => {}
                 () = self.remembered.keep() => {}
                 () = self.spending.keep() => {}

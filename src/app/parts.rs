@@ -77,10 +77,11 @@ impl Kept {
         self.embedded.as_ref().and_then(|embedded| embedded.inner().recovery())
     }
 
-    /// Opens the store anew whenever it has failed, until it is dropped.
-    pub(super) async fn heal(&self) {
+    /// Opens the store anew whenever it has failed, and writes it anew when its files are too large, until it is
+    /// dropped.
+    pub(super) async fn tend(&self) {
         match &self.embedded {
-            Some(embedded) => embedded.inner().heal().await,
+            Some(embedded) => drop(tokio::join!(embedded.inner().heal(), embedded.inner().stay_small())),
             None => std::future::pending().await,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod advise;
 pub mod cache;
+pub mod churn;
 pub mod embed;
 pub mod import;
 pub mod local;

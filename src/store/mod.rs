@@ -99,6 +99,10 @@ pub struct Counters {
     pub away: bool,
     /// How often it was opened anew after it had failed.
     pub reopened: u64,
+    /// What its files took when they were last looked at.
+    pub files: u64,
+    /// How often they were written anew to make them smaller.
+    pub compacted: u64,
     /// The indexes in memory.
     pub index: IndexCounters,
 }

@@ -22,7 +22,18 @@ impl fmt::Debug for Kept {
 
 impl Collector for Kept {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Counters { entries, bytes, evicted, turned_away, damaged, away, reopened, index } = (self.0)();
+        let Counters {
+            entries,
+            bytes,
+            evicted,
+            turned_away,
+            damaged,
+            away,
+            reopened,
+            files,
+            compacted,
+            index,
+        } = (self.0)();
         let IndexCounters { scopes, bytes: index_bytes, graphs, building } = index;
         let mut count = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
@@ -36,6 +47,7 @@ impl Collector for Kept {
         )?;
         count("store_damaged", "Damaged answers that were found, and dropped", damaged)?;
         count("store_reopened", "How often the store was opened anew after it had failed", reopened)?;
+        count("store_compacted", "How often its files were written anew to make them smaller", compacted)?;
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
@@ -43,6 +55,7 @@ impl Collector for Kept {
         gauge("store_available", "Whether there is a store", if away { 0.0 } else { 1.0 })?;
         gauge("store_entries", "Answers that are kept", entries as f64)?;
         gauge("store_bytes", "What they take; the files take some more", bytes as f64)?;
+        gauge("store_file_bytes", "What its files took when they were last looked at", files as f64)?;
         gauge("store_index_scopes", "Scopes whose vectors are in memory", scopes as f64)?;
         gauge("store_index_bytes", "What these take", index_bytes as f64)?;
         gauge("store_index_graphs", "Of these scopes, those with a graph", graphs as f64)?;

@@ -74,7 +74,10 @@ fn entry(n: u32, created: u64) -> Entry {
 }
 
 fn long(n: u32, created: u64, letters: usize) -> Entry {
-    Entry { reply: Reply::text("a-model", "x".repeat(letters)), ..entry(n, created) }
+    // Nothing that gets shorter when it is compressed.
+    let mut random = Random(u64::from(n) << 16 | letters as u64 | 1);
+    let text: String = (0..letters).map(|_| char::from(b'!' + (random.next() % 90) as u8)).collect();
+    Entry { reply: Reply::text("a-model", text), ..entry(n, created) }
 }
 
 fn open(folder: &Path, room: Room) -> Embedded {

@@ -288,7 +288,7 @@ mod restart {
             meta.insert("format", &99u32.to_le_bytes()).unwrap();
         });
         let refused = Embedded::open(folder.config()).err();
-        assert!(matches!(refused, Some(Error::NewerFormat { found: 99, known: 3 })), "{refused:?}");
+        assert!(matches!(refused, Some(Error::NewerFormat { found: 99, known: 4 })), "{refused:?}");
         assert_eq!(folder.set_aside(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! `weir bench`
 
 mod cache;
+mod churn;
 mod embed;
 mod http;
 mod intents;
@@ -29,6 +30,8 @@ enum Command {
     Local(local::Args),
     /// Measure the embedded store: inserts, searches, what it finds, memory, disk, opening
     Store(store::Args),
+    /// Keep the embedded store busy for minutes: whether its memory stays flat and its files small
+    Churn(churn::Args),
 }
 
 pub(super) fn run(args: Args, config: &Config) -> Outcome {
@@ -38,5 +41,6 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
         Command::Intents(args) => intents::run(&args, config),
         Command::Local(args) => local::run(&args, config),
         Command::Store(args) => store::run(&args),
+        Command::Churn(args) => churn::run(&args),
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! key        scope (32) ‖ id (32)
-//! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ JSON of the rest
+//! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ packed JSON of the rest
 //! age key    created (8) ‖ scope (32) ‖ id (32)
 //! age value  useless from (8) ‖ size (4) ‖ cost (4) ‖ hits (4) ‖ pinned (1)
 //! ```
 //! What is needed to make room lies beside the age key, where it is read without the entry; `useless from` is the
 //! last moment there is where there is none. Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
+//! In version 3 the JSON was not packed; such values stay as they are until they are written anew.
 //! The checksum is the beginning of the SHA-256 of the key and all that follows the checksum, so that a value
 //! under another's key is damaged as well.
 
-use super::Space;
+use super::{Space, packed};
 use crate::chat::Reply;
 use crate::clock::Millis;
 use crate::store::room::Facts;
@@ -19,9 +20,12 @@ use crate::store::{About, Entry, EntryId, Error, Scope};
 use crate::vector::UnitVector;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// The layout written here. It changes together with the store's format, see `recovery`.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The same, but for the JSON, which is as it is.
+const UNPACKED: u8 = 3;
 const DIGEST: usize = 32;
 const CHECKSUM: usize = 8;
 
@@ -71,6 +75,7 @@ struct Parts<'a> {
     space: Space,
     vector: &'a [[u8; 4]],
     words: &'a [u8],
+    is_packed: bool,
 }
 
 /// The key of an entry.
@@ -152,7 +157,7 @@ pub(super) fn encode(key: &Key, entry: &Entry, space: Space) -> Result<Vec<u8>, 
     value.extend(space.0.to_le_bytes());
     value.extend((numbers.len() as u32).to_le_bytes());
     value.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-    value.extend(words);
+    value.extend(packed::pack(&words));
     let checksum = checksum(key, &value[CHECKSUM..]);
     value[..CHECKSUM].copy_from_slice(&checksum);
     Ok(value)
@@ -163,7 +168,7 @@ pub(super) fn decode(key: &[u8], value: &[u8], space: Space) -> Result<Entry, Da
     let parts = parts(key, value)?;
     let (_, id) = split_key(key)?;
     let Words { text, reply, upstream, expires, stale_until, about, pinned } =
-        serde_json::from_slice(parts.words).map_err(|_| Damaged)?;
+        serde_json::from_slice(&parts.words()?).map_err(|_| Damaged)?;
     let vector = match parts.numbers_in(space) {
         numbers if numbers.is_empty() => None,
         numbers => Some(UnitVector::new(numbers).map_err(|_| Damaged)?),
@@ -199,19 +204,25 @@ fn parts<'a>(key: &[u8], value: &'a [u8]) -> Result<Parts<'a>, Damaged> {
         return Err(Damaged);
     }
     let (version, rest) = rest.split_first().ok_or(Damaged)?;
-    if *version != VERSION {
-        return Err(Damaged);
-    }
+    let is_packed = match *version {
+        VERSION => true,
+        UNPACKED => false,
+        _ => return Err(Damaged),
+    };
     let (created, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (space, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (dimensions, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let bytes = (u32::from_le_bytes(*dimensions) as usize).checked_mul(4).ok_or(Damaged)?;
     let (numbers, words) = rest.split_at_checked(bytes).ok_or(Damaged)?;
     let (created, space) = (Millis(u64::from_le_bytes(*created)), Space(u64::from_le_bytes(*space)));
-    Ok(Parts { created, space, vector: numbers.as_chunks().0, words })
+    Ok(Parts { created, space, vector: numbers.as_chunks().0, words, is_packed })
 }
 
 impl Parts<'_> {
+    fn words(&self) -> Result<Cow<'_, [u8]>, Damaged> {
+        if self.is_packed { packed::unpack(self.words) } else { Ok(Cow::Borrowed(self.words)) }
+    }
+
     fn numbers_in(&self, space: Space) -> Vec<f32> {
         if self.space != space {
             return Vec::new();

@@ -12,14 +12,31 @@ use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
 use sled::Tree;
 use std::ops::{AddAssign, Bound, Neg};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// The trees.
-pub(super) struct Disk {
+/// One database.
+pub(super) struct Trees {
     pub(super) db: sled::Db,
     pub(super) meta: Tree,
     pub(super) entries: Tree,
     pub(super) ages: Tree,
+    /// The number of its folder.
+    pub(super) number: u64,
+}
+
+impl Trees {
+    /// The trees of an opened database.
+    pub(super) fn new(db: sled::Db, number: u64) -> Result<Self, sled::Error> {
+        let (meta, entries, ages) = (db.open_tree("meta")?, db.open_tree("entries")?, db.open_tree("ages")?);
+        Ok(Self { db, meta, entries, ages, number })
+    }
+}
+
+/// The database that is in force, and the one that takes its place some time, into which everything is written as
+/// well (see `compact`). Whoever reads for long goes on with the one it began with.
+pub(super) struct Disk {
+    now: RwLock<Arc<Trees>>,
+    copy: Mutex<Option<Arc<Trees>>>,
     /// Up to which place by age all is counted: what changes behind it will be. Changed by whoever writes.
     counted: Mutex<Counted>,
 }
@@ -75,17 +92,64 @@ pub(super) struct SomeVectors {
 pub(super) type Aged = (Place, Facts);
 
 impl Disk {
-    /// The trees of an opened database.
-    pub(super) fn new(db: sled::Db) -> Result<Self, sled::Error> {
-        let (meta, entries, ages) = (db.open_tree("meta")?, db.open_tree("entries")?, db.open_tree("ages")?);
-        Ok(Self { db, meta, entries, ages, counted: Mutex::new(Counted::All) })
+    pub(super) fn new(trees: Trees) -> Self {
+        Self { now: RwLock::new(Arc::new(trees)), copy: Mutex::default(), counted: Mutex::new(Counted::All) }
+    }
+
+    /// The database that is in force.
+    pub(super) fn now(&self) -> Arc<Trees> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on everything is written to `copy` as well, or not any more. The writer's lock is held.
+    pub(super) fn mirror(&self, copy: Option<Arc<Trees>>) {
+        *self.copy() = copy;
+    }
+
+    /// Whether all that was written since [`Self::mirror`] is in the copy.
+    pub(super) fn is_mirrored(&self) -> bool {
+        self.copy().is_some()
+    }
+
+    /// Puts the copy in force, and hands back what was. The writer's lock is held.
+    pub(super) fn swap(&self) -> Option<Arc<Trees>> {
+        let copy = self.copy().take()?;
+        Some(std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), copy))
+    }
+
+    // A panic between two writes leaves no half of anything here.
+    fn copy(&self) -> MutexGuard<'_, Option<Arc<Trees>>> {
+        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes to the tree of each database, and says what was there in the one that is in force.
+    fn write(
+        &self,
+        tree: fn(&Trees) -> &Tree,
+        write: impl Fn(&Tree) -> sled::Result<Option<sled::IVec>>,
+    ) -> Result<Option<sled::IVec>, Error> {
+        let was = write(tree(&self.now()));
+        let mut copy = self.copy();
+        // One that has missed something is of no use any more.
+        if copy.as_ref().is_some_and(|copy| was.is_err() || write(tree(copy)).is_err()) {
+            *copy = None;
+        }
+        was.map_err(failed)
+    }
+
+    fn write_entry(&self, key: &[u8], value: Option<sled::IVec>) -> Result<Option<sled::IVec>, Error> {
+        self.write(|trees| &trees.entries, |tree| set(tree, key, value.clone()))
+    }
+
+    fn write_age(&self, key: &[u8], noted: Option<sled::IVec>) -> Result<Option<sled::IVec>, Error> {
+        self.write(|trees| &trees.ages, |tree| set(tree, key, noted.clone()))
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
     pub(super) fn load(&self, scope: &Scope, id: &EntryId, space: Space) -> Result<Option<Read>, Error> {
         let key = codec::key(scope, id);
         let read = |value: sled::IVec| Ok((codec::decode(&key, &value, space)?, value.len()));
-        Ok(self.entries.get(key).map_err(failed)?.map(read))
+        Ok(self.now().entries.get(key).map_err(failed)?.map(read))
     }
 
     /// Up to `most` entries that have a vector in another space, from behind `after` on in the order of keys, and
@@ -101,7 +165,7 @@ impl Disk {
         let mut found = Vec::new();
         let mut last = None;
         let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-        for pair in self.entries.range((begin, Bound::Unbounded)).take(LOOKED_AT) {
+        for pair in self.now().entries.range((begin, Bound::Unbounded)).take(LOOKED_AT) {
             let (key, value) = pair.map_err(failed)?;
             last = Some(Key::try_from(key.as_ref()).map_err(|_| odd_key())?);
             // What is damaged is dropped by whoever asks for it.
@@ -128,11 +192,11 @@ impl Disk {
     /// What is noted about the entry of that id, if there is a whole one.
     pub(super) fn facts(&self, scope: &Scope, id: &EntryId) -> Result<Option<(Place, Facts)>, Error> {
         let key = codec::key(scope, id);
-        let value = self.entries.get(key).map_err(failed)?;
+        let value = self.now().entries.get(key).map_err(failed)?;
         let Some(created) = value.and_then(|value| codec::decode_created(&key, &value).ok()) else {
             return Ok(None);
         };
-        let noted = self.ages.get(codec::age_key(created, &key)).map_err(failed)?;
+        let noted = self.now().ages.get(codec::age_key(created, &key)).map_err(failed)?;
         let place = Place { created, scope: *scope, id: *id };
         Ok(noted.map(|noted| (place, codec::split_age_value(&noted))))
     }
@@ -140,8 +204,7 @@ impl Disk {
     /// Notes something else about an entry, without changing its size.
     pub(super) fn note(&self, place: &Place, facts: &Facts) -> Result<(), Error> {
         let age_key = codec::age_key(place.created, &codec::key(&place.scope, &place.id));
-        self.ages.insert(age_key, codec::age_value(facts)).map_err(failed)?;
-        Ok(())
+        self.write_age(&age_key, Some(codec::age_value(facts).into())).map(drop)
     }
 
     /// Writes a prepared entry, over an older one of that id.
@@ -150,9 +213,9 @@ impl Disk {
         let noted = sled::IVec::from(codec::age_value(facts));
         let age_key = codec::age_key(place.created, &key);
         let mut change = self.came(&age_key, Some(&noted));
-        let replaced = self.ages.insert(age_key, noted).map_err(failed)?;
+        let replaced = self.write_age(&age_key, Some(noted))?;
         change += -self.came(&age_key, replaced.as_ref());
-        let old = self.entries.insert(key, value).map_err(failed)?;
+        let old = self.write_entry(&key, Some(value.into()))?;
         let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
         if let Some(created) = old_created.filter(|created| *created != place.created) {
             change += -self.remove_age(created, &key)?;
@@ -168,7 +231,7 @@ impl Disk {
     /// Removes every entry of a scope, and says how many there were.
     pub(super) fn clear(&self, scope: &Scope) -> Result<(u64, Change), Error> {
         let (mut cleared, mut change) = (0, Change::default());
-        for key in self.entries.scan_prefix(scope.0).keys() {
+        for key in self.now().entries.scan_prefix(scope.0).keys() {
             let key = Key::try_from(key.map_err(failed)?.as_ref()).map_err(|_| odd_key())?;
             let (was_there, by) = self.remove_key(&key)?;
             cleared += u64::from(was_there);
@@ -179,7 +242,14 @@ impl Disk {
 
     /// Whether a scope has any entry.
     pub(super) fn has_any(&self, scope: &Scope) -> Result<bool, Error> {
-        self.entries.scan_prefix(scope.0).keys().next().transpose().map(|key| key.is_some()).map_err(failed)
+        self.now()
+            .entries
+            .scan_prefix(scope.0)
+            .keys()
+            .next()
+            .transpose()
+            .map(|key| key.is_some())
+            .map_err(failed)
     }
 
     /// The vectors of up to `most` entries of a scope, from behind `after` on in the order of ids.
@@ -196,7 +266,7 @@ impl Disk {
             None => Bound::Included(codec::key(scope, &EntryId([0; 32]))),
         };
         let end = Bound::Included(codec::key(scope, &EntryId([u8::MAX; 32])));
-        for pair in self.entries.range((begin, end)).take(most) {
+        for pair in self.now().entries.range((begin, end)).take(most) {
             let (key, value) = pair.map_err(failed)?;
             let (_, id) = codec::split_key(&key).map_err(|_| odd_key())?;
             match codec::decode_vector(&key, &value, space) {
@@ -211,21 +281,24 @@ impl Disk {
     }
 
     /// All by age from behind `after` on, the oldest first.
-    pub(super) fn by_age(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> {
+    pub(super) fn by_age(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> + use<> {
         let begin = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
-        self.ages.range((begin, Bound::Unbounded)).map(aged)
+        self.now().ages.range((begin, Bound::Unbounded)).map(aged)
     }
 
     /// All by age from before `after` on, the youngest first.
-    pub(super) fn by_youth(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> {
+    pub(super) fn by_youth(
+        &self,
+        after: Option<&Place>,
+    ) -> impl Iterator<Item = Result<Aged, Error>> + use<> {
         let end = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
-        self.ages.range((Bound::Unbounded, end)).rev().map(aged)
+        self.now().ages.range((Bound::Unbounded, end)).rev().map(aged)
     }
 
     /// Whether the entry at a place is there, and of that age.
     pub(super) fn has_at(&self, place: &Place) -> Result<bool, Error> {
         let key = codec::key(&place.scope, &place.id);
-        let value = self.entries.get(key).map_err(failed)?;
+        let value = self.now().entries.get(key).map_err(failed)?;
         Ok(value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(place.created)))
     }
 
@@ -235,18 +308,18 @@ impl Disk {
         let key = codec::key(&place.scope, &place.id);
         let is_its_entry = self.has_at(place)?;
         if is_its_entry {
-            self.entries.remove(key).map_err(failed)?;
+            self.write_entry(&key, None)?;
         }
         Ok((is_its_entry, -self.remove_age(place.created, &key)?))
     }
 
     /// Makes everything written up to now survive a crash.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        self.db.flush().map(|_| ()).map_err(failed)
+        self.now().db.flush().map(|_| ()).map_err(failed)
     }
 
     fn remove_key(&self, key: &Key) -> Result<(bool, Change), Error> {
-        let Some(value) = self.entries.remove(key).map_err(failed)? else {
+        let Some(value) = self.write_entry(key, None)? else {
             return Ok((false, Change::default()));
         };
         match codec::decode_created(key, &value) {
@@ -257,7 +330,7 @@ impl Disk {
 
     fn remove_age(&self, created: Millis, key: &Key) -> Result<Change, Error> {
         let age_key = codec::age_key(created, key);
-        let removed = self.ages.remove(age_key).map_err(failed)?;
+        let removed = self.write_age(&age_key, None)?;
         Ok(self.came(&age_key, removed.as_ref()))
     }
 
@@ -290,14 +363,21 @@ impl Disk {
     pub(super) fn values(
         &self,
         after: Option<&Key>,
-    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), Error>> {
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), Error>> + use<> {
         let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-        self.entries.range((begin, Bound::Unbounded)).map(|pair| pair.map_err(failed))
+        self.now().entries.range((begin, Bound::Unbounded)).map(|pair| pair.map_err(failed))
     }
 }
 
 fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
     counted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set(tree: &Tree, key: &[u8], value: Option<sled::IVec>) -> sled::Result<Option<sled::IVec>> {
+    match value {
+        Some(value) => tree.insert(key, value),
+        None => tree.remove(key),
+    }
 }
 
 fn age_key(place: &Place) -> Vec<u8> {

@@ -31,7 +31,7 @@ const WALKED_BYTES: u64 = 4 << 20;
 
 /// The store, as blocking code sees it.
 pub(super) struct Engine {
-    disk: Arc<Disk>,
+    pub(super) disk: Arc<Disk>,
     indexes: Indexes,
     hot: Hot,
     writer: Mutex<Writer>,
@@ -49,7 +49,7 @@ pub(super) struct Engine {
 }
 
 /// Held by whoever writes, until disk and index agree again.
-struct Writer {
+pub(super) struct Writer {
     closed: bool,
     evictor: Evictor,
     /// The most that there can be, until all is counted.
@@ -271,13 +271,18 @@ impl Engine {
         self.settle()
     }
 
+    /// How much there is, once all is counted.
+    pub(super) fn all_used(&self, writer: &Writer) -> Option<Used> {
+        writer.most.is_none().then(|| OnDisk(self).used())
+    }
+
     /// Notes now and then how much there is, for a start after a crash.
     fn note_used(&self, writer: &mut Writer) -> Result<(), Error> {
         let (used, noted) = (OnDisk(self).used(), writer.noted);
         let is_due = used.entries.abs_diff(noted.entries) >= NOTED_AFTER.entries / 2
             || used.bytes.abs_diff(noted.bytes) >= NOTED_AFTER.bytes / 2;
         if is_due && writer.most.is_none() {
-            recovery::note_used(&self.disk, used)?;
+            recovery::note_used(&self.disk.now(), used)?;
             writer.noted = used;
         }
         Ok(())
@@ -412,14 +417,14 @@ impl Engine {
     pub(super) fn probe(&self) -> Result<(), Error> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // The mark of an orderly end must stay.
-        if writer.closed { Ok(()) } else { recovery::mark_open(&self.disk) }
+        if writer.closed { Ok(()) } else { recovery::mark_open(&self.disk.now()) }
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {
         self.note_hits()?;
         let mut writer = self.writer()?;
-        let used = writer.most.is_none().then(|| OnDisk(self).used());
-        recovery::close(&self.disk, used)?;
+        let used = self.all_used(&writer);
+        recovery::close(&self.disk.now(), used)?;
         writer.closed = true;
         Ok(())
     }
@@ -449,7 +454,7 @@ impl Engine {
         Ok(())
     }
 
-    fn writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {
+    pub(super) fn writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {
         // After a panic of another writer the index may be behind the disk, which it is allowed to be.
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.closed { Err(Error::Io("the store is closed".to_owned())) } else { Ok(writer) }

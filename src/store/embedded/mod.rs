@@ -2,12 +2,12 @@
 //!
 //! - `engine` keeps disk and index in step;
 //! - `hot` holds the entries asked for of late;
-//! - `codec` says how an entry lies on disk, `disk` in which order it is written, `recovery` how that is opened;
+//! - `codec` says how an entry lies on disk (`packed`: compressed), `disk` in which order it is written, `recovery` how that is opened;
 //! - `index` holds the vectors of the scopes asked of late, `scope_index` those of one, in segments (`segment`) of
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
 //!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart; `fill` reads them from disk.
 //!
-//! `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
+//! `compact` writes it anew while it is in use, `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
 //! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
 //! tokio's blocking threads, a bounded number at a time.
@@ -15,6 +15,7 @@
 mod budget;
 mod builder;
 mod codec;
+mod compact;
 mod disk;
 mod engine;
 mod fill;
@@ -24,6 +25,7 @@ mod index;
 mod kernels;
 mod merge;
 mod numbers;
+mod packed;
 mod recovery;
 mod rows;
 mod scope_index;
@@ -33,12 +35,15 @@ mod snapshot;
 mod stock;
 pub mod upkeep;
 
+pub use compact::Compacted;
 pub use recovery::{Recovery, SetAside};
 
 use crate::clock::Millis;
+use crate::store::room::Used;
 use crate::store::{Counters, Entry, EntryId, Error, Match, Room, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
+use compact::Due;
 use engine::{AtHand, Engine};
 use sha2::{Digest as _, Sha256};
 use slot::Slot;
@@ -107,6 +112,10 @@ pub struct Tuning {
     pub patience: Duration,
     /// How soon a store that has failed is opened again; then half as often, and so on.
     pub retry: Duration,
+    /// How often the size of the files is looked at.
+    pub look: Duration,
+    /// How much more than twice what is kept the files may take before they are written anew.
+    pub slack: u64,
 }
 
 impl Default for Tuning {
@@ -117,6 +126,8 @@ impl Default for Tuning {
             read_at_opening: 8192,
             patience: Duration::from_mins(2),
             retry: Duration::from_secs(1),
+            look: Duration::from_secs(5),
+            slack: 16 << 20,
         }
     }
 }
@@ -146,6 +157,8 @@ pub struct Embedded {
     keyed: Arc<Semaphore>,
     searches: Arc<Semaphore>,
     walks: Arc<Semaphore>,
+    /// The store is written anew by one at a time.
+    rewrites: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -183,12 +196,55 @@ impl Embedded {
             keyed: Arc::new(Semaphore::new(KEYED_AT_ONCE)),
             searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
             walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
+            rewrites: Arc::new(Semaphore::new(1)),
         }
     }
 
     /// Opens the store anew whenever it has failed, as soon as that works, until it is dropped.
     pub async fn heal(&self) {
         slot::heal(&self.slot, &self.config, &self.tuning).await;
+    }
+
+    /// Writes the store anew whenever its files take more than twice what it holds, until it is dropped.
+    pub async fn stay_small(&self) {
+        let mut due = Due { before: 0 };
+        loop {
+            tokio::time::sleep(self.tuning.look).await;
+            let Ok((files, Some(used))) = self.sizes().await else { continue };
+            if !due.is_due(files, used.bytes, self.tuning.slack) {
+                continue;
+            }
+            match self.compact().await {
+                Ok(Compacted { before, after }) => {
+                    tracing::info!(before, after, "wrote the store anew, without what is gone");
+                    due.before = after;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the store could not be written anew");
+                    due.before = files;
+                }
+            }
+        }
+    }
+
+    /// Writes the store anew, without what its files keep of what is gone. Requests go on meanwhile.
+    pub async fn compact(&self) -> Result<Compacted, Error> {
+        let config = self.config.clone();
+        let compacted = self.run(&self.rewrites, move |engine| compact::compact(engine, &config)).await?;
+        self.slot.compacted(compacted.after);
+        Ok(compacted)
+    }
+
+    /// What its files take, without the graphs, and what is kept, once that is counted.
+    async fn sizes(&self) -> Result<(u64, Option<Used>), Error> {
+        let path = self.config.path.clone();
+        let look = move |engine: &Engine| {
+            let used = engine.all_used(&*engine.writer()?);
+            Ok((compact::file_bytes(engine, &path), used))
+        };
+        let (files, used) = self.run(&self.walks, look).await?;
+        self.slot.looked(files);
+        Ok((files, used))
     }
 
     /// Why there is no store, where there is none.

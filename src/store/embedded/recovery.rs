@@ -5,13 +5,14 @@
 //! can be filled again, and a sidecar that does not start helps nobody.
 
 use super::codec;
-use super::disk::{Disk, failed};
+use super::disk::{Disk, Trees, failed};
 use super::stock::{self, Left, Rest};
 use super::{Config, Tuning};
 use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
 use crate::store::popularity::Popularity;
 use crate::store::room::Used;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The format written here. A folder of a newer one is left as it is.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
+/// The oldest whose values can be read; they are written as today's when they are written again.
+const OLDEST: u32 = 3;
 const FORMAT_KEY: &str = "format";
 
 /// Set while a process has the store open, so that the next one knows whether it was closed.
@@ -98,7 +101,11 @@ pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
     check_writable(&config.path)?;
     let number = newest.unwrap_or(0);
     let mut opened = match open_when_free(config, tuning, number) {
-        Ok(opened) => opened,
+        Ok(opened) => {
+            // Its lock is held: nobody else uses what lies beside it.
+            remove_others(&config.path, number);
+            opened
+        }
         Err(Failure::Other(error)) => return Err(error),
         Err(Failure::Unusable(reason)) => {
             let path = set_aside(&config.path)?;
@@ -128,15 +135,15 @@ pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<(u64, Op
 }
 
 /// A new database in a folder of that name, with the format that is written here.
-pub(super) fn new_database(folder: &Path) -> Result<Disk, Error> {
+pub(super) fn new_database(folder: &Path, number: u64) -> Result<Trees, Error> {
     let sled = sled::Config::default()
         .path(folder)
         .cache_capacity(PAGE_CACHE_BYTES)
         .open()
         .map_err(|error| why(error, folder).into_error())?;
-    let disk = Disk::new(sled).map_err(failed)?;
-    disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
-    Ok(disk)
+    let trees = Trees::new(sled, number).map_err(failed)?;
+    trees.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
+    Ok(trees)
 }
 
 /// Where sled's folder of that number is.
@@ -144,33 +151,83 @@ pub(super) fn folder(path: &Path, number: u64) -> PathBuf {
     path.join(format!("{FOLDER}{number}"))
 }
 
+/// A new database, which is none until [`finish`]: a crash before leaves the older one in force.
+pub(super) fn begin(path: &Path, number: u64, flush: Duration) -> Result<Trees, Error> {
+    let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
+    let (folder, mark) = (folder(path, number), mark_of_unfinished(path, number));
+    File::create(&mark).and_then(|mark| mark.sync_all()).map_err(io)?;
+    sync_folder(path).map_err(io)?;
+    let sled = in_use(&folder, flush).open().map_err(|error| why(error, &folder).into_error())?;
+    let trees = Trees::new(sled, number).map_err(failed)?;
+    trees.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
+    Ok(trees)
+}
+
+/// Makes what [`begin`] began the newest of all, in one step.
+pub(super) fn finish(path: &Path, trees: &Trees) -> Result<(), Error> {
+    mark_open(trees)?;
+    let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
+    std::fs::remove_file(mark_of_unfinished(path, trees.number)).map_err(io)?;
+    // From here on it is what a start would open: to turn back now would lose what comes next.
+    let _ = sync_folder(path);
+    Ok(())
+}
+
+/// Removes what was begun and not finished.
+pub(super) fn give_up(path: &Path, number: u64) {
+    let removed = std::fs::remove_dir_all(folder(path, number));
+    if removed.is_ok() || !folder(path, number).exists() {
+        let _ = std::fs::remove_file(mark_of_unfinished(path, number));
+    }
+}
+
+/// Removes all databases that are older than that, or not finished.
+fn remove_others(path: &Path, number: u64) {
+    for (other, is_unfinished) in folders(path).unwrap_or_default() {
+        if is_unfinished {
+            give_up(path, other);
+        } else if other < number {
+            let _ = std::fs::remove_dir_all(folder(path, other));
+        }
+    }
+}
+
+fn mark_of_unfinished(path: &Path, number: u64) -> PathBuf {
+    path.join(format!("{FOLDER}{number}.unfinished"))
+}
+
+/// What was made and removed in a folder survives a crash.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
 /// Leaves the mark that it is in use, on disk.
-pub(super) fn mark_open(disk: &Disk) -> Result<(), Error> {
-    disk.meta.insert(STATE_KEY, OPEN).map_err(failed)?;
-    disk.flush()
+pub(super) fn mark_open(trees: &Trees) -> Result<(), Error> {
+    trees.meta.insert(STATE_KEY, OPEN).map_err(failed)?;
+    trees.db.flush().map(drop).map_err(failed)
 }
 
 /// Leaves the mark of an orderly shutdown, after everything else is safe on disk, and what is used where that is
 /// known.
-pub(super) fn close(disk: &Disk, used: Option<Used>) -> Result<(), Error> {
+pub(super) fn close(trees: &Trees, used: Option<Used>) -> Result<(), Error> {
     match used {
-        Some(used) => note_used(disk, used)?,
-        None => drop(disk.meta.remove(USED_KEY).map_err(failed)?),
+        Some(used) => note_used(trees, used)?,
+        None => drop(trees.meta.remove(USED_KEY).map_err(failed)?),
     }
-    disk.flush()?;
-    disk.meta.insert(STATE_KEY, CLOSED).map_err(failed)?;
-    disk.flush()
+    trees.db.flush().map_err(failed)?;
+    trees.meta.insert(STATE_KEY, CLOSED).map_err(failed)?;
+    trees.db.flush().map(drop).map_err(failed)
 }
 
 /// Notes about how much there is, for a start after a crash.
-pub(super) fn note_used(disk: &Disk, used: Used) -> Result<(), Error> {
+pub(super) fn note_used(trees: &Trees, used: Used) -> Result<(), Error> {
     let numbers: Vec<u8> = [used.entries, used.bytes].into_iter().flat_map(u64::to_le_bytes).collect();
-    disk.meta.insert(USED_KEY, numbers).map_err(failed)?;
+    trees.meta.insert(USED_KEY, numbers).map_err(failed)?;
     Ok(())
 }
 
-fn noted_used(disk: &Disk) -> Result<Option<Used>, Failure> {
-    let noted = disk.meta.get(USED_KEY)?;
+fn noted_used(trees: &Trees) -> Result<Option<Used>, Failure> {
+    let noted = trees.meta.get(USED_KEY)?;
     let numbers = noted.as_deref().map(|noted| noted.as_chunks::<8>());
     let Some(([entries, bytes], [])) = numbers else { return Ok(None) };
     Ok(Some(Used { entries: u64::from_le_bytes(*entries), bytes: u64::from_le_bytes(*bytes) }))
@@ -184,6 +241,12 @@ fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opene
         match open_watched(config, tuning, number) {
             Err(Failure::Other(Error::InUse(_))) if began.elapsed() < RELEASE => {
                 std::thread::sleep(RELEASE / 20);
+            }
+            // Another process has written it anew and lets go of the old files, not of the new ones.
+            Ok(_) | Err(Failure::Unusable(_))
+                if newest_folder(&config.path).is_ok_and(|newest| newest > Some(number)) =>
+            {
+                return Err(Failure::Other(Error::InUse(config.path.display().to_string())));
             }
             opened => return opened,
         }
@@ -203,7 +266,7 @@ fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened,
     std::thread::Builder::new()
         .name("weir-open".to_owned())
         // When nobody waits any more the database goes out of scope here, and gives back its files.
-        .spawn(move || drop(done.send(open_folder(&folder, flush, expected, at_once, &seen))))
+        .spawn(move || drop(done.send(open_folder(&folder, number, flush, expected, at_once, &seen))))
         .map_err(|error| Failure::Other(Error::Io(error.to_string())))?;
     wait(&result, &progress, tuning.patience)
 }
@@ -231,24 +294,26 @@ fn wait(
     }
 }
 
+/// How sled keeps what is in use.
+fn in_use(folder: &Path, flush: Duration) -> sled::Config {
+    let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
+    sled::Config::default().path(folder).cache_capacity(PAGE_CACHE_BYTES).flush_every_ms(Some(flush_ms))
+}
+
 fn open_folder(
     folder: &Path,
+    number: u64,
     flush: Duration,
     expected: u64,
     at_once: usize,
     progress: &AtomicU64,
 ) -> Result<Opened, Failure> {
-    let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
-    let sled = sled::Config::default()
-        .path(folder)
-        .cache_capacity(PAGE_CACHE_BYTES)
-        .flush_every_ms(Some(flush_ms))
-        .open()
-        .map_err(|error| why(error, folder))?;
-    let disk = Disk::new(sled)?;
-    check_format(&disk, progress)?;
-    let clean = disk.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
-    disk.meta.insert(STATE_KEY, OPEN)?;
+    let sled = in_use(folder, flush).open().map_err(|error| why(error, folder))?;
+    let trees = Trees::new(sled, number)?;
+    check_format(&trees, progress)?;
+    let clean = trees.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
+    trees.meta.insert(STATE_KEY, OPEN)?;
+    let disk = Disk::new(trees);
     let popularity = Popularity::of(expected);
     let (used, mut rest) = take_stock(&disk, &popularity, clean, at_once, progress)?;
     let (mut entries, mut damaged) = (used.entries, 0);
@@ -258,14 +323,15 @@ fn open_folder(
         rest.values = left.map_or(Left::Nothing, Left::Behind);
     }
     // The mark that it is open must be there before the first write is.
-    disk.db.flush()?;
+    disk.now().db.flush()?;
     let in_background = !rest.is_nothing();
     let recovery = Recovery { entries, damaged, in_background, clean, took: Duration::ZERO, set_aside: None };
     Ok(Opened { disk, recovery, used, popularity, rest })
 }
 
-/// What an older weir wrote is forgotten: its answers were given to questions that are told apart in another way now.
-fn check_format(disk: &Disk, progress: &AtomicU64) -> Result<(), Failure> {
+/// What is older than can be read is forgotten: its answers were given to questions that are told apart in another
+/// way now.
+fn check_format(disk: &Trees, progress: &AtomicU64) -> Result<(), Failure> {
     let Some(found) = disk.meta.get(FORMAT_KEY)? else {
         disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes())?;
         return Ok(());
@@ -276,13 +342,15 @@ fn check_format(disk: &Disk, progress: &AtomicU64) -> Result<(), Failure> {
     if found > FORMAT {
         return Err(Failure::Other(Error::NewerFormat { found, known: FORMAT }));
     }
-    if found < FORMAT {
+    if found < OLDEST {
         for tree in [&disk.entries, &disk.ages] {
             for key in tree.iter().keys() {
                 tree.remove(key?)?;
                 progress.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+    if found < FORMAT {
         disk.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes())?;
     }
     Ok(())
@@ -302,7 +370,7 @@ fn verify(
     };
     let (damaged, left) = stock::verify(disk, None, at_once, each).map_err(Failure::of)?;
     for key in &damaged {
-        disk.entries.remove(key)?;
+        disk.now().entries.remove(key)?;
     }
     let damaged = damaged.len() as u64;
     Ok((read - damaged, damaged, left))
@@ -326,7 +394,7 @@ fn take_stock(
     if counted.is_all {
         return Ok((seen, Rest::default()));
     }
-    let noted = noted_used(disk)?;
+    let noted = noted_used(&disk.now())?;
     let places = Left::behind(counted.last);
     if let Some(noted) = noted.filter(|_| clean) {
         return Ok((noted, Rest { places, ..Rest::default() }));
@@ -341,13 +409,20 @@ fn take_stock(
 fn newest_folder(path: &Path) -> Result<Option<u64>, Error> {
     let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
     std::fs::create_dir_all(path).map_err(io)?;
-    let mut newest = None;
-    for folder in std::fs::read_dir(path).map_err(io)? {
-        let name = folder.map_err(io)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse().ok());
-        newest = newest.max(number);
+    let folders = folders(path).map_err(io)?;
+    Ok(folders.into_iter().filter(|(_, is_unfinished)| !is_unfinished).map(|(number, _)| number).max())
+}
+
+/// The numbers of sled's folders, and whether each is unfinished.
+fn folders(path: &Path) -> std::io::Result<Vec<(u64, bool)>> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(path)? {
+        let name = folder?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse().ok()) {
+            found.push((number, mark_of_unfinished(path, number).exists()));
+        }
     }
-    Ok(newest)
+    Ok(found)
 }
 
 /// Whether files can be written at all: if not, nothing that sled says then is about what is there.

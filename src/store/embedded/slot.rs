@@ -77,7 +77,7 @@ impl Slot {
     pub(super) fn counters(&self) -> Counters {
         let held = self.held();
         let now = held.live.as_ref().map_or_else(Counters::default, |live| live.engine.counters());
-        Counters { away: held.live.is_none(), reopened: held.past.reopened, ..added(now, &held.past) }
+        Counters { away: held.live.is_none(), ..added(now, &held.past) }
     }
 
     /// Puts an opened engine in its place.
@@ -93,7 +93,8 @@ impl Slot {
         let mut held = self.held();
         if let Some(live) = held.live.take() {
             let Counters { evicted, turned_away, damaged, .. } = live.engine.counters();
-            held.past = added(Counters { evicted, turned_away, damaged, ..Counters::default() }, &held.past);
+            let counted = Counters { evicted, turned_away, damaged, ..Counters::default() };
+            held.past = added(counted, &held.past);
         }
         held.why = why.into();
         drop(held);
@@ -103,6 +104,18 @@ impl Slot {
     /// A call has failed: it may be the store's end.
     pub(super) fn suspect(&self) {
         self.wake.notify_one();
+    }
+
+    /// The files have been looked at.
+    pub(super) fn looked(&self, files: u64) {
+        self.held().past.files = files;
+    }
+
+    /// The store has been written anew.
+    pub(super) fn compacted(&self, files: u64) {
+        let past = &mut self.held().past;
+        past.files = files;
+        past.compacted += 1;
     }
 
     fn reopened(&self, live: Live, recovery: Recovery) {
@@ -123,6 +136,8 @@ fn added(now: Counters, past: &Counters) -> Counters {
         turned_away: now.turned_away + past.turned_away,
         damaged: now.damaged + past.damaged,
         reopened: past.reopened,
+        compacted: past.compacted,
+        files: past.files,
         ..now
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! All of this blocks, and holds the folder as a sidecar does: neither can be there while the other is.
 
-use super::disk::{Disk, failed};
+use super::disk::{Disk, Trees, failed};
 use super::recovery::{self, Opened};
 use super::{Config, Tuning, codec};
 use crate::clock::{Clock as _, SystemClock};
@@ -126,14 +126,14 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
     let (_, Opened { disk, recovery, used, .. }) = open(path)?;
     let clean = recovery.clean;
     let mut found = Checked { clean, damaged: recovery.damaged, bytes: used.bytes, ..Checked::default() };
-    for pair in &disk.entries {
+    for pair in &disk.now().entries {
         let (key, value) = pair.map_err(failed)?;
         if is_whole(&disk, &key, &value)? {
             found.entries += 1;
         } else {
             found.damaged += 1;
             if mend {
-                disk.entries.remove(&key).map_err(failed)?;
+                disk.now().entries.remove(&key).map_err(failed)?;
             }
         }
         told(tell, found.entries + found.damaged, used.entries);
@@ -147,46 +147,58 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
             }
         }
     }
-    recovery::close(&disk, None)?;
+    recovery::close(&disk.now(), None)?;
     drop(disk);
     Ok(Checked { disk: folder_size(path), ..found })
 }
 
 /// Whether the value is what was written, and has its age.
 fn is_whole(disk: &Disk, key: &[u8], value: &[u8]) -> Result<bool, Error> {
-    let (true, Ok(key), Ok(created)) =
-        (codec::is_sound(key, value), codec::Key::try_from(key), codec::decode_created(key, value))
-    else {
-        return Ok(false);
-    };
-    disk.ages.contains_key(codec::age_key(created, &key)).map_err(failed)
+    Ok(codec::is_sound(key, value) && has_age(&disk.now(), key, value)?)
 }
 
-/// Writes the entries that are whole to a database of their own, the age before its entry as always.
+fn has_age(trees: &Trees, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+    let (Ok(key), Ok(created)) = (codec::Key::try_from(key), codec::decode_created(key, value)) else {
+        return Ok(false);
+    };
+    trees.ages.contains_key(codec::age_key(created, &key)).map_err(failed)
+}
+
+/// Writes the entries that are whole to a database of their own.
 fn rewrite(opened: &Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     if to.exists() {
         fs::remove_dir_all(to).map_err(io_error(to))?;
     }
-    let new = recovery::new_database(to)?;
-    let (mut copied, disk) = (Copied::default(), &opened.disk);
-    for pair in &disk.ages {
+    let (old, new) = (opened.disk.now(), recovery::new_database(to, 0)?);
+    let mut copied = Copied::default();
+    for pair in &old.ages {
         let (age_key, noted) = pair.map_err(failed)?;
         let Ok((created, key)) = codec::split_age_key(&age_key) else { continue };
-        let value = disk.entries.get(key).map_err(failed)?;
-        let is_its = |value: &sled::IVec| {
-            codec::is_sound(&key, value) && codec::decode_created(&key, value) == Ok(created)
-        };
-        if let Some(value) = value.filter(is_its) {
+        let value = old.entries.get(key).map_err(failed)?;
+        if value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(created)) {
             new.ages.insert(age_key, noted).map_err(failed)?;
+        } else {
+            copied.left_out += 1;
+        }
+    }
+    // First the keys and then the values, in order: see `compact`.
+    for key in old.entries.iter().keys() {
+        new.entries.insert(key.map_err(failed)?, &[]).map_err(failed)?;
+    }
+    for pair in &old.entries {
+        let (key, value) = pair.map_err(failed)?;
+        let is_whole = || Ok(codec::is_sound(&key, &value) && has_age(&new, &key, &value)?);
+        if is_whole()? {
             new.entries.insert(key, value).map_err(failed)?;
             copied.entries += 1;
         } else {
+            new.entries.remove(&key).map_err(failed)?;
             copied.left_out += 1;
         }
         told(tell, copied.entries + copied.left_out, opened.used.entries);
     }
     recovery::close(&new, None)?;
-    recovery::close(disk, None)?;
+    recovery::close(&old, None)?;
     Ok(copied)
 }
 

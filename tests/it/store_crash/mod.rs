@@ -59,7 +59,7 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
     let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
     println!("{SEED}={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut operations, mut ends) = (0, [0; 3]);
+    let (mut operations, mut compacted, mut ends) = (0, 0, [0; 3]);
     for nth in 0..ROUNDS / ROUNDS_PER_FOLDER {
         let folder = tempfile::tempdir().unwrap();
         let flush = FLUSH[nth as usize % FLUSH.len()];
@@ -84,13 +84,15 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
             let orders =
                 Orders { folder: folder.path().join("store"), flush, seed, round, operations: limit };
             let context = format!("{SEED}={seed}, round {round}, {flush:?}, {end:?}");
-            play(&orders, end, &mut known, &context);
+            compacted += play(&orders, end, &mut known, &context);
             operations += known.iter().map(|known| known.acknowledged).sum::<usize>();
         }
         assert_eq!(beside(folder.path()), 1, "nothing was set aside");
     }
-    println!("{operations} operations acknowledged; killed early, later, ended in order: {ends:?}");
-    assert!(operations > 10_000, "too little was done: {operations}");
+    println!(
+        "{operations} operations acknowledged, {compacted} times written anew; killed early, later, ended in order: {ends:?}"
+    );
+    assert!(operations > 10_000 && compacted > 20, "too little was done: {operations}, {compacted}");
 }
 
 /// The process that is killed; without orders it has nothing to do.
@@ -106,7 +108,7 @@ fn beside(folder: &Path) -> usize {
 }
 
 /// Starts a victim, holds what it finds to what is known, kills it, and notes what is known then.
-fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) {
+fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32 {
     let began = Instant::now();
     let (child, lines) = start(orders);
     let mut victim = Victim(child);
@@ -117,7 +119,7 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) {
         End::Early(after) => Some(began + after),
         _ => None,
     };
-    let mut in_order = false;
+    let (mut in_order, mut compacted) = (false, 0);
     loop {
         let until = kill_at.unwrap_or(began + PATIENCE);
         match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -156,6 +158,7 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) {
                             known.flushed = count.parse().unwrap();
                         }
                     }
+                    ("compacted", Some(_)) => compacted += 1,
                     ("closed", Some(_)) => in_order = true,
                     ("wrong", _) => panic!("{context}: {rest}"),
                     // What the test harness says.
@@ -174,7 +177,7 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) {
     victim.kill();
     let ended = Instant::now();
     assert_eq!(in_order, matches!(end, End::InOrder(_)), "{context}: it ended in another way");
-    let Some(mut now) = now else { return };
+    let Some(mut now) = now else { return compacted };
     for known in &mut now {
         if in_order || orders.flush.is_zero() {
             known.flushed = known.acknowledged;
@@ -186,6 +189,7 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) {
         }
     }
     *known = now;
+    compacted
 }
 
 /// Whether what was found is what the operations leave: all that were flushed, then some, in order, and perhaps one

@@ -6,6 +6,7 @@
 //! ack LANE COUNT     so many operations of the lane have returned
 //! flushed COUNT …    so many of each lane are on disk
 //! wrong WHAT         the store does not do as it should
+//! compacted          it has been written anew
 //! closed             it ended in order
 //! ```
 
@@ -80,6 +81,10 @@ pub(super) async fn work(orders: Orders) {
         })
         .collect();
     let flushes = tokio::spawn(flushes(Arc::clone(&store), counts));
+    // Every other round it is written anew all the time.
+    if orders.round.is_multiple_of(2) {
+        tokio::spawn(compacts(Arc::clone(&store)));
+    }
     for lane in lanes {
         if lane.await.is_err() {
             wrong("a panic");
@@ -213,6 +218,17 @@ async fn perform(
 fn pinned(text: &str) -> String {
     let Some((lane, n, version)) = told(text) else { wrong("a text never written") };
     entry(lane, n, &super::load::Version { pinned: true, ..version }).text
+}
+
+/// Writes the store anew, again and again.
+async fn compacts(store: Arc<Embedded>) {
+    loop {
+        match store.compact().await {
+            Ok(_) => say("compacted"),
+            // It is being closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
 }
 
 /// Flushes now and then, and tells up to where.

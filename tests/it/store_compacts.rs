@@ -1,0 +1,178 @@
+//! Written anew while it is in use: the files shrink, and whatever is done meanwhile is there, or gone.
+
+use crate::store_crash::load::{IDS, Operation, Operations, entry, id, scope};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use weir::store::embedded::upkeep::folder_size;
+use weir::store::embedded::{Config, Embedded, Tuning};
+use weir::store::memory::Memory;
+use weir::store::{Entry, EntryId, Scope, Store as _};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn opened(path: &Path, tuning: Tuning) -> Embedded {
+    Embedded::open_tuned(Config { path: path.to_path_buf(), ..Config::default() }, tuning).unwrap().0
+}
+
+/// An entry of two thousand bytes, as long as most with their vectors, and hardly to be compressed.
+fn noise(n: u32, version: u32) -> Entry {
+    let mut state = u64::from(n) << 32 | u64::from(version) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    let mut digest = [0; 32];
+    digest[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+    Entry {
+        id: EntryId(digest),
+        reply: weir::chat::Reply::text("a-model", (0..2500).map(|_| next()).collect::<String>()),
+        ..entry(0, 1, &any_version())
+    }
+}
+
+fn any_version() -> crate::store_crash::load::Version {
+    Operations::new(1, 1, 1)
+        .find_map(|operation| match operation {
+            Operation::Put(_, version) => Some(version),
+            _ => None,
+        })
+        .unwrap()
+}
+
+fn sled_folders(path: &Path) -> Vec<String> {
+    let files =
+        std::fs::read_dir(path).unwrap().flatten().map(|file| file.file_name().into_string().unwrap());
+    let mut folders: Vec<String> = files.filter(|name| name.starts_with("sled-")).collect();
+    folders.sort();
+    folders
+}
+
+async fn overwritten(store: &Embedded, entries: u32, times: u32) {
+    for version in 0..times {
+        for n in 0..entries {
+            store.put(&Scope([1; 32]), noise(n, version)).await.unwrap();
+        }
+    }
+    store.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_takes_little_more_than_what_it_holds() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("store");
+    let store = opened(&path, Tuning::default());
+    overwritten(&store, 3000, 4).await;
+    let held = store.counters();
+    let compacted = store.compact().await.unwrap();
+    assert!(compacted.before > 2 * held.bytes, "{compacted:?}, {held:?}");
+    assert!(compacted.after < held.bytes * 9 / 5, "{compacted:?}, {held:?}");
+    assert_eq!((store.counters().entries, store.counters().bytes), (held.entries, held.bytes));
+    assert_eq!(sled_folders(&path), ["sled-1"], "the old files are gone");
+    for n in 0..3000 {
+        let loaded = store.load(&Scope([1; 32]), &noise(n, 3).id).await.unwrap();
+        assert_eq!(loaded, Some(noise(n, 3)));
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = opened(&path, Tuning::default());
+    assert_eq!((store.counters().entries, store.counters().bytes), (held.entries, held.bytes));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stays_small_by_itself() {
+    let parent = tempfile::tempdir().unwrap();
+    let tuning = Tuning { look: Duration::from_millis(20), slack: 0, ..Tuning::default() };
+    let store = Arc::new(opened(&parent.path().join("store"), tuning));
+    let kept_small = Arc::clone(&store);
+    tokio::spawn(async move { kept_small.stay_small().await });
+    overwritten(&store, 1000, 5).await;
+    let small = async {
+        loop {
+            let held = store.counters();
+            if held.compacted > 0 && held.files < 2 * held.bytes {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, small).await.expect("the files become small");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_meanwhile_is_done() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("store");
+    let store = Arc::new(opened(&path, Tuning::default()));
+    let oracle = Memory::default();
+    overwritten(&store, 500, 1).await;
+    let (done, compacting) = (Arc::new(AtomicBool::new(false)), Arc::clone(&store));
+    let ended = Arc::clone(&done);
+    let compacts = tokio::spawn(async move {
+        let mut times = 0;
+        while !ended.load(Ordering::Relaxed) {
+            compacting.compact().await.unwrap();
+            times += 1;
+        }
+        times
+    });
+    // In a scope of its own beside the 500.
+    for operation in Operations::new(11, 1, 1).take(3000) {
+        let here = scope(1);
+        match operation {
+            Operation::Put(n, version) => {
+                store.put(&here, entry(1, n, &version)).await.unwrap();
+                oracle.put(&here, entry(1, n, &version)).await.unwrap();
+            }
+            Operation::Remove(n) => assert_eq!(
+                store.remove(&here, &id(n)).await.unwrap(),
+                oracle.remove(&here, &id(n)).await.unwrap()
+            ),
+            Operation::Clear => {
+                assert_eq!(store.clear(&here).await.unwrap(), oracle.clear(&here).await.unwrap());
+            }
+            _ => assert_same(&store, &oracle).await,
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    let times = compacts.await.unwrap();
+    assert!(times > 1, "written anew {times} times");
+    assert_same(&store, &oracle).await;
+    store.flush().await.unwrap();
+    drop(store);
+    let store = opened(&path, Tuning::default());
+    assert_same(&store, &oracle).await;
+    assert_eq!(store.counters().damaged, 0);
+    assert_eq!(store.counters().entries, 500 + oracle.counters().entries, "no age is without its entry");
+}
+
+async fn assert_same(store: &Embedded, oracle: &Memory) {
+    for n in 0..IDS {
+        assert_eq!(
+            store.load(&scope(1), &id(n)).await.unwrap(),
+            oracle.load(&scope(1), &id(n)).await.unwrap()
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_begun_and_not_finished_is_no_store() {
+    let parent = tempfile::tempdir().unwrap();
+    let path: PathBuf = parent.path().join("store");
+    let store = opened(&path, Tuning::default());
+    store.put(&Scope([1; 32]), noise(1, 1)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    // As a crash leaves it while it is being written.
+    std::fs::create_dir_all(path.join("sled-1")).unwrap();
+    std::fs::write(path.join("sled-1").join("db"), "half of it").unwrap();
+    std::fs::write(path.join("sled-1.unfinished"), "").unwrap();
+    let store = opened(&path, Tuning::default());
+    assert_eq!(store.load(&Scope([1; 32]), &noise(1, 1).id).await.unwrap(), Some(noise(1, 1)));
+    assert_eq!(sled_folders(&path), ["sled-0"]);
+    assert_eq!(store.compact().await.unwrap().after, folder_size(&path.join("sled-1")));
+    assert_eq!(sled_folders(&path), ["sled-1"]);
+}
