@@ -229,7 +229,7 @@ impl Load {
         let milliseconds = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
         Sample {
             seconds: now.as_secs(),
-            operations: (self.done - done) as f64 / (now - then).as_secs_f64(),
+            operations: (self.done - done) as f64 / now.saturating_sub(then).as_secs_f64(),
             entries: counters.entries,
             live: counters.bytes,
             files: crate::store::embedded::upkeep::folder_size(folder),

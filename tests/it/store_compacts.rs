@@ -10,7 +10,7 @@ use weir::store::embedded::{Config, Embedded, Tuning};
 use weir::store::memory::Memory;
 use weir::store::{Entry, EntryId, Scope, Store as _};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn opened(path: &Path, tuning: Tuning) -> Embedded {
     Embedded::open_tuned(Config { path: path.to_path_buf(), ..Config::default() }, tuning).unwrap().0

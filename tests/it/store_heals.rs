@@ -14,7 +14,7 @@ use crate::store_crash::load::{Held, Operation, Operations, entry, id, scope};
 
 const ORDERS: &str = "WEIR_HEAL_FOLDER";
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Some versions of entries, in their order.
 fn versions() -> impl Iterator<Item = weir::store::Entry> {

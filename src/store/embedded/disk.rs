@@ -137,12 +137,12 @@ impl Disk {
         was.map_err(failed)
     }
 
-    fn write_entry(&self, key: &[u8], value: Option<sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.entries, |tree| set(tree, key, value.clone()))
+    fn write_entry(&self, key: &[u8], value: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
+        self.write(|trees| &trees.entries, |tree| set(tree, key, value.cloned()))
     }
 
-    fn write_age(&self, key: &[u8], noted: Option<sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.ages, |tree| set(tree, key, noted.clone()))
+    fn write_age(&self, key: &[u8], noted: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
+        self.write(|trees| &trees.ages, |tree| set(tree, key, noted.cloned()))
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
@@ -204,7 +204,7 @@ impl Disk {
     /// Notes something else about an entry, without changing its size.
     pub(super) fn note(&self, place: &Place, facts: &Facts) -> Result<(), Error> {
         let age_key = codec::age_key(place.created, &codec::key(&place.scope, &place.id));
-        self.write_age(&age_key, Some(codec::age_value(facts).into())).map(drop)
+        self.write_age(&age_key, Some(&codec::age_value(facts).into())).map(drop)
     }
 
     /// Writes a prepared entry, over an older one of that id.
@@ -213,9 +213,9 @@ impl Disk {
         let noted = sled::IVec::from(codec::age_value(facts));
         let age_key = codec::age_key(place.created, &key);
         let mut change = self.came(&age_key, Some(&noted));
-        let replaced = self.write_age(&age_key, Some(noted))?;
+        let replaced = self.write_age(&age_key, Some(&noted))?;
         change += -self.came(&age_key, replaced.as_ref());
-        let old = self.write_entry(&key, Some(value.into()))?;
+        let old = self.write_entry(&key, Some(&value.into()))?;
         let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
         if let Some(created) = old_created.filter(|created| *created != place.created) {
             change += -self.remove_age(created, &key)?;

@@ -428,7 +428,7 @@ fn folders(path: &Path) -> std::io::Result<Vec<(u64, bool)>> {
 /// Whether files can be written at all: if not, nothing that sled says then is about what is there.
 fn check_writable(path: &Path) -> Result<(), Error> {
     let probe = path.join("probe");
-    let written = std::fs::write(&probe, [0; PROBE_BYTES]);
+    let written = std::fs::write(&probe, vec![0; PROBE_BYTES]);
     let removed = std::fs::remove_file(&probe);
     written.and(removed).map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))
 }

@@ -53,7 +53,10 @@ impl Slot {
     /// The engine, or why there is none.
     pub(super) fn engine(&self) -> Result<Arc<Engine>, Error> {
         let held = self.held();
-        held.live.as_ref().map(|live| Arc::clone(&live.engine)).ok_or_else(|| Error::Away(held.why.to_string()))
+        held.live
+            .as_ref()
+            .map(|live| Arc::clone(&live.engine))
+            .ok_or_else(|| Error::Away(held.why.to_string()))
     }
 
     /// Why there is no store, where there is none.
@@ -163,36 +166,32 @@ pub(super) fn opened(config: &Config, tuning: &Tuning) -> Result<(Live, Recovery
 pub(super) async fn heal(slot: &Slot, config: &Config, tuning: &Tuning) {
     let mut pause = tuning.retry;
     loop {
-        match slot.engine() {
-            Ok(engine) => {
-                slot.wake.notified().await;
-                if let Err(why) = probe(engine).await {
-                    tracing::error!(%why, "the store fails and is CLOSED: nothing is remembered until it can be opened again, which is tried by itself");
-                    slot.leave(&why);
-                    pause = tuning.retry;
-                } else {
-                    sleep(PAUSE.min(tuning.retry)).await;
-                }
+        if let Ok(engine) = slot.engine() {
+            slot.wake.notified().await;
+            if let Err(why) = probe(engine).await {
+                tracing::error!(%why, "the store fails and is CLOSED: nothing is remembered until it can be opened again, which is tried by itself");
+                slot.leave(&why);
+                pause = tuning.retry;
+            } else {
+                sleep(PAUSE.min(tuning.retry)).await;
             }
-            Err(_) => {
-                sleep(pause).await;
-                pause = (pause * 2).min(tuning.retry * LONGEST);
-                let (config, tuning) = (config.clone(), *tuning);
-                let again = tokio::task::spawn_blocking(move || opened(&config, &tuning)).await;
-                match again {
-                    Ok(Ok((live, recovery))) => {
-                        tracing::info!(
-                            entries = recovery.entries,
-                            damaged = recovery.damaged,
-                            "the store is back"
-                        );
-                        slot.reopened(live, recovery);
-                    }
-                    Ok(Err(error)) => slot.leave(&error.to_string()),
-                    Err(panic) => slot.leave(&panic.to_string()),
-                }
-            }
+        } else {
+            sleep(pause).await;
+            pause = (pause * 2).min(tuning.retry * LONGEST);
+            try_again(slot, config, tuning).await;
         }
+    }
+}
+
+async fn try_again(slot: &Slot, config: &Config, tuning: &Tuning) {
+    let (config, tuning) = (config.clone(), *tuning);
+    match tokio::task::spawn_blocking(move || opened(&config, &tuning)).await {
+        Ok(Ok((live, recovery))) => {
+            tracing::info!(entries = recovery.entries, damaged = recovery.damaged, "the store is back");
+            slot.reopened(live, recovery);
+        }
+        Ok(Err(error)) => slot.leave(&error.to_string()),
+        Err(panic) => slot.leave(&panic.to_string()),
     }
 }
 

@@ -29,7 +29,7 @@ const FLUSH: [Duration; 4] =
 /// `flush_ms` here, as the machine may be busy.
 const SURELY: Duration = Duration::from_secs(2);
 /// The longest a victim may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const SEED: &str = "WEIR_CRASH_SEED";
 
 /// What is known of a lane.
