@@ -89,14 +89,13 @@ async fn it_stays_small_by_itself() {
     let store = Arc::new(opened(&parent.path().join("store"), tuning));
     let kept_small = Arc::clone(&store);
     tokio::spawn(async move { kept_small.stay_small().await });
-    overwritten(&store, 1000, 5).await;
     let small = async {
         loop {
+            overwritten(&store, 1000, 1).await;
             let held = store.counters();
             if held.compacted > 0 && held.files < 2 * held.bytes {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, small).await.expect("the files become small");
