@@ -270,7 +270,7 @@ impl Told {
                 self.cut = *reason == Finish::Length;
                 self.last = self.asked.elapsed();
             }
-            Event::Usage(usage) => self.usage = usage.clone(),
+            Event::Usage(usage) => self.usage = *usage,
             _ => {}
         }
     }
@@ -280,7 +280,7 @@ impl Told {
         let Self { loaded, first, last, usage, cut, .. } = self;
         let first = first.unwrap_or(*last);
         // The first word ends the reading; what comes after it is written.
-        let (further, seconds) = (usage.output.saturating_sub(1), (*last - first).as_secs_f64());
+        let (further, seconds) = (usage.output.saturating_sub(1), last.saturating_sub(first).as_secs_f64());
         let pace = if further > 0 && seconds > 0.0 {
             format!(", {:.1} a second", further as f64 / seconds)
         } else {

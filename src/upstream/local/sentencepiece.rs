@@ -37,13 +37,13 @@ struct Pair {
 
 impl SentencePiece {
     /// A vocabulary of `tokens` and their scores, and of one token for each byte.
-    pub(super) fn new<'a>(tokens: impl Iterator<Item = (&'a str, u32, f32)>, bytes: [u32; 256]) -> Self {
+    pub(super) fn new<'a>(tokens: impl Iterator<Item = (&'a str, u32, f32)>, bytes: &[u32; 256]) -> Self {
         let mut known = HashMap::new();
         for (text, id, score) in tokens {
             // Of two tokens with the same text the later one counts, as llama.cpp has it.
             known.insert(text.into(), (id, score));
         }
-        Self { tokens: known, bytes }
+        Self { tokens: known, bytes: *bytes }
     }
 
     /// Adds the ids of `text`, in which spaces are [`SPACE`] already.
@@ -125,7 +125,7 @@ mod tests {
         let tokens = ["a", "b", "ab", "ba", "aba", "▁", "▁a"];
         let scores = [-9.0, -9.0, -2.0, -1.0, -3.0, -9.0, -4.0];
         let tokens = tokens.into_iter().zip(256..).zip(scores).map(|((text, id), score)| (text, id, score));
-        SentencePiece::new(tokens, std::array::from_fn(|byte| byte as u32))
+        SentencePiece::new(tokens, &std::array::from_fn(|byte| byte as u32))
     }
 
     fn ids(text: &str) -> Vec<u32> {

@@ -60,7 +60,7 @@ impl Sentences {
         let kept = ["<unk>", "<s>", "<|endoftext|>"];
         let space_first = metadata.get("tokenizer.ggml.add_space_prefix").and_then(|add| add.to_bool().ok());
         Ok(Self {
-            vocabulary: SentencePiece::new(plain, bytes.map(Option::unwrap_or_default)),
+            vocabulary: SentencePiece::new(plain, &bytes.map(Option::unwrap_or_default)),
             space_first: space_first.unwrap_or(true),
             strips: ["phi-3", "phi3"].iter().any(|phi| name.contains(phi)),
             kept: all().filter(|(_, text, _)| kept.contains(text)).map(|(id, ..)| id).collect(),

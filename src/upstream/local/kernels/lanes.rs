@@ -19,7 +19,7 @@ const PART: usize = 64;
 const ROUNDING: f32 = 12_582_912.0;
 
 /// Twice the root of 2 / π.
-const GELU: f32 = 1.595_769_1;
+const GELU: f32 = 1.595_769;
 
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
