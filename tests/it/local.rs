@@ -131,7 +131,7 @@ fn a_conversation_is_written_as_the_model_knows_it() {
         let written: String = pieces
             .iter()
             .map(|piece| match piece {
-                Piece::Template(text) => text,
+                Piece::Template(text) | Piece::Quoted(text) => text,
                 Piece::Said(text) => *text,
             })
             .collect();

@@ -1,7 +1,7 @@
 //! What a GGUF file says about its model, without reading the weights.
 
 use super::fault::Fault;
-use super::prompt::Template;
+use super::template::Template;
 use super::tokenizer::{Metadata, Tokenizer};
 use candle_core::quantized::gguf_file::Content;
 use std::fs::File;

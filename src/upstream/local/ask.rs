@@ -1,12 +1,13 @@
 //! What a request asks of the local model, checked.
 
+use super::calls::{Calls, Style};
 use super::draw::{Draw, Further};
 use super::form::Form;
 use super::likelihood::MAX_OTHERS;
-use super::prompt::Turn;
-use crate::chat::{Message, Part, Request, Sampling};
+use super::prompt::{Conversation, Turn};
+use crate::chat::{Message, Part, Request, Sampling, Thinking, Tool, ToolChoice};
 use crate::wire::decisive_field;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// More stop strings than any client has use for.
 const MAX_STOPS: usize = 16;
@@ -18,6 +19,12 @@ pub(super) struct Ask {
     pub(super) sampling: Sampling,
     /// What form the answer must have.
     pub(super) form: Option<Form>,
+    /// The tools that may be called, as OpenAI writes them.
+    pub(super) tools: Vec<Value>,
+    /// Whether one call is enough.
+    pub(super) one_call: bool,
+    /// Whether it may be thought about first.
+    thinking: bool,
     further: Further,
 }
 
@@ -49,7 +56,27 @@ impl Ask {
         if let Some(form) = &form {
             Turn::instruct(&mut turns, &form.instructions);
         }
-        Ok(Self { turns, sampling: sampling.clone(), form, further: further(request) })
+        // An answer of a form is in that form, and is no call that need not be made.
+        let tools = if form.is_none() { may_be_called(request) } else { Vec::new() };
+        let one_call = request.parallel_tools == Some(false);
+        // A small model thinks long and gains little, so it does where that is asked for.
+        let off =
+            |thinking: &Thinking| thinking.effort.as_deref() == Some("none") || thinking.budget == Some(0);
+        let thinking = form.is_none() && request.thinking.as_ref().is_some_and(|thinking| !off(thinking));
+        let further = further(request);
+        Ok(Self { turns, sampling: sampling.clone(), form, tools, one_call, thinking, further })
+    }
+
+    /// The conversation, with what its answer may call.
+    pub(super) fn conversation(&self) -> Conversation<'_> {
+        Conversation { turns: &self.turns, tools: &self.tools, thinking: self.thinking }
+    }
+
+    /// Looks for calls in the answer, where `style` says how they are written and there are tools to be called.
+    pub(super) fn calls(&self, style: Option<Style>) -> Option<Calls> {
+        let name = |tool: &Value| tool["function"]["name"].as_str().map(str::to_owned);
+        let names: Vec<String> = self.tools.iter().filter_map(name).collect();
+        style.filter(|_| !names.is_empty()).map(|style| Calls::new(style, names))
     }
 
     /// How many other tokens' likelihoods are told beside each, where any are.
@@ -64,6 +91,28 @@ impl Ask {
         // JSON says the same again and again.
         if self.form.is_some() { draw.without_care_for_loops() } else { draw }
     }
+}
+
+/// The tools that the answer to `request` may call.
+fn may_be_called(request: &Request) -> Vec<Value> {
+    if !matches!(request.tool_choice, None | Some(ToolChoice::Auto)) {
+        return Vec::new();
+    }
+    let told = |tool: &Tool| match tool {
+        Tool::Function { name, description, parameters, .. } => {
+            let mut function = json!({ "name": name });
+            for (key, value) in
+                [("description", description.clone().map(Value::from)), ("parameters", parameters.clone())]
+            {
+                if let Some(value) = value {
+                    function[key] = value;
+                }
+            }
+            Some(json!({ "type": "function", "function": function }))
+        }
+        Tool::Opaque(_) => None,
+    };
+    request.tools.iter().filter_map(told).collect()
 }
 
 /// What llama.cpp, vLLM and others let a request say beyond its protocol.
@@ -95,7 +144,6 @@ fn text_only(at: usize, message: &Message) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::chat::Role;
-    use serde_json::json;
 
     fn asking(sampling: Sampling) -> Request {
         Request { messages: vec![Message::text(Role::User, "hi")], sampling, ..Request::default() }

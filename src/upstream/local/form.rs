@@ -1,5 +1,6 @@
 //! What form an answer must have, and what becomes of it: words, JSON, or the call of a tool.
 
+use super::calls::Call;
 use super::grammar::{Constraint, Grammar, Mask, Refused, Vocabulary};
 use super::tokenizer::Tokenizer;
 use crate::chat::{Request, ResponseFormat, Tool, ToolChoice};
@@ -141,10 +142,10 @@ impl Keeper {
         self.constraint.is_complete()
     }
 
-    /// The name and the arguments of the call that was written, if it is a whole one.
-    pub(super) fn call(&mut self) -> Option<(String, String)> {
+    /// The call that was written, if it is a whole one.
+    pub(super) fn call(&mut self) -> Option<Call> {
         let call: Value = serde_json::from_slice(&self.call.take()?).ok()?;
-        Some((call["name"].as_str()?.to_owned(), call["arguments"].to_string()))
+        Some(Call { name: call["name"].as_str()?.to_owned(), arguments: call["arguments"].to_string() })
     }
 }
 
@@ -182,7 +183,7 @@ mod tests {
             assert!(keeper.take(token, &tokenizer).is_empty());
         }
         let complete = keeper.is_complete();
-        (keeper.call(), complete)
+        (keeper.call().map(|call| (call.name, call.arguments)), complete)
     }
 
     #[test]

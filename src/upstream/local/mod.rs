@@ -16,7 +16,8 @@
 //! What it does not do, because it is small:
 //! - A conversation that is too long loses its oldest turns, except what the system says. If not even the last
 //!   message fits, or nothing is to be left out, that is a `context_overflow`.
-//! - A tool is called only where one must be (`tool_choice`); tools that may be called are ignored.
+//! - Tools that may be called, and need not, are told to models only whose template knows of tools and writes calls
+//!   in a known way; others are not told of them. Where one must be called, it is, by any model.
 //! - Of JSON schemas it keeps to the common keywords, and refuses those it cannot obey.
 //! - It reads text only and gives one answer: other parts, and `n` other than 1, are a `bad_request`.
 
@@ -24,6 +25,7 @@ mod about;
 mod answer;
 mod ask;
 mod beginnings;
+mod calls;
 mod cut;
 mod draw;
 mod engine;
@@ -40,6 +42,8 @@ mod requantise;
 mod sentencepiece;
 mod sentences;
 mod stop;
+mod template;
+mod thoughts;
 mod tokenizer;
 mod voice;
 mod worker;
@@ -47,7 +51,8 @@ mod worker;
 pub use about::About;
 pub use fault::Fault;
 pub use probe::Probe;
-pub use prompt::{Piece, Template, Turn};
+pub use prompt::{Piece, Turn};
+pub use template::Template;
 pub use tokenizer::{Metadata, Tokenizer};
 
 use crate::chat::{Chunk, Request};

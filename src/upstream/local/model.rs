@@ -2,8 +2,8 @@
 
 use super::engine::{self, Engine};
 use super::fault::Fault;
-use super::prompt::Template;
 use super::requantise::Requantised;
+use super::template::Template;
 use super::tokenizer::Tokenizer;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};

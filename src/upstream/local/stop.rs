@@ -65,9 +65,9 @@ impl StopScanner {
         Scanned { text: std::mem::replace(&mut self.held, held), stopped: false }
     }
 
-    /// What was held back, when no more comes.
-    pub(super) fn finish(self) -> String {
-        self.held
+    /// What was held back, when nothing goes on from it.
+    pub(super) fn release(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 
     /// Where the longest end of the text begins that a stop string begins with.
@@ -93,7 +93,7 @@ mod tests {
                 return (said, true);
             }
         }
-        (said + &scanner.finish(), false)
+        (said + &scanner.release(), false)
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         let mut scanner = StopScanner::new(vec!["END".to_owned()]);
         assert_eq!(scanner.push("the EN"), Scanned { text: "the ".to_owned(), stopped: false });
         assert_eq!(scanner.push("CORE E"), Scanned { text: "ENCORE ".to_owned(), stopped: false });
-        assert_eq!(scanner.finish(), "E");
+        assert_eq!(scanner.release(), "E");
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(super) const MARKER: i32 = 4;
 /// One that stands for a byte.
 pub(super) const BYTE: i32 = 6;
 
+/// A control token that does not end an answer: Llama 3 says it in front of a call.
+const BEGINS_CALL: &str = "<|python_tag|>";
+
 /// Speaks the model's alphabet.
 pub struct Tokenizer {
     method: Method,
@@ -97,6 +100,7 @@ impl Tokenizer {
         for piece in pieces {
             match piece {
                 Piece::Said(text) => plain.text.push_str(text),
+                Piece::Quoted(text) => plain.text.push_str(text),
                 Piece::Template(text) => self.encode_template(text, &mut plain, &mut ids)?,
             }
         }
@@ -128,7 +132,7 @@ impl Tokenizer {
         }
         match &self.method {
             Method::Bytes(pairs) => {
-                ids.extend_from_slice(pairs.encode_fast(plain.text.as_str(), false)?.get_ids())
+                ids.extend_from_slice(pairs.encode_fast(plain.text.as_str(), false)?.get_ids());
             }
             Method::Sentences(sentences) => sentences.encode(&plain.text, plain.after, ids),
         }
@@ -186,7 +190,7 @@ fn special_tokens(tokens: &[&str], types: &[i32]) -> Result<(HashMap<String, u32
         if [CONTROL, MARKER].contains(kind) && !token.is_empty() {
             special.insert((*token).to_owned(), id);
         }
-        if *kind == CONTROL {
+        if *kind == CONTROL && *token != BEGINS_CALL {
             control.insert(id);
         }
     }

@@ -1,5 +1,6 @@
 //! How an answer reaches the one who asked.
 
+use super::calls::Call;
 use crate::chat::{Chunk, Event, Finish, Usage};
 use crate::upstream::{Error, Kind};
 use serde_json::Value;
@@ -12,12 +13,14 @@ pub(super) struct Voice {
     chunks: mpsc::Sender<Result<Chunk, Error>>,
     /// Goes out with the first words.
     start: Option<Event>,
+    /// How many tools it has called.
+    calls: u32,
 }
 
 impl Voice {
     /// Speaks for `upstream` into `chunks`, beginning with `start`.
     pub(super) fn new(upstream: &Arc<str>, chunks: mpsc::Sender<Result<Chunk, Error>>, start: Event) -> Self {
-        Self { upstream: Arc::clone(upstream), chunks, start: Some(start) }
+        Self { upstream: Arc::clone(upstream), chunks, start: Some(start), calls: 0 }
     }
 
     /// Whether anybody still listens.
@@ -35,10 +38,24 @@ impl Voice {
         }
     }
 
-    /// Calls a tool.
-    pub(super) fn call(&mut self, name: String, arguments: String) {
+    /// Thinks aloud.
+    pub(super) fn think(&mut self, text: String) {
+        if !text.is_empty() {
+            self.send(vec![Event::Reasoning { choice: 0, text }]);
+        }
+    }
+
+    /// Calls a tool, the next one.
+    pub(super) fn call(&mut self, Call { name, arguments }: Call) {
         let id = Some(format!("call_{:016x}", rand::random::<u64>()));
-        self.send(vec![Event::ToolCall { choice: 0, index: 0, id, name: Some(name), arguments }]);
+        let (name, index) = (Some(name), self.calls);
+        self.calls += 1;
+        self.send(vec![Event::ToolCall { choice: 0, index, id, name, arguments }]);
+    }
+
+    /// Whether it has called a tool.
+    pub(super) fn has_called(&self) -> bool {
+        self.calls > 0
     }
 
     /// The answer is complete.

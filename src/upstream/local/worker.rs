@@ -90,8 +90,8 @@ impl Worker {
         // A quarter of the context is kept for the answer, where it may become that long.
         let room = context.saturating_sub(wanted.clamp(1, (context / 4).max(1)));
         let prompt = match self.config.too_long {
-            TooLong::Trim => fit(&ask.turns, room, &model.template, &model.tokenizer)?,
-            TooLong::Refuse => fit_whole(&ask.turns, room, &model.template, &model.tokenizer)?,
+            TooLong::Trim => fit(ask.conversation(), room, &model.template, &model.tokenizer)?,
+            TooLong::Refuse => fit_whole(ask.conversation(), room, &model.template, &model.tokenizer)?,
         };
         let prompt = prompt.filter(|prompt| !prompt.is_empty()).ok_or(Failure::TooLong { room })?;
         let limit = wanted.min(context - prompt.len());
@@ -170,6 +170,7 @@ impl Desk<'_> {
                 let known = self.beginnings.of(&prompt);
                 let sequence = known.unwrap_or_else(|| self.model.network.sequence());
                 let mut answer = Answer::new(voice, &job.ask, (prompt, limit), sequence, form);
+                answer.listen(&self.model.template, &self.model.tokenizer, &job.ask);
                 if !answer.finish_if_silent() {
                     self.answers.push(answer);
                 }
