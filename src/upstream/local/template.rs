@@ -22,6 +22,9 @@ use std::io::{self, Write};
 /// says it.
 const MARK: char = '\u{E000}';
 
+/// Stands behind the number of what a template wants without the space around it.
+const TRIMMED: char = '!';
+
 const KEY: &str = "tokenizer.chat_template";
 
 /// The chat template.
@@ -50,6 +53,10 @@ impl Template {
             python_method(value, method, arguments)
         });
         environment.add_filter("tojson", |value: &Value, options: Kwargs| python_json(value, &options));
+        environment.add_filter("trim", |text: String, ends: Option<String>| {
+            let any = |c: char| ends.as_deref().map_or_else(|| c.is_whitespace(), |all| all.contains(c));
+            trimmed(&text).unwrap_or_else(|| text.trim_matches(any).to_owned())
+        });
         environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, why))
         });
@@ -147,13 +154,21 @@ fn split<'a>(rendered: &str, words: &[Cow<'a, str>]) -> Result<Vec<Piece<'a>>, F
         if at % 2 == 0 {
             return Ok(Piece::Template(part.to_owned()));
         }
-        match part.parse().ok().and_then(|number: usize| words.get(number)) {
-            Some(Cow::Borrowed(words)) => Ok(Piece::Said(words)),
+        let (number, is_trimmed) = part.strip_suffix(TRIMMED).map_or((part, false), |number| (number, true));
+        match number.parse().ok().and_then(|number: usize| words.get(number)) {
+            Some(Cow::Borrowed(words)) => Ok(Piece::Said(if is_trimmed { words.trim() } else { words })),
             Some(Cow::Owned(words)) => Ok(Piece::Quoted(words.clone())),
             None => Err(Fault::Metadata(KEY)),
         }
     };
     rendered.split(MARK).enumerate().map(piece).collect()
+}
+
+/// What stands for the same words without the space around them, where `text` is a mark.
+fn trimmed(text: &str) -> Option<String> {
+    let number = text.strip_prefix(MARK)?.strip_suffix(MARK)?;
+    let number = number.strip_suffix(TRIMMED).unwrap_or(number);
+    number.bytes().all(|digit| digit.is_ascii_digit()).then(|| format!("{MARK}{number}{TRIMMED}{MARK}"))
 }
 
 /// The text of the token that a text begins (`bos`) or ends with (`eos`): some templates say it.
@@ -187,6 +202,7 @@ fn python_method(value: &Value, method: &str, arguments: &[Value]) -> Result<Val
     let argument = arguments.first().and_then(Value::as_str);
     let any = |c: char| argument.map_or_else(|| c.is_whitespace(), |all| all.contains(c));
     Ok(match (method, argument) {
+        ("strip", None) if trimmed(text).is_some() => Value::from(trimmed(text)),
         ("strip", _) => Value::from(text.trim_matches(any)),
         ("lstrip", _) => Value::from(text.trim_start_matches(any)),
         ("rstrip", _) => Value::from(text.trim_end_matches(any)),
@@ -332,6 +348,21 @@ mod tests {
         assert!(
             pieces.iter().all(|piece| !matches!(piece, Piece::Template(text) if text.contains("<|im_end|>")))
         );
+    }
+
+    #[test]
+    fn what_is_said_loses_the_space_around_it_where_the_template_wants_that() {
+        let said = Turn::new(&Message::text(Role::User, " \n how is it? "));
+        for (source, expected) in [
+            ("{{ messages[0].content | trim }}", "how is it?"),
+            ("{{ (messages[0].content | trim).strip() }}", "how is it?"),
+            ("{{ messages[0].content.strip() }}", "how is it?"),
+            ("{{ messages[0].content }}", " \n how is it? "),
+        ] {
+            let pieces = of_source(source).render(&[&said]).unwrap();
+            assert!(pieces.contains(&Piece::Said(expected)), "{source}: {pieces:?}");
+        }
+        assert_eq!(written(&of_source("{{ ' a ' | trim }}{{ '-b-' | trim('-') }}"), &[], &[]), "ab");
     }
 
     #[test]
