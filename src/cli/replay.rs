@@ -16,7 +16,7 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -144,9 +144,7 @@ impl<'e> Bench<'e> {
         let recordings = Recordings::open(&path)?;
         let (embedder, reader) = encoders(embeddings, &config)?.unzip();
         let reader = reader.map(Mutex::new);
-        let bench = Self { path, recordings, embedder, reader, rules, overrides, environment };
-        bench.read_ahead(&config)?;
-        Ok(bench)
+        Ok(Self { path, recordings, embedder, reader, rules, overrides, environment })
     }
 
     pub(super) fn journal(&self) -> &Path {
@@ -200,6 +198,9 @@ impl<'e> Bench<'e> {
 
     /// Under each of these. Each has a thread of its own, as many at once as there are cores.
     pub(super) fn all(&self, configs: &[Config]) -> Made<Vec<Report>> {
+        if let Some(config) = configs.first() {
+            self.read_ahead(config)?;
+        }
         let setups = configs.iter().map(|config| self.setup(config)).collect::<Made<Vec<_>>>()?;
         let bar = bar("asking again", self.recordings.requests() * setups.len() as u64);
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(setups.len());
@@ -254,7 +255,9 @@ fn encoders(embeddings: Option<PathBuf>, config: &Config) -> Made<Option<(Embedd
     let patient = embed::Config { deadline: PATIENCE, queue: 1024, ..config.embed };
     let once_more = loaded.encoder.fork();
     let encoders = loaded.each_thread().into_iter().map(|encoder| Remembering::new(encoder, known.clone()));
-    Ok(Some((Embedder::spawn_all(encoders.collect(), patient)?, once_more)))
+    let embedder = Embedder::spawn_all(encoders.collect(), patient)?;
+    let embedder = embedder.knowing(Arc::new(move |text| known.embedding(text)));
+    Ok(Some((embedder, once_more)))
 }
 
 fn bar(what: &'static str, length: u64) -> ProgressBar {

@@ -25,7 +25,7 @@ mod tests;
 mod weights;
 
 pub use precision::{Precision, UnknownPrecision};
-pub use queue::{Config, Embedder};
+pub use queue::{Config, Embedder, Knows};
 pub use sentence::SentenceEncoder;
 
 use crate::vector::UnitVector;

@@ -28,7 +28,7 @@ pub(super) fn decoded(row: &Row, body: &RawValue) -> Option<Request> {
 }
 
 /// Who answered then.
-pub(super) fn lane_then(row: &Row) -> String {
+pub(super) fn lane_then(row: &Row) -> &str {
     match row.source.as_deref() {
         Some("upstream" | "local") if row.shared => "joined",
         Some("upstream" | "local") => "upstream",
@@ -39,7 +39,6 @@ pub(super) fn lane_then(row: &Row) -> String {
         None if row.ended == "complete" => "not recorded",
         None => "failed",
     }
-    .to_owned()
 }
 
 pub(super) fn is_refusal(ended: &str) -> bool {

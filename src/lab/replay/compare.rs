@@ -3,7 +3,7 @@
 use super::again::lane_then;
 use super::recorded::{self, is_known};
 use super::run::Replay;
-use super::tally::Change;
+use super::tally::{Change, count};
 use crate::cache::bound::{Equivalence, Reading, by_cosine, compare};
 use crate::chat::{Choice, Finish, Reply};
 use crate::journal::Row;
@@ -23,7 +23,7 @@ impl Replay<'_> {
         served: Option<Reply>,
         known: &recorded::Answer,
     ) {
-        self.report.count(lane);
+        count(&mut self.report.replayed, lane);
         if let Some(cosine) = self.pipeline.nearest(&row.tenant.as_str().into(), &row.id) {
             self.report.near(cosine, lane == "semantic");
         }
@@ -86,7 +86,7 @@ impl Replay<'_> {
             id: row.id.clone(),
             project: row.project.clone(),
             asked: short(asked),
-            was: row.rule.as_ref().map_or(was.clone(), |rule| format!("{was} {rule}")),
+            was: row.rule.as_ref().map_or_else(|| was.to_owned(), |rule| format!("{was} {rule}")),
             now,
             similarity,
             answers: said.map(|said| {

@@ -61,6 +61,14 @@ impl Known {
         self.lock().places.contains_key(&digest(text))
     }
 
+    /// What is known of a text; nothing of its pieces is, nor where the file cannot be read.
+    pub fn embedding(&self, text: &Text) -> Option<Embedding> {
+        if text.with_pieces {
+            return None;
+        }
+        self.lock().load(&digest(&text.words)).ok().flatten()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Shelf> {
         // A line is whole or not known: nothing is left half-done by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -188,6 +196,8 @@ mod tests {
             let mut encoder = Remembering::new(WordEncoder, shelf.clone());
             assert_eq!(encoder.encode(&texts).unwrap(), made);
             assert!(shelf.knows("three") && !shelf.knows("four"));
+            assert_eq!(shelf.embedding(&"three".into()).as_ref(), Some(&made[1]));
+            assert_eq!(shelf.embedding(&"four".into()), None);
         }
         // The end was torn.
         let length = std::fs::metadata(&path).unwrap().len();

@@ -5,6 +5,7 @@
 //! which they came, and end when they ended. The same journal and settings give the same report, to the byte.
 
 mod again;
+mod ahead;
 mod compare;
 pub mod embeddings;
 mod events;
@@ -29,10 +30,8 @@ use crate::intent::Live;
 use crate::journal::Fault;
 use crate::store::Room;
 use crate::upstream::prices::Prices;
-use again::caller;
-use events::{Event, Events, Overview};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use ahead::Step;
+use events::Overview;
 use run::Replay;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,28 +89,17 @@ impl Recordings {
         self.overview.requests
     }
 
-    /// Has `embedder` read what will be looked up, as many texts at once as it likes. `progress` is told how many
-    /// requests are done.
+    /// Has the encoder read what will be looked up, where several runs are about to ask for it. `progress` is told how
+    /// many requests are done. Must be called within a tokio runtime.
     pub async fn read_ahead(&self, setup: Setup, progress: impl Fn(u64)) -> Result<(), Error> {
-        /// Enough to keep the encoder busy, and not to fill its queue.
-        const AT_ONCE: usize = 64;
-        let Some(embedder) = setup.embedder.clone() else { return Ok(()) };
-        let mut replay = Replay::new(self, setup);
-        let mut waiting = FuturesUnordered::new();
-        for (done, event) in Events::of(&self.files, &self.overview).enumerate() {
-            let (_, Event::Asked(number, row)) = event? else { continue };
-            progress(done as u64 / 2);
-            let Some(request) = replay.request(&row) else { continue };
-            let Some(text) = replay.pipeline.wording(&caller(&row, &number.to_string()), &request) else {
-                continue;
-            };
-            let embedder = embedder.clone();
-            waiting.push(async move { drop(embedder.embed(text).await) });
-            if waiting.len() >= AT_ONCE {
-                waiting.next().await;
+        let mut ahead = Replay::new(self, setup).ahead();
+        let mut done = 0;
+        while let Some(step) = ahead.next().await {
+            if let (_, Step::Asked(..)) = step? {
+                done += 1;
+                progress(done);
             }
         }
-        while waiting.next().await.is_some() {}
         Ok(())
     }
 
@@ -119,17 +107,18 @@ impl Recordings {
     /// thread: others would not always come to the same.
     pub async fn replay(&self, setup: Setup, progress: impl Fn(u64)) -> Result<Report, Error> {
         let mut replay = Replay::new(self, setup);
-        for event in Events::of(&self.files, &self.overview) {
-            let (at, event) = event?;
+        let mut ahead = replay.ahead();
+        while let Some(step) = ahead.next().await {
+            let (at, step) = step?;
             replay.clock.set(Millis(at / 1000));
-            match event {
-                Event::Asked(number, row) => {
-                    replay.ask(number, &row).await;
+            match step {
+                Step::Asked(number, row, asked) => {
+                    replay.ask(number, &row, asked).await;
                     progress(replay.report.journal.replayed);
                 }
-                Event::Ended(number, row) => replay.end(number, &row).await,
-                Event::Learned(learned) => replay.learn(learned),
-                Event::Said(word) => {
+                Step::Ended(number, row) => replay.end(number, &row).await,
+                Step::Learned(learned) => replay.learn(learned),
+                Step::Said(word) => {
                     replay.pipeline.feedback(&word.tenant.as_str().into(), &word.id, word.correct);
                     replay.settle().await;
                 }

@@ -1,12 +1,14 @@
 //! One run: the requests, one after the other.
 
-use super::again::{caller, decoded, is_refusal, lane_then, waited};
+use super::again::{lane_then, waited};
+use super::ahead::{Ahead, Asked, Skipped};
+use super::events::Events;
 use super::lessons::Lessons;
 use super::recorded::{self, Recorded, is_known};
-use super::tally::{Times, Upstreams, usage_of};
+use super::tally::{Times, Upstreams, count, usage_of};
 use super::{Error, Interval, ProjectTally, Recordings, Report, Setup, Slice};
 use crate::cache::{self, Cache};
-use crate::chat::{Event as Said, Folder, Message, Reply, Request, Usage};
+use crate::chat::{Event as Said, Folder, Message, Reply, Usage};
 use crate::embed::Embedder;
 use crate::journal::{Learned, Row};
 use crate::limits::{self, Limiter};
@@ -32,7 +34,7 @@ struct Begun {
 /// A journal that is asked again.
 pub(super) struct Replay<'r> {
     recordings: &'r Recordings,
-    pub(super) pipeline: Pipeline,
+    pub(super) pipeline: Arc<Pipeline>,
     upstream: Arc<Recorded>,
     pub(super) clock: Arc<Manual>,
     pub(super) embedder: Option<Embedder>,
@@ -89,7 +91,7 @@ impl<'r> Replay<'r> {
         report.timeline = vec![Slice::default(); SLICES];
         Self {
             recordings,
-            pipeline,
+            pipeline: Arc::new(pipeline),
             upstream,
             clock,
             embedder,
@@ -107,18 +109,23 @@ impl<'r> Replay<'r> {
     }
 
     /// Asks a request again, as far as memory's word. What is answered by somebody else ends later.
-    pub(super) async fn ask(&mut self, number: u64, row: &Row) {
-        *self.report.journal.projects.entry(row.project.clone()).or_default() += 1;
-        let Some(request) = self.request(row) else { return };
+    pub(super) async fn ask(&mut self, number: u64, row: &Row, asked: Result<Box<Asked>, Skipped>) {
+        count(&mut self.report.journal.projects, &row.project);
+        let Asked { caller, request } = match asked {
+            Ok(asked) => *asked,
+            Err(why) => {
+                self.without_body += u64::from(why == Skipped::NoWords);
+                return count(&mut self.report.journal.skipped, why.name());
+            }
+        };
         self.report.journal.replayed += 1;
-        *self.report.recorded.entry(lane_then(row)).or_default() += 1;
+        count(&mut self.report.recorded, lane_then(row));
         let fresh = self.recordings.overview.fresh(row);
         let known = Arc::new(recorded::answer(row, fresh));
         let name = number.to_string();
         self.upstream.know(&name, Arc::clone(&known));
         let asked = request.question().map(Message::plain_text).unwrap_or_default();
-        let caller = caller(row, &name);
-        self.times.took(&lane_then(row), row.total_us);
+        self.times.took(lane_then(row), row.total_us);
         self.slice = self.slice_of(row);
         self.report.timeline[self.slice].requests += 1;
         let cost = self.cost(row);
@@ -136,7 +143,7 @@ impl<'r> Replay<'r> {
                     self.report.unknown.older += u64::from(gone);
                 }
                 if let Some(miss) = answer.source.miss() {
-                    *self.report.misses.entry(miss.name().to_owned()).or_default() += 1;
+                    count(&mut self.report.misses, miss.name());
                 }
                 if answer.shared {
                     self.save(row, cost);
@@ -157,7 +164,7 @@ impl<'r> Replay<'r> {
                 self.upstream.forget(&name);
             }
             Err(_) => {
-                self.report.count("failed");
+                count(&mut self.report.replayed, "failed");
                 self.decided(row, "failed", &asked, None, (None, None));
                 self.upstream.forget(&name);
             }
@@ -196,23 +203,10 @@ impl<'r> Replay<'r> {
         self.pipeline.cache.drain().await;
     }
 
-    pub(super) fn request(&mut self, row: &Row) -> Option<Request> {
-        let mut skip = |why: &str| *self.report.journal.skipped.entry(why.to_owned()).or_default() += 1;
-        let Some(body) = row.body.as_deref() else {
-            self.without_body += 1;
-            skip("no words written down");
-            return None;
-        };
-        // Who was not let in was not answered by anyone, and would be under other limits only.
-        if row.source.is_none() && row.miss.is_none() && row.failed.is_empty() && is_refusal(&row.ended) {
-            skip("not let in");
-            return None;
-        }
-        let request = decoded(row, body);
-        if request.is_none() {
-            skip("not understood");
-        }
-        request
+    /// What is about to be needed.
+    pub(super) fn ahead(&self) -> Ahead {
+        let Recordings { files, overview } = self.recordings;
+        Ahead::of(Events::of(files, overview), Arc::clone(&self.pipeline), self.embedder.clone())
     }
 
     /// What it costs to ask an upstream for it.

@@ -228,12 +228,15 @@ pub struct Change {
     pub instead: Option<String>,
 }
 
-impl Report {
-    /// Counts a request.
-    pub(super) fn count(&mut self, lane: &str) {
-        *self.replayed.entry(lane.to_owned()).or_default() += 1;
+/// Counts one more of a name; it is copied only where it is new.
+pub(super) fn count(lanes: &mut Lanes, name: &str) {
+    match lanes.get_mut(name) {
+        Some(known) => *known += 1,
+        None => drop(lanes.insert(name.to_owned(), 1)),
     }
+}
 
+impl Report {
     /// Counts how like the nearest question was.
     pub(super) fn near(&mut self, cosine: f32, served: bool) {
         let step = (cosine.clamp(0.0, 1.0) * 50.0).floor().min(49.0) / 50.0;
@@ -270,7 +273,10 @@ pub(super) struct Times(BTreeMap<String, Vec<u32>>);
 impl Times {
     pub(super) fn took(&mut self, lane: &str, micros: u64) {
         let millionths = u32::try_from(micros).unwrap_or(u32::MAX);
-        self.0.entry(lane.to_owned()).or_default().push(millionths);
+        match self.0.get_mut(lane) {
+            Some(known) => known.push(millionths),
+            None => drop(self.0.insert(lane.to_owned(), vec![millionths])),
+        }
     }
 
     pub(super) fn quantiles(self) -> BTreeMap<String, [f64; 3]> {

@@ -22,7 +22,7 @@ mod fill;
 mod graph;
 mod hot;
 mod index;
-mod kernels;
+pub(super) mod kernels;
 mod merge;
 mod numbers;
 mod packed;

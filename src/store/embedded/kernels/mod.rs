@@ -21,7 +21,7 @@ mod avx512;
 mod portable;
 
 /// Rows are multiples of this many numbers long; what is missing is filled with zeros.
-pub(super) const LANES: usize = 64;
+pub(in crate::store) const LANES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Isa {
@@ -35,11 +35,11 @@ enum Isa {
 /// The kernel for one kind of machine. One exists only if this machine is of that kind: that is what makes calling
 /// it sound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kernel(Isa);
+pub(in crate::store) struct Kernel(Isa);
 
 impl Kernel {
     /// The fastest that this machine can run.
-    pub(super) fn of_this_machine() -> Self {
+    pub(in crate::store) fn of_this_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             let has_vnni = is_x86_feature_detected!("avx512f")
@@ -70,7 +70,7 @@ impl Kernel {
     }
 
     /// The products of a query with all rows, which lie one behind the other and are as long as it is.
-    pub(super) fn all(self, query: &[i8], rows: &[i8], out: &mut Vec<i32>) {
+    pub(in crate::store) fn all(self, query: &[i8], rows: &[i8], out: &mut Vec<i32>) {
         let (query, rows) = (query.as_chunks().0, rows.as_chunks().0);
         out.clear();
         match self.0 {

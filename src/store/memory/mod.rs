@@ -1,11 +1,14 @@
 //! [`Memory`]: the store that is easy to trust. Every search looks at every entry, and nothing outlives it,
 //! so it is the oracle that the others are tested against.
 
+mod near;
+
 use super::popularity::Popularity;
 use super::room::{Evictor, Facts, Newcomer, Shelf, Used};
 use super::{Counters, Entry, EntryId, Error, Match, Place, Room, Scope, Seen, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
+use near::Rows;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -30,9 +33,61 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Places {
-    scopes: HashMap<Scope, HashMap<EntryId, (Entry, Facts)>>,
+    scopes: HashMap<Scope, Kin>,
     by_age: BTreeSet<Place>,
     bytes: u64,
+}
+
+/// The entries of a scope.
+#[derive(Debug, Default)]
+struct Kin {
+    /// Where each is.
+    places: HashMap<EntryId, usize>,
+    entries: Vec<(Entry, Facts)>,
+    /// In the same order.
+    rows: Rows,
+}
+
+impl Kin {
+    fn get(&self, id: &EntryId) -> Option<&(Entry, Facts)> {
+        self.entries.get(*self.places.get(id)?)
+    }
+
+    fn get_mut(&mut self, id: &EntryId) -> Option<&mut (Entry, Facts)> {
+        self.entries.get_mut(*self.places.get(id)?)
+    }
+
+    /// The entry is one that is not there.
+    fn add(&mut self, entry: Entry, facts: Facts) {
+        self.places.insert(entry.id, self.entries.len());
+        self.rows.push(entry.vector.as_ref());
+        self.entries.push((entry, facts));
+    }
+
+    fn remove(&mut self, id: &EntryId) -> Option<(Entry, Facts)> {
+        let place = self.places.remove(id)?;
+        let removed = self.entries.swap_remove(place);
+        self.rows.swap_remove(place);
+        if let Some((moved, _)) = self.entries.get(place) {
+            self.places.insert(moved.id, place);
+        }
+        Some(removed)
+    }
+
+    /// The nearest, the nearest first; of those that are as near, by their ids.
+    fn nearest(&self, query: &UnitVector, most: usize) -> Vec<Match> {
+        let able = self.rows.candidates(query, most).into_iter();
+        let mut near: Vec<(f32, &Entry)> = able
+            .filter_map(|row| {
+                let (entry, _) = &self.entries[row];
+                Some((cosine(query, entry)?, entry))
+            })
+            .collect();
+        near.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.id.cmp(&other.id)));
+        near.truncate(most);
+        // Only those that are wanted are copied: an answer may be long.
+        near.into_iter().map(|(cosine, entry)| Match { cosine, entry: entry.clone() }).collect()
+    }
 }
 
 impl Default for Memory {
@@ -99,20 +154,24 @@ impl Places {
         self.remove(scope, &entry.id);
         self.bytes += u64::from(facts.size);
         self.by_age.insert(Place { created: entry.created, scope: *scope, id: entry.id });
-        self.scopes.entry(*scope).or_default().insert(entry.id, (entry, facts));
+        self.scopes.entry(*scope).or_default().add(entry, facts);
     }
 
     fn remove(&mut self, scope: &Scope, id: &EntryId) -> bool {
-        let removed = self.scopes.get_mut(scope).and_then(|entries| entries.remove(id));
+        let Some(kin) = self.scopes.get_mut(scope) else { return false };
+        let removed = kin.remove(id);
+        if kin.entries.is_empty() {
+            self.scopes.remove(scope);
+        }
         removed.is_some_and(|(entry, facts)| self.forget(scope, &entry, &facts))
     }
 
     fn clear(&mut self, scope: &Scope) -> u64 {
         let entries = self.scopes.remove(scope).unwrap_or_default();
-        for (entry, facts) in entries.values() {
+        for (entry, facts) in &entries.entries {
             self.forget(scope, entry, facts);
         }
-        entries.len() as u64
+        entries.entries.len() as u64
     }
 
     fn forget(&mut self, scope: &Scope, entry: &Entry, facts: &Facts) -> bool {
@@ -146,18 +205,12 @@ impl Shelf for Places {
 impl Store for Memory {
     async fn nearest(&self, scope: &Scope, query: &UnitVector, k: usize) -> Result<Vec<Match>, Error> {
         let kept = self.read();
-        let entries = kept.shelf.scopes.get(scope).into_iter().flat_map(HashMap::values);
-        let mut near: Vec<(f32, &Entry)> =
-            entries.filter_map(|(entry, _)| Some((cosine(query, entry)?, entry))).collect();
-        near.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.id.cmp(&other.id)));
-        near.truncate(k);
-        // Only those that are wanted are copied: an answer may be long.
-        Ok(near.into_iter().map(|(cosine, entry)| Match { cosine, entry: entry.clone() }).collect())
+        Ok(kept.shelf.scopes.get(scope).map_or_else(Vec::new, |kin| kin.nearest(query, k)))
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
         let kept = self.read();
-        Ok(kept.shelf.scopes.get(scope).and_then(|entries| entries.get(id)).map(|(entry, _)| entry.clone()))
+        Ok(kept.shelf.scopes.get(scope).and_then(|kin| kin.get(id)).map(|(entry, _)| entry.clone()))
     }
 
     async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error> {
