@@ -2,6 +2,7 @@
 
 use super::{Outcome, output};
 use crate::chat::{Choice, Message};
+use crate::clock::date;
 use crate::config::Config;
 use crate::journal::{Content, Head, Line, Reader, Row, Scrubber, compose, files};
 use crate::lab::import::{self, Format, Place};
@@ -117,7 +118,7 @@ enum ExportFormat {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ImportFormat {
+pub(super) enum ImportFormat {
     /// A question on each line
     Text,
     /// Columns with a head: question, answer, project, model, time, id
@@ -236,19 +237,6 @@ fn minute(micros: u64) -> String {
     let (days, second) = (i64::try_from(seconds / 86_400).unwrap_or_default(), seconds % 86_400);
     let (year, month, day) = date(days);
     format!("{year}-{month:02}-{day:02} {:02}:{:02}", second / 3_600, second / 60 % 60)
-}
-
-/// The date so many days after the Unix epoch.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let (day, month) =
-        (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
 fn show(files: &[PathBuf], of: &Of, limit: usize, answers: bool) -> Outcome {

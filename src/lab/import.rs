@@ -4,6 +4,7 @@
 //! is said about whether they are right.
 
 use crate::chat::{Folder, Protocol, Reply};
+use crate::clock::days;
 use crate::journal::Row;
 use crate::journal::row::Voice;
 use crate::wire::Decoder;
@@ -345,19 +346,9 @@ fn moment(text: &str) -> Option<u64> {
         }
         None => 0.0,
     };
-    let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && (1970..=9999).contains(&year);
-    let seconds =
-        days(year, month, day) as f64 * 86_400.0 + hours * 3_600.0 + (minutes - ahead) * 60.0 + seconds;
-    (valid && seconds >= 0.0).then_some((seconds * 1e6).round() as u64)
-}
-
-/// Days from the Unix epoch to a date.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    let days = days(year, month, day)?;
+    let seconds = days as f64 * 86_400.0 + hours * 3_600.0 + (minutes - ahead) * 60.0 + seconds;
+    (seconds >= 0.0).then_some((seconds * 1e6).round() as u64)
 }
 
 #[cfg(test)]

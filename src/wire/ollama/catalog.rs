@@ -1,5 +1,6 @@
 //! What Ollama's clients ask beside questions: which models there are, and which Ollama this is.
 
+use crate::clock::{date, days};
 use serde_json::{Value, json};
 
 /// A model that a client may ask for.
@@ -64,7 +65,7 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// A time as RFC 3339 writes it, in UTC.
 pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-    let (year, month, day) = civil(i64::try_from(days).unwrap_or(i64::MAX / 2).min(3_000_000));
+    let (year, month, day) = date(i64::try_from(days).unwrap_or(i64::MAX / 2).min(3_000_000));
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
@@ -84,32 +85,6 @@ pub fn from_rfc3339(text: &str) -> Option<u64> {
         _ => return None,
     };
     u64::try_from(date * 86_400 + clock - offset).ok()
-}
-
-/// The date so many days after 1970-01-01, in the proleptic Gregorian calendar (Howard Hinnant's algorithm).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// Undoes [`civil`].
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some(era * 146_097 + day_of_era - 719_468)
 }
 
 #[cfg(test)]
