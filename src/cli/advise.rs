@@ -3,12 +3,10 @@
 use super::replay::Bench;
 use super::{Outcome, output};
 use crate::cache::Semantic;
-use crate::chat::Message;
 use crate::config::{Environment, Overrides};
 use crate::intent::mine;
-use crate::journal::{Line, Reader, files};
 use crate::lab::advise::{Advice, Findings, advise};
-use crate::lab::replay::request;
+use crate::lab::questions::questions;
 use std::path::{Path, PathBuf};
 
 /// The bounds that are tried.
@@ -66,15 +64,7 @@ pub(super) fn run(args: &Args, overrides: &Overrides, environment: &Environment)
 
 /// How many rules the questions that reach a model ask for, and which share of them these catch.
 fn mined(journal: &Path) -> Result<(usize, f64), Box<dyn std::error::Error>> {
-    let mut texts = Vec::new();
-    for path in files(journal)? {
-        for line in Reader::open(&path)? {
-            let Line::Request(row) = line? else { continue };
-            if texts.len() < MOST_QUESTIONS && row.source.as_deref() != Some("rule") {
-                texts.extend(request(&row).and_then(|request| request.question().map(Message::plain_text)));
-            }
-        }
-    }
+    let texts = questions(journal, None, MOST_QUESTIONS)?;
     let Ok(found) = mine(texts.iter().map(String::as_str), LEAST) else { return Ok((0, 0.0)) };
     Ok((found.proposals.len(), found.caught as f64 / found.held_back.max(1) as f64))
 }

@@ -1,9 +1,11 @@
 //! `weir rules`
 
+use super::journal::ImportFormat;
 use super::{Outcome, output};
 use crate::app::{load_encoder, load_rules, read_all};
 use crate::config::Config;
 use crate::intent::{Action, Circumstances, Confusion, Mark, Mind, Proposal, Report, RuleSet, Tried, mine};
+use crate::lab::questions::questions;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -11,6 +13,9 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The most questions that rules are looked for in.
+const MOST_MINED: usize = 1_000_000;
 
 /// `weir rules …`
 #[derive(Debug, clap::Args)]
@@ -50,9 +55,13 @@ enum Command {
     },
     /// Find the rules that traffic asks for, and print them ready to be put into a rule file
     Mine {
-        /// What was asked: lines of JSON with a "text", or plain lines
-        #[arg(long, value_name = "FILE")]
+        /// What was asked: a journal (its folder, or a file), another program's record, lines of JSON with a "text", or
+        /// plain lines
+        #[arg(long, value_name = "PATH")]
         journal: PathBuf,
+        /// What the record looks like [default: seen from its beginning]
+        #[arg(long, value_enum)]
+        format: Option<ImportFormat>,
         /// How often something must have been asked
         #[arg(long, default_value_t = 4)]
         least: usize,
@@ -127,7 +136,7 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
-        Command::Mine { journal, least } => mined(&journal, least),
+        Command::Mine { journal, format, least } => mined(&journal, format, least),
         Command::Bench { with, rules } => {
             bench(&with.rules(load)?, &with.project, rules)?;
             Ok(())
@@ -135,13 +144,9 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
     }
 }
 
-fn mined(journal: &Path, least: usize) -> Outcome {
-    let text = std::fs::read_to_string(journal).map_err(|error| format!("{}: {error}", journal.display()))?;
-    let asked = |line: &str| match serde_json::from_str::<Value>(line) {
-        Ok(Value::Object(fields)) => fields.get("text").and_then(Value::as_str).map(str::to_owned),
-        _ => Some(line.to_owned()),
-    };
-    let texts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).filter_map(asked).collect();
+fn mined(journal: &Path, format: Option<ImportFormat>, least: usize) -> Outcome {
+    let texts = questions(journal, format.map(Into::into), MOST_MINED)
+        .map_err(|error| format!("{}: {error}", journal.display()))?;
     let found = mine(texts.iter().map(String::as_str), least)?;
     for Proposal { name, texts, caught, precision, toml } in &found.proposals {
         output::line(format!(

@@ -6,6 +6,7 @@ pub mod churn;
 pub mod embed;
 pub mod import;
 pub mod local;
+pub mod questions;
 pub mod replay;
 pub mod report;
 pub mod store;
