@@ -203,6 +203,7 @@ impl App {
             Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
             None => metrics,
         };
+        let report = with_journal(report, journal.clone());
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
         let server =
             Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
@@ -396,7 +397,13 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
         queues: gates.iter().map(|(name, gate)| (name.clone(), gate.report())).collect(),
         mirrored: mirrors(),
         webhooks: webhooks.reports(),
+        journal: None,
     })
+}
+
+/// The same report, and what became of the lines of the journal.
+fn with_journal(report: StatusReport, journal: Option<Journal>) -> StatusReport {
+    Arc::new(move || server::Status { journal: journal.as_ref().map(Journal::counts), ..report() })
 }
 
 /// Listens for signals to stop from now on; resolves at the first one. Must be called within a runtime.

@@ -50,6 +50,8 @@ pub struct Counts {
     pub failed: u64,
     /// Files that went to make room.
     pub removed: u64,
+    /// Bytes of all its files now.
+    pub bytes: u64,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ struct Counters {
     dropped: AtomicU64,
     failed: AtomicU64,
     removed: AtomicU64,
+    bytes: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -140,12 +143,13 @@ impl Journal {
     /// What became of the lines.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { written, dropped, failed, removed } = &*self.counters;
+        let Counters { written, dropped, failed, removed, bytes } = &*self.counters;
         Counts {
             written: read(written),
             dropped: read(dropped),
             failed: read(failed),
             removed: read(removed),
+            bytes: read(bytes),
         }
     }
 }
@@ -245,6 +249,7 @@ impl Pen {
         if let Some((_, file)) = &mut self.file {
             file.write_all(text)?;
             self.written += text.len() as u64;
+            self.counters.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -263,6 +268,7 @@ impl Pen {
         file.write_all(&text)?;
         file.flush()?;
         self.written = text.len() as u64;
+        self.counters.bytes.fetch_add(self.written, Ordering::Relaxed);
         self.file = Some((path, file));
         Ok(())
     }
@@ -301,12 +307,16 @@ impl Pen {
             if total <= self.config.max_bytes {
                 break;
             }
-            total = total.saturating_sub(length(path));
+            let gone = length(path);
             match fs::remove_file(path) {
-                Ok(()) => count(&self.counters.removed),
+                Ok(()) => {
+                    total = total.saturating_sub(gone);
+                    count(&self.counters.removed);
+                }
                 Err(error) => tracing::warn!(%error, "an old file of the journal could not be removed"),
             }
         }
+        self.counters.bytes.store(total, Ordering::Relaxed);
     }
 }
 
@@ -425,7 +435,8 @@ mod tests {
         let text = bytes(folder.path());
         assert!(!text.contains("example.com") && !text.contains("configured-secret"), "{text}");
         assert!(text.contains("[email#") && text.contains("[configured#"), "{text}");
-        assert_eq!(journal.counts(), Counts { written: 2, ..Counts::default() });
+        let bytes = text.len() as u64;
+        assert_eq!(journal.counts(), Counts { written: 2, bytes, ..Counts::default() });
     }
 
     #[test]
@@ -463,6 +474,7 @@ mod tests {
         assert!(total < 6_000 + 3_000, "{total}");
         assert!(files.iter().filter(|path| !read::is_compressed(path)).count() == 1, "{files:?}");
         assert!(journal.counts().removed > 0);
+        assert_eq!(journal.counts().bytes, total);
         assert_eq!(rows(folder.path()).last().unwrap().id, "399", "the newest stay");
     }
 

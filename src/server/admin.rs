@@ -4,6 +4,7 @@ use super::error::Error;
 use super::{Server, auth, read};
 use crate::cache::bound::{GroundId, GroundReport, Report as BoundReport};
 use crate::pipeline::LearnCounts;
+use crate::telemetry::JournalCounts;
 use crate::upstream::chain::WardReport;
 use crate::upstream::queue::Report;
 use crate::upstream::route::Mirrored;
@@ -46,6 +47,8 @@ pub struct Status {
     pub mirrored: Option<Mirrored>,
     /// What became of the events of each webhook.
     pub webhooks: Vec<webhook::Report>,
+    /// What became of the lines of the journal; nothing where none is written.
+    pub journal: Option<JournalCounts>,
 }
 
 /// A part that may be missing while the rest works.

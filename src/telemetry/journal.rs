@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl fmt::Debug for Lines {
 
 impl Collector for Lines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Counts { written, dropped, failed, removed } = (self.0)();
+        let Counts { written, dropped, failed, removed, bytes } = (self.0)();
         let mut count = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
@@ -64,7 +65,10 @@ impl Collector for Lines {
         count("journal_written", "Lines written into the journal", written)?;
         count("journal_dropped", "Lines that were not written: too many waited", dropped)?;
         count("journal_failed", "Lines that were not written: the disk failed", failed)?;
-        count("journal_removed", "Files of the journal that went to make room", removed)
+        count("journal_removed", "Files of the journal that went to make room", removed)?;
+        let (name, help) = ("journal_bytes", "Bytes of all files of the journal");
+        let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+        gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }
 

@@ -9,6 +9,7 @@ mod metrics;
 mod semantic;
 mod webhook;
 
+pub use crate::journal::Counts as JournalCounts;
 pub use chain::ChainReport;
 pub use journal::{Anchor, JournalReport, scribe, verdict, wanted, wishes};
 pub use kept::StoreReport;

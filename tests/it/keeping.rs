@@ -69,6 +69,7 @@ fn status() -> Status {
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
         webhooks: Vec::new(),
+        journal: None,
     }
 }
 

@@ -161,5 +161,6 @@ pub(crate) fn some_status() -> StatusReport {
         queues: std::collections::BTreeMap::new(),
         mirrored: None,
         webhooks: Vec::new(),
+        journal: None,
     })
 }
