@@ -9,5 +9,6 @@ pub mod local;
 pub mod questions;
 pub mod replay;
 pub mod report;
+pub mod serve;
 pub mod store;
 pub mod train;

@@ -68,6 +68,41 @@ fn row<'a>(report: &'a Value, policy: &str) -> &'a Value {
 }
 
 #[test]
+fn every_bench_has_its_name() {
+    for name in ["cache", "intents", "embed", "store", "local", "serve", "all"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_weir")).args(["bench", name, "--help"]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_load_is_answered_in_full_and_told_by_who_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .current_dir(folder.path())
+        .env_clear()
+        .env("HOME", folder.path())
+        // Without the model: the same questions are found again, and that is enough here.
+        .args(["--models-dir", "nowhere", "bench", "serve", "--json"])
+        .args(["--rate", "60", "--seconds", "2", "--known", "5", "--upstream-ms", "5"])
+        .args(["--mix", "exact=1,miss=1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["requests"], report["answered"], "{report}");
+    assert_eq!(report["failures"], serde_json::json!({}));
+    for source in ["exact", "exact, streamed", "upstream", "upstream, streamed"] {
+        let times = &report["answers"][source];
+        assert!(times["count"].as_u64().is_some_and(|count| count > 5), "{source}: {report}");
+        assert_eq!(times["added_ms"].is_null(), source.starts_with("exact"), "{source}: {report}");
+    }
+    let upstream = &report["answers"]["upstream"];
+    assert!(upstream["last_ms"][0].as_f64().unwrap() >= 5.0, "the upstream's own time is in it: {report}");
+}
+
+#[test]
 fn in_process_and_over_http_the_same_is_served() {
     let reports = bench(&["--http", "--seeds", "2"]);
     let [stream, pairs] = reports.as_slice() else { panic!("{reports:?}") };

@@ -1,6 +1,7 @@
 //! `weir bench cache`
 
 use super::super::{Outcome, output};
+use super::all::{Figure, figure};
 use super::http::Http;
 use crate::app::load_encoder;
 use crate::cache::judge::{Question, judge};
@@ -14,7 +15,7 @@ use crate::lab::cache::drive::{self, InProcess};
 use crate::lab::cache::encoder::{Once, vectors};
 use crate::lab::cache::offline::Space;
 use crate::lab::cache::order::order;
-use crate::lab::cache::report::{PairsReport, PairsRow, Row, StreamReport};
+use crate::lab::cache::report::{PairsReport, PairsRow, Row, StreamReport, markdown};
 use crate::lab::cache::tally::{self, Run};
 use crate::lab::cache::{Ours, answers_to_pairs, answers_to_stream, pair_references, pipeline, references};
 use std::error::Error;
@@ -48,19 +49,59 @@ pub(super) struct Args {
     /// Print a line of JSON for each file
     #[arg(long)]
     json: bool,
+    /// Print the streams side by side, as the table in the README
+    #[arg(long, conflicts_with_all = ["json", "http"])]
+    table: bool,
+}
+
+/// So many questions of each stream, where little time is to be spent.
+const A_FEW: usize = 500;
+
+/// What a short run finds.
+pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let args = Args {
+        data: vec!["fixtures/decisions".into()],
+        seeds: 1,
+        max_wrong: vec![config.cache.bound.max_wrong],
+        answers: Answers::default(),
+        limit: Some(A_FEW),
+        http: false,
+        json: false,
+        table: true,
+    };
+    let reports = streams(&args, config)?;
+    let ours = |report: StreamReport| {
+        let row = report.policies.into_iter().find(|row| row.policy.starts_with("weir"))?;
+        let value = format!("{:.1} % hits, {:.2} % wrong", 100.0 * row.hit, 100.0 * row.wrong);
+        Some(figure(format!("{}, {} requests", report.stream, report.requests), value))
+    };
+    Ok(reports.into_iter().filter_map(ours).collect())
+}
+
+/// The reports of the streams.
+fn streams(args: &Args, config: &Config) -> Result<Vec<StreamReport>, Box<dyn Error>> {
+    let (sets, bench) = (read(&args.data)?, Bench::new(args, config)?);
+    super::super::runtime()?.block_on(async {
+        let mut reports = Vec::new();
+        for set in sets {
+            if let Questions::Stream(mut lines) = set.questions {
+                lines.truncate(args.limit.unwrap_or(usize::MAX));
+                reports.push(bench.stream(set.name, &lines).await?);
+            }
+        }
+        Ok(reports)
+    })
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Outcome {
     if let Some(share) = args.max_wrong.iter().find(|share| !(0.0..=1.0).contains(*share)) {
         return Err(format!("--max-wrong: {share} is no share").into());
     }
-    let sets = read(&args.data)?;
-    let encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
-    // One thread: the questions come one by one, and what it knows must be known to all.
-    // Nobody waits for an answer here, so an embedding may take its time.
-    let patient = embed::Config { deadline: PATIENCE, ..config.embed };
-    let embedder = Embedder::spawn(Once::new(encoder), patient)?;
-    let bench = Bench { args, cache: config.cache.clone(), embedder };
+    if args.table {
+        output::line(markdown(&streams(args, config)?));
+        return Ok(());
+    }
+    let (sets, bench) = (read(&args.data)?, Bench::new(args, config)?);
     super::super::runtime()?.block_on(async {
         for set in sets {
             bench.set(set).await?;
@@ -97,7 +138,16 @@ fn score(questions: &[Question]) -> impl Fn(usize, usize, f32) -> Option<f32> {
     move |asked, known, cosine| judge(&questions[asked], &questions[known], cosine).ok().map(Score::log_odds)
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(args: &'a Args, config: &Config) -> Found<Self> {
+        let encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
+        // One thread: the questions come one by one, and what it knows must be known to all.
+        // Nobody waits for an answer here, so an embedding may take its time.
+        let patient = embed::Config { deadline: PATIENCE, ..config.embed };
+        let embedder = Embedder::spawn(Once::new(encoder), patient)?;
+        Ok(Self { args, cache: config.cache.clone(), embedder })
+    }
+
     async fn set(&self, set: Set) -> Outcome {
         let most = self.args.limit.unwrap_or(usize::MAX);
         let (json, page) = match set.questions {

@@ -1,10 +1,12 @@
 //! `weir bench embed`
 
 use super::super::{Outcome, output};
+use super::all::{Figure, figure};
 use crate::app::load_encoder;
 use crate::config::Config;
 use crate::embed::{Encoder as _, Precision, SentenceEncoder};
 use crate::lab::embed::{self, Agreement, BATCH_SIZE, Queue, Report, Single};
+use std::error::Error;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -55,6 +57,29 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
     Ok(())
 }
 
+/// What a short run finds.
+pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let args = Args { texts: None, precision: Vec::new(), callers: 32, quick: true, json: false };
+    let texts: Vec<&str> = VARIED.lines().filter(|line| !line.trim().is_empty()).collect();
+    let report = measure(&args, config, config.encoder.precision, &texts)?;
+    let Single { wall_p50_ms, wall_p99_ms, pieces, .. } = report.single;
+    let mut figures = vec![
+        figure(
+            format!("one text of {pieces} word pieces"),
+            format!("{wall_p50_ms:.2} ms at p50, {wall_p99_ms:.2} at p99"),
+        ),
+        figure("in batches, one thread", format!("{:.0} texts/s", report.batch_texts_per_second)),
+    ];
+    figures.extend(report.queue.map(|queue| {
+        let Queue { callers, texts_per_second, wait_p50_ms, .. } = queue;
+        figure(
+            format!("{callers} callers at once"),
+            format!("{texts_per_second:.0} texts/s; a wait of {wait_p50_ms:.1} ms at p50"),
+        )
+    }));
+    Ok(figures)
+}
+
 fn load(config: &Config, precision: Precision) -> Result<SentenceEncoder, String> {
     let wanted = crate::config::Encoder { precision, ..config.encoder.clone() };
     Ok(load_encoder(&wanted, &config.models_dir)?.encoder)
@@ -65,7 +90,7 @@ fn measure(
     config: &Config,
     precision: Precision,
     texts: &[&str],
-) -> Result<Report, Box<dyn std::error::Error>> {
+) -> Result<Report, Box<dyn Error>> {
     let mut encoder = load(config, precision)?;
     let short = embed::short(&encoder, texts)?;
     let single = embed::single(&mut encoder, &short)?;

@@ -52,6 +52,11 @@ impl Http {
         Ok(Self { client, url, cache, learner, stop, served: tokio::spawn(served) })
     }
 
+    /// Where it answers chats.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(super) async fn stop(self) {
         let Self { client, stop, served, .. } = self;
         drop((client, stop));

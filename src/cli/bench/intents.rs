@@ -1,6 +1,7 @@
 //! `weir bench intents`
 
 use super::super::{Outcome, output};
+use super::all::{Figure, figure};
 use crate::app::{load_encoder, read_all};
 use crate::config::Config;
 use crate::intent::{Classifier, Judged, Learn, Lessons, Read, Sample, judge};
@@ -51,20 +52,66 @@ impl Set {
     }
 }
 
+/// The shipped questions whose classes are what customers want.
+const SHIPPED: &str = "fixtures/decisions/cache_faq_banking77.jsonl";
+
+/// A line of the shipped questions.
+#[derive(Deserialize)]
+struct Shipped {
+    text: String,
+    answer_class: String,
+}
+
+/// What a short run finds: half of the shipped questions are learned from, the other half is told.
+pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let content = std::fs::read_to_string(SHIPPED).map_err(|error| format!("{SHIPPED}: {error}"))?;
+    let (mut train, mut test) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    for (at, line) in content.lines().enumerate() {
+        let Shipped { text, answer_class } = serde_json::from_str(line)?;
+        let half = if at % 2 == 0 { &mut train } else { &mut test };
+        half.0.push(answer_class);
+        half.1.push(text);
+    }
+    let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
+    let (names, lessons) = taught(&train.0, &train.1);
+    let read = read_all(&mut encoder, lessons.texts())?;
+    let samples = lessons.samples(&read);
+    let test = Set { intents: test.0, read: read_all(&mut encoder, test.1.iter().map(String::as_str))? };
+    let tests = test.samples(&names);
+    let began = Instant::now();
+    let classifier = Classifier::at_once(&samples, names.len()).ok_or("there is nothing to learn from")?;
+    let took = began.elapsed();
+    let (inside, _): (Vec<_>, Vec<_>) = tests.iter().partition(|sample| sample.class.is_some());
+    let guessed = |sample: &&&Sample<'_>| {
+        classifier.guess(sample.text, sample.vector, |_| true).map(|guess| guess.class) == sample.class
+    };
+    let right = percent(inside.iter().filter(guessed).count(), inside.len());
+    Ok(vec![
+        figure(format!("{} intents, {} tests", names.len(), inside.len()), format!("{right} right")),
+        figure(format!("learning {} examples", samples.len()), format!("{took:.2?}")),
+        figure("telling one", format!("{:.1?} at p99", slowest(&classifier, &tests))),
+    ])
+}
+
+/// The names of the intents, and what is to be learned: as the rules of a file are, with what they are called, and
+/// with what is none of them.
+fn taught(intents: &[String], texts: &[String]) -> (Vec<String>, Lessons) {
+    let mut names: Vec<String> = intents.iter().filter(|name| *name != OUT_OF_SCOPE).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut lessons = Lessons::new(PRECISION);
+    for name in &names {
+        let of_name = intents.iter().zip(texts).filter(|(intent, _)| *intent == name);
+        lessons.add(name, name, of_name.map(|(_, text)| text.as_str()), std::iter::empty());
+    }
+    (names, lessons.ready())
+}
+
 pub(super) fn run(args: &Args, config: &Config) -> Outcome {
     let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
     let (train, train_texts) = lines(&args.train)?;
     let (intents, test_texts) = lines(&args.test)?;
-    let mut names: Vec<String> = train.iter().filter(|name| *name != OUT_OF_SCOPE).cloned().collect();
-    names.sort_unstable();
-    names.dedup();
-    // As the rules of a file are learned: with what they are called, and with what is none of them.
-    let mut lessons = Lessons::new(PRECISION);
-    for name in &names {
-        let of_name = train.iter().zip(&train_texts).filter(|(intent, _)| *intent == name);
-        lessons.add(name, name, of_name.map(|(_, text)| text.as_str()), std::iter::empty());
-    }
-    let lessons = lessons.ready();
+    let (names, lessons) = taught(&train, &train_texts);
     let read = read_all(&mut encoder, lessons.texts())?;
     let samples = lessons.samples(&read);
     let test = Set { intents, read: read_all(&mut encoder, test_texts.iter().map(String::as_str))? };

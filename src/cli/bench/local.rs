@@ -1,10 +1,12 @@
 //! `weir bench local`
 
 use super::super::{Outcome, output};
+use super::all::{Figure, figure};
 use crate::config::Config;
 use crate::lab::local::{self, Report};
 use crate::models::{self, Installed};
 use crate::upstream::local::Probe;
+use std::error::Error;
 use std::path::PathBuf;
 
 /// `weir bench local …`
@@ -27,6 +29,17 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
     let report = local::measure(&mut Probe::load(&file)?)?;
     output::line(if args.json { serde_json::to_string(&report)? } else { page(&report) });
     Ok(())
+}
+
+/// What a short run finds.
+pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let file = default_file(config).ok_or("there is no local model")?;
+    let report = local::measure(&mut Probe::load(&file)?)?;
+    Ok(vec![
+        figure("reading a prompt, one thread", format!("{:.0} tokens/s", report.prompt_tokens_per_second)),
+        figure("writing", format!("{:.0} tokens/s", report.written_tokens_per_second)),
+        figure("the first word after 40 tokens", format!("{:.0} ms", report.first_token_of_40_ms)),
+    ])
 }
 
 fn default_file(config: &Config) -> Option<PathBuf> {

@@ -1,7 +1,10 @@
 //! `weir bench store`
 
 use super::super::{Outcome, output};
+use super::all::{Figure, figure};
+use crate::config::Config;
 use crate::lab::store::{self, Report};
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
@@ -39,6 +42,29 @@ pub(super) fn run(args: &Args) -> Outcome {
         output::line(if args.json { serde_json::to_string(&report)? } else { page(&report) });
     }
     Ok(())
+}
+
+/// So many entries, where little time is to be spent.
+const A_FEW: usize = 10_000;
+
+/// What a short run finds.
+pub(super) fn short(_: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("weir-bench-all-{}", std::process::id()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(store::measure(&folder, A_FEW, 1, |_| ()));
+    let _ = fs::remove_dir_all(&folder);
+    let report = report?;
+    let found = format!(
+        "{:.2} ms at p50, {:.2} at p99; the very nearest in {:.1} %",
+        report.search_p50_ms,
+        report.search_p99_ms,
+        100.0 * report.recall
+    );
+    Ok(vec![
+        figure(format!("a search among {A_FEW}"), found),
+        figure("inserting", format!("{:.0}/s", report.inserts_per_second)),
+        figure("opening, after a crash", format!("{:.0} ms", report.open_unclean_ms)),
+    ])
 }
 
 fn page(report: &Report) -> String {

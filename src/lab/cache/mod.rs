@@ -51,19 +51,27 @@ pub fn answers_to_pairs(kind: Answers, pairs: &[Pair]) -> Answered {
 /// A pipeline with an empty memory, in front of an upstream that knows `answers`. Must be called within a tokio
 /// runtime.
 pub fn pipeline(config: cache::Config, embedder: &Embedder, answers: Answered) -> Pipeline {
+    pipeline_before(config, Some(embedder), Arc::new(Labelled::new(answers)))
+}
+
+/// A pipeline with an empty memory, in front of `upstream`. Must be called within a tokio runtime.
+pub fn pipeline_before(
+    config: cache::Config,
+    embedder: Option<&Embedder>,
+    upstream: Arc<dyn Upstream>,
+) -> Pipeline {
     let clock = Arc::new(SystemClock);
     // The same hits are checked in each run.
     let bound = cache::bound::Config { seed: Some(config.bound.seed.unwrap_or(1)), ..config.bound };
     let config = cache::Config { bound, ..config };
     let cache = Arc::new(Cache::new(config, Arc::new(Memory::default()), Arc::clone(&clock) as _));
-    let upstream: Arc<dyn Upstream> = Arc::new(Labelled::new(answers));
     let nobody = Arc::new(|_: &Checked| ());
-    let learner = Learner::spawn(Arc::clone(&cache), Some(embedder.clone()), Arc::clone(&upstream), nobody);
+    let learner = Learner::spawn(Arc::clone(&cache), embedder.cloned(), Arc::clone(&upstream), nobody);
     Pipeline {
         limiter: Limiter::new(limits::Config::default()),
         rules: Live::default(),
         cache,
-        embedder: Some(embedder.clone()),
+        embedder: embedder.cloned(),
         upstream,
         flights: Flights::default(),
         learner,

@@ -150,6 +150,28 @@ impl StreamReport {
     }
 }
 
+/// Streams side by side, as the table of Markdown that stands in the README: what each policy serves, and how much of
+/// it is wrong, in parts of a hundred of all requests.
+pub fn markdown(reports: &[StreamReport]) -> String {
+    let row = |name: &str, cell: &dyn Fn(&StreamReport) -> String| {
+        let cells: Vec<String> = reports.iter().map(cell).collect();
+        format!("| {name} | {} |", cells.join(" | "))
+    };
+    let mut lines = vec![
+        row("hits %, wrong % of requests", &|report| format!("`{}`", report.stream)),
+        format!("|---|{}", "---|".repeat(reports.len())),
+    ];
+    for policy in reports.first().iter().flat_map(|report| &report.policies) {
+        let name = policy.policy.trim_end_matches(", in process");
+        lines.push(row(name, &|report| {
+            let same = report.policies.iter().find(|row| row.policy == policy.policy);
+            same.map_or_else(String::new, |row| format!("{:.1}, {:.2}", 100.0 * row.hit, 100.0 * row.wrong))
+        }));
+    }
+    lines.push(row("attainable", &|report| format!("{:.1}", 100.0 * report.attainable)));
+    lines.join("\n")
+}
+
 impl Row {
     fn line(&self) -> String {
         let within = self.within.map_or(String::new(), |within| format!("{within}/{}", self.seeds.len()));
@@ -210,6 +232,21 @@ impl PairsRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_stand_side_by_side() {
+        let tally = Tally { requests: 1000, hits: 105, wrong: 5, leaks: 0 };
+        let report = |stream: &str| StreamReport {
+            stream: stream.to_owned(),
+            requests: 1000,
+            attainable: 0.5,
+            policies: vec![Row::new("weir at 1 %, in process", Some(0.01), vec![tally])],
+            decisions: None,
+        };
+        let expected = "| hits %, wrong % of requests | `a` | `b` |\n|---|---|---|\n\
+                        | weir at 1 % | 10.5, 0.50 | 10.5, 0.50 |\n| attainable | 50.0 | 50.0 |";
+        assert_eq!(markdown(&[report("a"), report("b")]), expected);
+    }
 
     #[test]
     fn a_row_tells_in_how_many_orders_the_bound_held() {
