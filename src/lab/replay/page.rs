@@ -168,7 +168,7 @@ pub(in crate::lab) fn time(seconds: f64) -> String {
 pub fn sweep(key: &str, runs: &[(String, Report)]) -> String {
     let width = runs.iter().map(|(value, _)| value.len()).chain([key.len()]).max().unwrap_or_default() + 2;
     let mut page = format!(
-        "{key:<width$}{:>10}{:>10}{:>10}{:>9}{:>11}{:>20}{:>24}\n",
+        "{key:<width$}{:>10}{:>10}{:>10}{:>9}{:>12}{:>26}{:>26}\n",
         "exact", "semantic", "saved", "share", "cost", "differ (95 %)", "believed wrong"
     );
     for (value, report) in runs {
@@ -182,7 +182,7 @@ pub fn sweep(key: &str, runs: &[(String, Report)]) -> String {
         let believed = format!("{mean:.1} ({least:.1} to {most:.1})");
         let _ = writeln!(
             page,
-            "{value:<width$}{:>10}{:>10}{:>10}{:>9}{:>11}{differ:>20}{believed:>24}",
+            "{value:<width$}{:>10}{:>10}{:>10}{:>9}{:>12}{differ:>26}{believed:>26}",
             count("exact"),
             count("semantic"),
             whole(report.saved.calls),

@@ -68,6 +68,8 @@ macro_rules! plane {
         let Axes { x, y, named: (across, up), written: (write_x, write_y) } = $axes;
         let mut chart = ChartBuilder::on($area)
             .margin(6)
+            // The last number of the axis stands half beyond it.
+            .margin_right(22)
             .x_label_area_size(40)
             .y_label_area_size(62)
             .build_cartesian_2d(x, y)?;
@@ -204,7 +206,7 @@ pub(super) fn against(points: &[Point], named: (&str, &str)) -> Drawn {
         chart.draw_series(LineSeries::new(means.clone(), BLUE.stroke_width(2)))?;
         chart.draw_series(means.map(|at| Circle::new(at, 4, BLUE.filled())))?;
         chart.draw_series(points.iter().map(|Point { name, served, wrong }| {
-            EmptyElement::at((wrong.0, *served)) + Text::new(name.clone(), (7, -16), small())
+            EmptyElement::at((wrong.0, *served)) + Text::new(name.clone(), (7, 7), small())
         }))?;
         Ok(())
     })

@@ -216,7 +216,7 @@ fn changes(page: &mut String, report: &Report) {
     table(
         page,
         &["", "requests"],
-        decisions.moves.iter().map(|(kind, count)| vec![kind.clone(), whole(*count)]),
+        decisions.moves.iter().map(|(kind, count)| vec![kind.replace(" -> ", " → "), whole(*count)]),
     );
     if report.changes.is_empty() {
         return;
@@ -281,13 +281,15 @@ fn several(page: &mut String, runs: &[Run]) -> Result<(), Box<dyn Error>> {
         "Up: the share of requests that need nobody upstream. Across: the share of requests answered wrongly, as the \
          bound believes, with what it is at least and at most.",
     );
+    let (what, labels) = labels(runs);
     let points: Vec<Point> = runs
         .iter()
-        .map(|Run { name, report }| {
+        .zip(&labels)
+        .map(|(Run { report, .. }, name)| {
             let all = report.journal.replayed.max(1) as f64;
             let Interval { mean, least, most } = report.wrong.believed;
             Point {
-                name: name.clone(),
+                name: (*name).to_owned(),
                 served: report.saved.share,
                 wrong: (mean / all, least / all, most / all),
             }
@@ -295,25 +297,25 @@ fn several(page: &mut String, runs: &[Run]) -> Result<(), Box<dyn Error>> {
         .collect();
     page.push_str(&figure(&charts::against(&points, ("answered wrongly", "answered here"))?));
     let head =
-        ["", "exact", "semantic", "saved", "share (95 %)", "cost saved", "differ (95 %)", "believed wrong"];
+        [what, "saved", "share (95 %)", "believed wrong", "differ (95 %)", "exact", "semantic", "cost saved"];
     table(
         page,
         &head,
-        runs.iter().map(|Run { name, report }| {
+        runs.iter().zip(&labels).map(|(Run { report, .. }, name)| {
             let count = |lane: &str| whole(report.replayed.get(lane).copied().unwrap_or_default());
             let wrong = &report.wrong;
             vec![
-                name.clone(),
-                count("exact"),
-                count("semantic"),
+                (*name).to_owned(),
                 whole(report.saved.calls),
                 interval(Interval::share(report.saved.calls, report.journal.replayed), true),
-                dollars(report.saved.cost),
-                interval(wrong.share, wrong.compared > 0),
                 format!(
                     "{:.1} ({:.1} to {:.1})",
                     wrong.believed.mean, wrong.believed.least, wrong.believed.most
                 ),
+                interval(wrong.share, wrong.compared > 0),
+                count("exact"),
+                count("semantic"),
+                dollars(report.saved.cost),
             ]
         }),
     );
@@ -323,6 +325,18 @@ fn several(page: &mut String, runs: &[Run]) -> Result<(), Box<dyn Error>> {
         let _ = writeln!(page, "</details>");
     }
     Ok(())
+}
+
+/// What all runs have in common (the key of `key = value`), and what each is called beside it.
+fn labels(runs: &[Run]) -> (&str, Vec<&str>) {
+    let parts: Option<Vec<(&str, &str)>> = runs.iter().map(|run| run.name.split_once(" = ")).collect();
+    if let Some(parts) = parts
+        && let Some((key, _)) = parts.first().copied()
+        && parts.iter().all(|(other, _)| *other == key)
+    {
+        return (key, parts.into_iter().map(|(_, value)| value).collect());
+    }
+    ("", runs.iter().map(|run| run.name.as_str()).collect())
 }
 
 /// Which run is best, in one sentence; or that they cannot be told apart.
@@ -343,14 +357,23 @@ pub fn verdict(runs: &[Run]) -> String {
         .map(|run| run.name.as_str())
         .collect();
     let Interval { mean, least, most } = share(first);
+    let wrong = &first.report.wrong;
     let most_of = format!(
-        "\"{}\" saves most: {} of requests ({:.1} to {:.1} %), within its bound",
+        "\"{}\" saves most: {} of requests ({:.1} to {:.1} %), and {:.2} % are believed to be answered wrongly, where {} % \
+         may be",
         first.name,
         percent(mean),
         100.0 * least,
-        100.0 * most
+        100.0 * most,
+        100.0 * wrong.believed.mean / first.report.journal.replayed.max(1) as f64,
+        // No more digits than it takes: 1, and 0.5.
+        (1e4 * wrong.max_wrong).round() / 100.0,
     );
     match alike.as_slice() {
+        [] if runs.len() == 1 => format!("{most_of}."),
+        [] if best.len() < runs.len() => {
+            format!("{most_of}; the others save less, beyond chance, or do not keep to their bounds.")
+        }
         [] => format!("{most_of}; the others save less, beyond chance."),
         some => format!("{most_of}; it cannot be told apart from {}.", some.join(", ")),
     }
@@ -407,7 +430,11 @@ fn interval(Interval { mean, least, most }: Interval, known: bool) -> String {
 }
 
 fn dollars(amount: f64) -> String {
-    if amount >= 100.0 { format!("${amount:.0}") } else { format!("${amount:.2}") }
+    match amount {
+        _ if amount >= 100.0 => format!("${amount:.0}"),
+        _ if amount >= 1.0 || amount == 0.0 => format!("${amount:.2}"),
+        _ => format!("${amount:.4}"),
+    }
 }
 
 fn whole(number: u64) -> String {
@@ -440,10 +467,22 @@ mod tests {
     #[test]
     fn the_verdict_tells_what_can_be_told_apart() {
         let told = verdict(&[run("a", 300, 5.0), run("b", 500, 5.0), run("c", 900, 50.0)]);
-        assert!(told.starts_with("\"b\" saves most: 50.0 %") && told.ends_with("beyond chance."), "{told}");
+        assert!(told.starts_with("\"b\" saves most: 50.0 %"), "{told}");
+        assert!(told.contains("0.50 % are believed to be answered wrongly, where 1 % may be"), "{told}");
+        assert!(told.ends_with("beyond chance, or do not keep to their bounds."), "{told}");
+        let told = verdict(&[run("a", 300, 5.0), run("b", 500, 5.0)]);
+        assert!(told.ends_with("; the others save less, beyond chance."), "{told}");
         let told = verdict(&[run("a", 490, 5.0), run("b", 500, 5.0)]);
         assert!(told.ends_with("cannot be told apart from a."), "{told}");
         assert!(verdict(&[run("c", 900, 50.0)]).starts_with("None"));
+    }
+
+    #[test]
+    fn what_all_have_in_common_is_said_once() {
+        let runs = [run("cache.max_wrong = 0.01", 1, 0.0), run("cache.max_wrong = 0.02", 1, 0.0)];
+        assert_eq!(labels(&runs), ("cache.max_wrong", vec!["0.01", "0.02"]));
+        let others = [run("cache.max_wrong = 0.01", 1, 0.0), run("a.json", 1, 0.0)];
+        assert_eq!(labels(&others), ("", vec!["cache.max_wrong = 0.01", "a.json"]));
     }
 
     #[test]
