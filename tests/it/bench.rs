@@ -102,6 +102,37 @@ fn a_load_is_answered_in_full_and_told_by_who_answered() {
     assert!(upstream["last_ms"][0].as_f64().unwrap() >= 5.0, "the upstream's own time is in it: {report}");
 }
 
+/// What stands between the marks of a table in the README.
+fn table_in_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let from_table = readme.split("<!-- weir bench cache --table -->").nth(1).unwrap().trim_start();
+    from_table.lines().take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+}
+
+/// The first cell of each row, and how many cells there are.
+fn shape(lines: &[String]) -> Vec<(&str, usize)> {
+    lines.iter().map(|line| (line.split('|').nth(1).unwrap().trim(), line.matches('|').count())).collect()
+}
+
+#[test]
+fn the_table_in_the_readme_is_the_one_that_a_command_prints() {
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_clear()
+        .args(["--models-dir", "models", "bench", "cache", "--table", "--limit", "4"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    let kept = table_in_the_readme();
+    assert_eq!(printed[0], kept[0], "the same streams");
+    assert_eq!(shape(&printed), shape(&kept), "the same rows");
+    // No figure is missing, and none is from a run that was cut short.
+    let cells =
+        |line: &String| line.split('|').skip(2).any(|cell| cell.contains(|c: char| c.is_ascii_digit()));
+    assert!(kept[2..].iter().all(cells), "{kept:?}");
+}
+
 #[test]
 fn in_process_and_over_http_the_same_is_served() {
     let reports = bench(&["--http", "--seeds", "2"]);

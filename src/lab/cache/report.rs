@@ -235,12 +235,12 @@ mod tests {
 
     #[test]
     fn streams_stand_side_by_side() {
-        let tally = Tally { requests: 1000, hits: 105, wrong: 5, leaks: 0 };
+        let tally = || Tally { requests: 1000, hits: 105, wrong: 5, leaks: 0 };
         let report = |stream: &str| StreamReport {
             stream: stream.to_owned(),
             requests: 1000,
             attainable: 0.5,
-            policies: vec![Row::new("weir at 1 %, in process", Some(0.01), vec![tally])],
+            policies: vec![Row::new("weir at 1 %, in process", Some(0.01), vec![tally()])],
             decisions: None,
         };
         let expected = "| hits %, wrong % of requests | `a` | `b` |\n|---|---|---|\n\
