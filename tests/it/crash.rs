@@ -8,6 +8,7 @@ use axum::routing::post;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::future::ready;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,9 +72,9 @@ async fn after_kill_9_what_is_kept_is_within_its_bytes() {
 
     let mut sidecar = Sidecar::start_with(folder.path(), upstream, &client, "max_mb = 1").await;
     for round in 0..2 {
-        let long = "and so on ".repeat(400);
-        let questions: Vec<String> =
-            (0..ASKED).map(|nth| format!("round {round} item {nth} {long}")).collect();
+        let questions: Vec<String> = (0..ASKED)
+            .map(|nth| format!("round {round} item {nth} {}", incompressible(&format!("{round} {nth}"))))
+            .collect();
         let url = sidecar.url.as_str();
         let asked = stream::iter(&questions).map(|question| ask(&client, url, question));
         let acknowledged = asked.buffer_unordered(CHECKS_AT_ONCE).take(ENOUGH).count().await;
@@ -93,6 +94,12 @@ async fn after_kill_9_what_is_kept_is_within_its_bytes() {
             assert!(metrics.contains(name), "{name} is not in\n{metrics}");
         }
     }
+}
+
+/// Some ten thousand letters that no compression makes less than half of.
+fn incompressible(seed: &str) -> String {
+    let digest = |nth| Sha256::digest(format!("{seed} {nth}"));
+    (0..160).flat_map(|nth| digest(nth).into_iter().map(|byte| format!("{byte:02x}"))).collect()
 }
 
 /// A question, and what the sidecar answered before it was killed, if it still could.
