@@ -34,11 +34,13 @@ pub(super) async fn opinion(
         return Equivalence::Unclear;
     }
     let request = request(model, question, one, other);
-    match answered(upstream, &request, &Call::within(DEADLINE)).await {
-        Some(Answered { reply, .. }) => {
+    let call = Call::within(DEADLINE);
+    // The local model may judge where it was named for that; as anyone's stand-in it may not.
+    match timeout_at(call.deadline, given(upstream, &request, &call, |_| true)).await {
+        Ok(Some(Answered { reply, .. })) => {
             reply.choices.first().map_or(Equivalence::Unclear, |choice| read(&choice.said()))
         }
-        None => Equivalence::Unclear,
+        Ok(None) | Err(_) => Equivalence::Unclear,
     }
 }
 
@@ -73,13 +75,19 @@ pub(super) struct Answered {
 
 /// The whole answer of a provider, if it comes in time; a stand-in's tells nothing about it.
 pub(super) async fn answered(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<Answered> {
-    timeout_at(call.deadline, given(upstream, request, call)).await.ok()?
+    timeout_at(call.deadline, given(upstream, request, call, Voice::is_provider)).await.ok()?
 }
 
-async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Option<Answered> {
+/// The whole answer of whoever is to give it, if `may` says that it counts.
+async fn given(
+    upstream: &dyn Upstream,
+    request: &Request,
+    call: &Call,
+    may: impl Fn(&Voice) -> bool,
+) -> Option<Answered> {
     let call = upstream.choose(request, call.clone());
     let voice = Voice::of(upstream, request, &call);
-    if !voice.is_provider() {
+    if !may(&voice) {
         return None;
     }
     let mut opened = upstream.open(request, &call).await.ok().filter(|opened| voice.gives(opened))?;
@@ -97,7 +105,26 @@ async fn given(upstream: &dyn Upstream, request: &Request, call: &Call) -> Optio
 mod tests {
     use super::*;
     use crate::sim::{Scripted, Step};
-    use crate::upstream::Kind;
+    use crate::upstream::{Error, Kind, Opened, Origin};
+    use async_trait::async_trait;
+
+    /// A provider is to answer, and the local model does.
+    struct StandIn(Scripted);
+
+    #[async_trait]
+    impl Upstream for StandIn {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn origin(&self, _: &Request) -> Origin {
+            Origin::Provider
+        }
+
+        async fn open(&self, request: &Request, call: &Call) -> Result<Opened, Error> {
+            self.0.open(request, call).await
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_one_clear_word_counts() {
@@ -116,7 +143,12 @@ mod tests {
             assert_eq!(opinion(&judge, "m", "q", ("a", "b")).await, expected, "{step:?}");
         }
         let local = Scripted::local([Step::say("SAME")]);
-        assert_eq!(opinion(&local, "m", "q", ("a", "b")).await, Equivalence::Unclear);
+        assert_eq!(opinion(&local, "local/m", "q", ("a", "b")).await, Equivalence::Same);
+        let stand_in = StandIn(Scripted::local([Step::say("SAME")]));
+        assert_eq!(opinion(&stand_in, "m", "q", ("a", "b")).await, Equivalence::Unclear);
+        // A check of a hit wants to know what a provider says.
+        let request = request("local/m", "q", "a", "b");
+        assert!(answered(&local, &request, &Call::within(DEADLINE)).await.is_none());
         let judge = Scripted::new("judge", [Step::say("SAME")]);
         let long = "x".repeat(MAX_BYTES + 1);
         assert_eq!(opinion(&judge, "m", "q", (&long, "b")).await, Equivalence::Unclear);

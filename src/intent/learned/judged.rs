@@ -11,6 +11,10 @@ const MANY: usize = 2500;
 /// is asked gets a bound that is too strict, and a request more goes to the cache.
 const NONE_FOR_ONE: f64 = 4.0;
 
+/// However well the examples are told apart, no more than this share of them may reach the bound. Where there are many of
+/// them, what is none hardly counts beside them, and without this whatever is asked would be taken for something.
+const MOST_KEPT: f64 = 0.95;
+
 /// What became of a sample in the hands of a classifier that had not seen it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judged {
@@ -71,7 +75,7 @@ impl Judged {
                 bound = one.guess.logit;
             }
         }
-        bound
+        bound.max(Self::keeping(&judged, MOST_KEPT))
     }
 
     /// The logit that a share `kept` of what is some class reaches.
@@ -112,5 +116,11 @@ mod tests {
         ];
         let wanted = [5.0f32, 8.0, f32::INFINITY, f32::INFINITY, 6.0];
         assert!(told.iter().zip(&wanted).all(|(told, wanted)| told.total_cmp(wanted).is_eq()), "{told:?}");
+    }
+
+    #[test]
+    fn however_precise_it_is_the_least_sure_of_many_examples_are_left_alone() {
+        let judged: Vec<Judged> = (0..1000u16).map(|nth| told(f32::from(nth), Some(1))).collect();
+        assert!((Judged::bound(&judged, 0.9) - 50.0).abs() < f32::EPSILON);
     }
 }
