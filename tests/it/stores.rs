@@ -410,6 +410,16 @@ mod damage {
         assert_eq!(folder.set_aside(), 1);
     }
 
+    #[test]
+    fn what_sled_was_writing_when_it_was_killed_is_no_damage() {
+        for half in [&b""[..], b"half", &[7; 400]] {
+            let folder = filled();
+            std::fs::write(folder.sled().join("snap.7FFFFFFFFFFFFFFF.generating"), half).unwrap();
+            let (_store, recovery) = folder.open();
+            assert_eq!((recovery.entries, recovery.set_aside), (300, None));
+        }
+    }
+
     fn filled() -> Folder {
         let folder = Folder::new();
         runtime().block_on(fill(&folder));

@@ -300,6 +300,25 @@ fn in_use(folder: &Path, flush: Duration) -> sled::Config {
     sled::Config::default().path(folder).cache_capacity(PAGE_CACHE_BYTES).flush_every_ms(Some(flush_ms))
 }
 
+/// Removes the pictures of its state that sled was writing when it was killed. It takes the newest there is, also one
+/// that was never finished (it passes over names that it does not use), cannot read it, and gives up the database. The
+/// one before and the log behind it are whole.
+fn remove_half_written(folder: &Path) {
+    const UNFINISHED: &str = ".generating";
+    // Whoever has it open may be writing one at this moment.
+    let Ok(lock) = File::open(folder.join("db")) else { return };
+    if lock.try_lock().is_err() {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(UNFINISHED) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn open_folder(
     folder: &Path,
     number: u64,
@@ -308,6 +327,7 @@ fn open_folder(
     at_once: usize,
     progress: &AtomicU64,
 ) -> Result<Opened, Failure> {
+    remove_half_written(folder);
     let sled = in_use(folder, flush).open().map_err(|error| why(error, folder))?;
     let trees = Trees::new(sled, number)?;
     check_format(&trees, progress)?;

@@ -64,10 +64,7 @@ pub(super) async fn work(orders: Orders) {
     let tuning = Tuning { graph_from: 8, ..Tuning::default() };
     let (store, recovery) =
         Embedded::open_tuned(config, tuning).unwrap_or_else(|error| wrong(&error.to_string()));
-    if let Some(aside) = &recovery.set_aside {
-        say(&format!("aside {}", aside.reason));
-    }
-    if recovery.damaged > 0 {
+    if recovery.damaged > 0 || recovery.set_aside.is_some() {
         wrong(&format!("a crash has damaged something: {recovery:?}"));
     }
     let store = Arc::new(store);
