@@ -71,10 +71,10 @@ fn bar() -> ProgressBar {
 }
 
 fn told(found: &Checked) -> String {
-    let Checked { entries, damaged, orphans, clean, bytes, disk } = *found;
+    let Checked { entries, damaged, orphans, misnoted, clean, bytes, disk } = *found;
     let ended = if clean { "closed in order" } else { "not closed in order" };
     format!(
-        "{entries} entries in {}, files {}; damaged {damaged}, traces of removed ones {orphans}; {ended}",
+        "{entries} entries in {}, files {}; damaged {damaged}, wrongly noted {misnoted}, traces of removed ones {orphans}; {ended}",
         DecimalBytes(bytes),
         DecimalBytes(disk)
     )

@@ -4,7 +4,8 @@
 //! key        scope (32) ‖ id (32)
 //! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ packed JSON of the rest
 //! age key    created (8) ‖ scope (32) ‖ id (32)
-//! age value  useless from (8) ‖ size (4) ‖ cost (4) ‖ hits (4) ‖ pinned (1)
+//! age value  facts: useless from (8) ‖ size (4) ‖ cost (4) ‖ hits (4) ‖ pinned (1)
+//!            or, while a value is written over one of the same age: facts of the old one ‖ facts of the new one ‖ its checksum (8)
 //! ```
 //! What is needed to make room lies beside the age key, where it is read without the entry; `useless from` is the
 //! last moment there is where there is none. Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
@@ -116,10 +117,54 @@ pub(super) fn age_value(facts: &Facts) -> Vec<u8> {
     value
 }
 
+/// The same while `value` is written over one of the same age: what is noted of the two, of which the one is right that
+/// lies there.
+pub(super) fn age_value_of_two(before: &Facts, after: &Facts, value: &[u8]) -> Vec<u8> {
+    let checksum = value.get(..CHECKSUM).unwrap_or_default();
+    [&age_value(before)[..], &age_value(after), checksum].concat()
+}
+
 /// What lay beside an age key. One of another length was never written: nothing is known about its entry, which
 /// is dropped when it is read.
-pub(super) fn split_age_value(value: &[u8]) -> Facts {
-    facts_in(value).unwrap_or_default()
+pub(super) fn split_age_value(value: &[u8]) -> Noted {
+    let of_two = || {
+        let (before, rest) = value.split_at_checked(AGE_VALUE)?;
+        let (after, written) = rest.split_at_checked(AGE_VALUE)?;
+        let (before, after, written) = (facts_in(before)?, facts_in(after)?, written.try_into().ok()?);
+        Some(Noted::OfTwo { before, after, written })
+    };
+    facts_in(value).map(Noted::Of).or_else(of_two).unwrap_or_default()
+}
+
+/// What lies beside an age key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    Of(Facts),
+    /// The end came while a value was written over another: only what lies there tells which of them it is.
+    OfTwo {
+        before: Facts,
+        after: Facts,
+        written: [u8; CHECKSUM],
+    },
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self::Of(Facts::default())
+    }
+}
+
+impl Noted {
+    /// What is right about the value that lies there.
+    pub(super) fn about(&self, value: Option<&[u8]>) -> Facts {
+        match self {
+            Self::Of(facts) => *facts,
+            Self::OfTwo { after, written, .. } if value.is_some_and(|value| value.starts_with(written)) => {
+                *after
+            }
+            Self::OfTwo { before, .. } => *before,
+        }
+    }
 }
 
 fn facts_in(value: &[u8]) -> Option<Facts> {
@@ -278,10 +323,22 @@ mod tests {
         assert_eq!(split_age_key(&age_key(Millis(5), &key)), Ok((Millis(5), key)));
         let facts = Facts { useless_from: Some(Millis(5)), size: 6, cost: 7, hits: u32::MAX, pinned: true };
         for facts in [facts, Facts { useless_from: None, pinned: false, ..facts }] {
-            assert_eq!(split_age_value(&age_value(&facts)), facts);
+            assert_eq!(split_age_value(&age_value(&facts)), Noted::Of(facts));
         }
-        assert_eq!(split_age_value(b"short"), Facts::default());
+        assert_eq!(split_age_value(b"short"), Noted::default());
         assert_eq!(age_value(&facts).len(), AGE_VALUE);
+    }
+
+    #[test]
+    fn what_is_noted_of_two_is_about_the_one_that_lies_there() {
+        let (before, after) = (Facts { size: 1, ..Facts::default() }, Facts { size: 2, ..Facts::default() });
+        let noted = age_value_of_two(&before, &after, b"checksum and so on");
+        let noted = split_age_value(&noted);
+        assert_eq!(noted.about(Some(b"checksum and so on")), after);
+        for other in [None, Some(&b"another one"[..]), Some(b"")] {
+            assert_eq!(noted.about(other), before);
+        }
+        assert_eq!(split_age_value(&[0; AGE_VALUE * 2]), Noted::default(), "never written");
     }
 
     proptest! {

@@ -1,12 +1,15 @@
 //! [`Disk`]: the entries as they lie in sled, and the order of writes that keeps them right.
 //!
-//! Each entry has a value in `entries`, and in `ages` a key with what is needed to make room. sled keeps a crash to a prefix of the writes, so
-//! their order is enough, and no transaction is needed: the age key is written before its entry and removed
-//! after it. A crash in between leaves an age key without an entry (an orphan), never an entry that no age
-//! finds. Orphans are skipped, and removed when the oldest are.
+//! Each entry has a value in `entries`, and in `ages` a key with what is needed to make room. sled keeps a crash to a
+//! prefix of the writes, so their order is enough, and no transaction is needed: the age key is written before its
+//! entry and removed after it. A crash in between leaves an age key without an entry (an orphan), never an entry that
+//! no age finds. Orphans are skipped, and removed when the oldest are.
+//!
+//! Where an entry is written over one of the same age, both have one age key. What is noted there is of both until the
+//! entry is written, and says which of them by its checksum: so it is right about whichever a crash leaves.
 
 use super::Space;
-use super::codec::{self, AgeKey, Damaged, Key};
+use super::codec::{self, AgeKey, Damaged, Key, Noted};
 use crate::clock::Millis;
 use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
@@ -193,34 +196,47 @@ impl Disk {
     pub(super) fn facts(&self, scope: &Scope, id: &EntryId) -> Result<Option<(Place, Facts)>, Error> {
         let key = codec::key(scope, id);
         let value = self.now().entries.get(key).map_err(failed)?;
-        let Some(created) = value.and_then(|value| codec::decode_created(&key, &value).ok()) else {
-            return Ok(None);
-        };
+        let Some(value) = value else { return Ok(None) };
+        let Ok(created) = codec::decode_created(&key, &value) else { return Ok(None) };
         let noted = self.now().ages.get(codec::age_key(created, &key)).map_err(failed)?;
         let place = Place { created, scope: *scope, id: *id };
-        Ok(noted.map(|noted| (place, codec::split_age_value(&noted))))
+        Ok(noted.map(|noted| (place, codec::split_age_value(&noted).about(Some(&value)))))
     }
 
     /// Notes something else about an entry, without changing its size.
     pub(super) fn note(&self, place: &Place, facts: &Facts) -> Result<(), Error> {
-        let age_key = codec::age_key(place.created, &codec::key(&place.scope, &place.id));
-        self.write_age(&age_key, Some(&codec::age_value(facts).into())).map(drop)
+        self.write_age(&age_key(place), Some(&codec::age_value(facts).into())).map(drop)
     }
 
-    /// Writes a prepared entry, over an older one of that id.
-    pub(super) fn put(&self, place: &Place, value: Vec<u8>, facts: &Facts) -> Result<Change, Error> {
-        let key = codec::key(&place.scope, &place.id);
-        let noted = sled::IVec::from(codec::age_value(facts));
-        let age_key = codec::age_key(place.created, &key);
-        let mut change = self.came(&age_key, Some(&noted));
-        let replaced = self.write_age(&age_key, Some(&noted))?;
-        change += -self.came(&age_key, replaced.as_ref());
-        let old = self.write_entry(&key, Some(&value.into()))?;
-        let old_created = old.and_then(|old| codec::decode_created(&key, &old).ok());
-        if let Some(created) = old_created.filter(|created| *created != place.created) {
-            change += -self.remove_age(created, &key)?;
+    /// Writes a prepared entry, over the one of that id that is `known`.
+    pub(super) fn put(
+        &self,
+        place: &Place,
+        value: Vec<u8>,
+        facts: &Facts,
+        known: Option<&Aged>,
+    ) -> Result<Change, Error> {
+        let age_key = age_key(place);
+        let mut change = self.came(&age_key, Some(facts));
+        if let Some((known, before)) = known {
+            change += -self.came(&self::age_key(known), Some(before));
+        }
+        for write in writes(place, value, facts, known) {
+            let is_of_another = known.is_none_or(|(known, _)| known != place);
+            let replaced = self.apply(&write)?;
+            // A crash had left an age key without its entry.
+            if let (Write::Age(at, Some(_)), Some(orphan), true) = (write, replaced, is_of_another) {
+                change += -self.came(&at, Some(&codec::split_age_value(&orphan).about(None)));
+            }
         }
         Ok(change)
+    }
+
+    fn apply(&self, write: &Write) -> Result<Option<sled::IVec>, Error> {
+        match write {
+            Write::Age(key, noted) => self.write_age(key, noted.as_ref()),
+            Write::Entry(key, value) => self.write_entry(key, Some(value)),
+        }
     }
 
     /// Removes an entry. The first says whether there was a whole one.
@@ -282,8 +298,9 @@ impl Disk {
 
     /// All by age from behind `after` on, the oldest first.
     pub(super) fn by_age(&self, after: Option<&Place>) -> impl Iterator<Item = Result<Aged, Error>> + use<> {
-        let begin = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
-        self.now().ages.range((begin, Bound::Unbounded)).map(aged)
+        let begin = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place).to_vec()));
+        let trees = self.now();
+        trees.ages.range((begin, Bound::Unbounded)).map(move |pair| aged(&trees, pair))
     }
 
     /// All by age from before `after` on, the youngest first.
@@ -291,26 +308,27 @@ impl Disk {
         &self,
         after: Option<&Place>,
     ) -> impl Iterator<Item = Result<Aged, Error>> + use<> {
-        let end = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place)));
-        self.now().ages.range((Bound::Unbounded, end)).rev().map(aged)
+        let end = after.map_or(Bound::Unbounded, |place| Bound::Excluded(age_key(place).to_vec()));
+        let trees = self.now();
+        trees.ages.range((Bound::Unbounded, end)).rev().map(move |pair| aged(&trees, pair))
     }
 
-    /// Whether the entry at a place is there, and of that age.
-    pub(super) fn has_at(&self, place: &Place) -> Result<bool, Error> {
+    /// The value of the entry at a place, if there is one of that age.
+    pub(super) fn value_at(&self, place: &Place) -> Result<Option<sled::IVec>, Error> {
         let key = codec::key(&place.scope, &place.id);
         let value = self.now().entries.get(key).map_err(failed)?;
-        Ok(value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(place.created)))
+        Ok(value.filter(|value| codec::decode_created(&key, value) == Ok(place.created)))
     }
 
     /// Removes the entry at a place, and its age key. Says whether there was one, or an orphan: its entry is gone,
     /// or has been replaced by one of another age.
     pub(super) fn remove_at(&self, place: &Place) -> Result<(bool, Change), Error> {
         let key = codec::key(&place.scope, &place.id);
-        let is_its_entry = self.has_at(place)?;
-        if is_its_entry {
+        let value = self.value_at(place)?;
+        if value.is_some() {
             self.write_entry(&key, None)?;
         }
-        Ok((is_its_entry, -self.remove_age(place.created, &key)?))
+        Ok((value.is_some(), -self.remove_age(place.created, &key, value.as_ref())?))
     }
 
     /// Makes everything written up to now survive a crash.
@@ -323,34 +341,34 @@ impl Disk {
             return Ok((false, Change::default()));
         };
         match codec::decode_created(key, &value) {
-            Ok(created) => Ok((true, -self.remove_age(created, key)?)),
+            Ok(created) => Ok((true, -self.remove_age(created, key, Some(&value))?)),
             Err(Damaged) => Ok((false, Change::default())),
         }
     }
 
-    fn remove_age(&self, created: Millis, key: &Key) -> Result<Change, Error> {
+    /// Removes the age key of a value, and says what had come with it.
+    fn remove_age(&self, created: Millis, key: &Key, value: Option<&sled::IVec>) -> Result<Change, Error> {
         let age_key = codec::age_key(created, key);
         let removed = self.write_age(&age_key, None)?;
-        Ok(self.came(&age_key, removed.as_ref()))
+        let value = value.map(AsRef::as_ref);
+        let facts = removed.map(|noted| codec::split_age_value(&noted).about(value));
+        Ok(self.came(&age_key, facts.as_ref()))
     }
 
     /// One that came, by what is noted beside its age key. Nothing yet where it is still to be counted.
-    fn came(&self, age_key: &AgeKey, noted: Option<&sled::IVec>) -> Change {
+    fn came(&self, age_key: &AgeKey, facts: Option<&Facts>) -> Change {
         let is_counted = match &*lock(&self.counted) {
             Counted::All => true,
             Counted::UpTo(last) => age_key <= last,
         };
-        noted.filter(|_| is_counted).map_or(Change::default(), |noted| Change {
-            entries: 1,
-            bytes: codec::split_age_value(noted).size.into(),
-        })
+        let facts = facts.filter(|_| is_counted);
+        facts.map_or(Change::default(), |facts| Change { entries: 1, bytes: facts.size.into() })
     }
 
     /// Up to where all is counted from now on. `None` is nothing.
     pub(super) fn set_counted(&self, up_to: Option<&Place>) {
         let none = codec::age_key(Millis(0), &[0; size_of::<Key>()]);
-        let last =
-            up_to.map_or(none, |place| codec::age_key(place.created, &codec::key(&place.scope, &place.id)));
+        let last = up_to.map_or(none, age_key);
         *lock(&self.counted) = Counted::UpTo(last);
     }
 
@@ -380,15 +398,44 @@ fn set(tree: &Tree, key: &[u8], value: Option<sled::IVec>) -> sled::Result<Optio
     }
 }
 
-fn age_key(place: &Place) -> Vec<u8> {
-    codec::age_key(place.created, &codec::key(&place.scope, &place.id)).to_vec()
+/// One write of some that belong together.
+#[derive(Clone, Debug)]
+enum Write {
+    Age(AgeKey, Option<sled::IVec>),
+    Entry(Key, sled::IVec),
 }
 
-fn aged(pair: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Aged, Error> {
+/// What is written to put an entry over the one that is `known`, in this order. After each of these a crash leaves the
+/// old entry or the new one, and its age key with what is right about it.
+fn writes(place: &Place, value: Vec<u8>, facts: &Facts, known: Option<&Aged>) -> Vec<Write> {
+    let (age_key, noted) = (age_key(place), codec::age_value(facts));
+    let entry = |value: Vec<u8>| Write::Entry(codec::key(&place.scope, &place.id), value.into());
+    let age = |noted: Vec<u8>| Write::Age(age_key, Some(noted.into()));
+    match known {
+        None => vec![age(noted), entry(value)],
+        Some((known, _)) if known != place => {
+            vec![age(noted), entry(value), Write::Age(self::age_key(known), None)]
+        }
+        Some((_, before)) => {
+            vec![age(codec::age_value_of_two(before, facts, &value)), entry(value), age(noted)]
+        }
+    }
+}
+
+fn age_key(place: &Place) -> AgeKey {
+    codec::age_key(place.created, &codec::key(&place.scope, &place.id))
+}
+
+fn aged(trees: &Trees, pair: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Aged, Error> {
     let (age_key, noted) = pair.map_err(failed)?;
     let (created, key) = codec::split_age_key(&age_key).map_err(|_| odd_key())?;
     let (scope, id) = codec::split_key(&key).map_err(|_| odd_key())?;
-    Ok((Place { created, scope, id }, codec::split_age_value(&noted)))
+    let facts = match codec::split_age_value(&noted) {
+        Noted::Of(facts) => facts,
+        // Hardly ever: a crash has left it.
+        of_two => of_two.about(trees.entries.get(key).map_err(failed)?.as_deref()),
+    };
+    Ok((Place { created, scope, id }, facts))
 }
 
 /// What a failure of sled means to the users of a store.
@@ -401,4 +448,93 @@ pub(super) fn failed(error: sled::Error) -> Error {
 
 fn odd_key() -> Error {
     Error::Damaged("a key has a length that was never written".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::full_entry;
+    use proptest::prelude::*;
+
+    const HERE: Space = Space(5);
+    const SCOPE: Scope = Scope([7; 32]);
+
+    fn any_entry() -> impl Strategy<Value = Entry> {
+        (0..3u64, prop::option::of(0..3u64), any::<bool>(), 0..3usize).prop_map(
+            |(created, expires, pinned, words)| Entry {
+                created: Millis(created),
+                expires: expires.map(Millis),
+                stale_until: None,
+                pinned,
+                text: "so many words ".repeat(words),
+                ..full_entry()
+            },
+        )
+    }
+
+    /// What is noted of the entry that lies there, and of which age keys there are.
+    fn assert_right(disk: &Disk, one_of: &[Option<&Entry>]) {
+        let id = full_entry().id;
+        let entry = disk.load(&SCOPE, &id, HERE).unwrap().map(|read| read.unwrap().0);
+        assert!(one_of.contains(&entry.as_ref()), "{entry:?}");
+        let noted = disk.facts(&SCOPE, &id).unwrap();
+        let right = entry.map(|entry| {
+            let (_, facts) = Disk::prepare(&SCOPE, &entry, HERE).unwrap();
+            (Place { created: entry.created, scope: SCOPE, id }, facts)
+        });
+        assert_eq!(noted, right);
+        // The rest are orphans.
+        let by_age = |aged: Result<Aged, Error>| aged.unwrap();
+        let of_it: Vec<Aged> = disk
+            .by_age(None)
+            .map(by_age)
+            .filter(|(place, _)| disk.value_at(place).unwrap().is_some())
+            .collect();
+        assert_eq!(of_it, right.into_iter().collect::<Vec<_>>());
+    }
+
+    fn counted(disk: &Disk) -> Change {
+        disk.by_age(None).fold(Change::default(), |mut sum, aged| {
+            sum += Change { entries: 1, bytes: aged.unwrap().1.size.into() };
+            sum
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn after_any_of_its_writes_what_is_noted_is_right(
+            versions in prop::collection::vec((any_entry(), prop::option::of(0..3usize)), 1..6),
+        ) {
+            let sled = sled::Config::new().temporary(true).open().unwrap();
+            let disk = Disk::new(Trees::new(sled, 0).unwrap());
+            let mut last = None;
+            let mut sum = Change::default();
+            for (entry, torn) in versions {
+                let (value, facts) = Disk::prepare(&SCOPE, &entry, HERE).unwrap();
+                let place = Place { created: entry.created, scope: SCOPE, id: entry.id };
+                let known = disk.facts(&SCOPE, &entry.id).unwrap();
+                match torn {
+                    None => {
+                        sum += disk.put(&place, value, &facts, known.as_ref()).unwrap();
+                        assert_right(&disk, &[Some(&entry)]);
+                        last = Some(entry);
+                    }
+                    Some(count) => {
+                        for write in writes(&place, value, &facts, known.as_ref()).iter().take(count) {
+                            disk.apply(write).unwrap();
+                        }
+                        assert_right(&disk, &[last.as_ref(), Some(&entry)]);
+                        last = disk.load(&SCOPE, &entry.id, HERE).unwrap().map(|read| read.unwrap().0);
+                        // As it is done when a store is opened.
+                        sum = counted(&disk);
+                    }
+                }
+                prop_assert_eq!(sum, counted(&disk));
+            }
+            sum += disk.remove(&SCOPE, &full_entry().id).unwrap().1;
+            prop_assert_eq!(sum, counted(&disk));
+        }
+    }
 }

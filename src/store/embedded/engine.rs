@@ -305,9 +305,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let place = Place { created: entry.created, scope: *scope, id: entry.id };
         // The same answer, changed in what is said about it, has answered as often as before.
-        let hits = known.filter(|(known, _)| *known == place).map_or(0, |(_, known)| known.hits);
+        let hits = known.as_ref().filter(|(known, _)| *known == place).map_or(0, |(_, known)| known.hits);
         let bytes = value.len();
-        let change = self.disk.put(&place, value, &Facts { hits, ..facts });
+        let change = self.disk.put(&place, value, &Facts { hits, ..facts }, known.as_ref());
         match &change {
             Ok(_) => self.hot.replace(scope, entry, bytes),
             // Nobody knows what is on disk then.

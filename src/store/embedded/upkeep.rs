@@ -5,9 +5,10 @@
 
 use super::disk::{Disk, Trees, failed};
 use super::recovery::{self, Opened};
-use super::{Config, Tuning, codec};
+use super::{Config, Space, Tuning, codec};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
+use crate::store::room::Facts;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub struct Checked {
     pub damaged: u64,
     /// Ages without an entry; a crash leaves some. They do no harm.
     pub orphans: u64,
+    /// Entries of which something else is noted than they say.
+    pub misnoted: u64,
     /// Whether it had been closed in an orderly way.
     pub clean: bool,
     /// What the entries take.
@@ -130,6 +133,7 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
         let (key, value) = pair.map_err(failed)?;
         if is_whole(&disk, &key, &value)? {
             found.entries += 1;
+            found.misnoted += u64::from(is_misnoted(&disk, &key, &value, mend)?);
         } else {
             found.damaged += 1;
             if mend {
@@ -140,7 +144,7 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
     }
     for aged in disk.by_age(None) {
         let (place, _) = aged?;
-        if !disk.has_at(&place)? {
+        if disk.value_at(&place)?.is_none() {
             found.orphans += 1;
             if mend {
                 disk.remove_at(&place)?;
@@ -155,6 +159,21 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
 /// Whether the value is what was written, and has its age.
 fn is_whole(disk: &Disk, key: &[u8], value: &[u8]) -> Result<bool, Error> {
     Ok(codec::is_sound(key, value) && has_age(&disk.now(), key, value)?)
+}
+
+/// Whether something else is noted of a whole entry than it says; how often it has answered is known only there.
+fn is_misnoted(disk: &Disk, key: &[u8], value: &[u8], mend: bool) -> Result<bool, Error> {
+    let Ok((scope, id)) = codec::split_key(key) else { return Ok(false) };
+    let (Ok(entry), Some((place, noted))) =
+        (codec::decode(key, value, Space::default()), disk.facts(&scope, &id)?)
+    else {
+        return Ok(false);
+    };
+    let right = Facts { hits: noted.hits, ..Facts::of(&entry, value.len() + codec::KEYS) };
+    if mend && noted != right {
+        disk.note(&place, &right)?;
+    }
+    Ok(noted != right)
 }
 
 fn has_age(trees: &Trees, key: &[u8], value: &[u8]) -> Result<bool, Error> {
