@@ -156,6 +156,8 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
                     ("flushed", Some(now)) => {
                         for (known, count) in now.iter_mut().zip(rest.split(' ')) {
                             known.flushed = count.parse().unwrap();
+                            // What is flushed is done, also where it was killed before it said so.
+                            known.acknowledged = known.acknowledged.max(known.flushed);
                         }
                     }
                     ("compacted", Some(_)) => compacted += 1,
