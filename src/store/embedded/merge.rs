@@ -76,16 +76,52 @@ pub(super) struct Merged {
     pub(super) of: Vec<u32>,
     pub(super) rows: Arc<Rows>,
     pub(super) ids: Arc<Vec<EntryId>>,
-    /// Where each row was: the name of its segment, and its row there.
-    pub(super) from: Vec<(u32, u32)>,
+    /// Where each row was.
+    pub(super) from: Origins,
     pub(super) graph: Option<Graph>,
+}
+
+/// Where the rows of a segment were before it was made: all of one segment, in their order, then all of the next.
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    /// The name of each segment, and where its rows begin.
+    begins: Vec<(u32, usize)>,
+    rows: Vec<u32>,
+}
+
+impl Origins {
+    fn begin(&mut self, serial: u32) {
+        self.begins.push((serial, self.rows.len()));
+    }
+
+    /// The name of the segment that a row was in, and its row there.
+    pub(super) fn of(&self, row: usize) -> Option<(u32, u32)> {
+        let (serial, _) = self.begins.iter().rev().find(|(_, begin)| *begin <= row)?;
+        Some((*serial, *self.rows.get(row)?))
+    }
+
+    /// The row that a row of a segment has become.
+    pub(super) fn row(&self, serial: u32, row: u32) -> Option<u32> {
+        let at = self.begins.iter().position(|(of, _)| *of == serial)?;
+        let begin = self.begins[at].1;
+        let end = self.begins.get(at + 1).map_or(self.rows.len(), |(_, begin)| *begin);
+        let rows = self.rows.get(begin..end)?;
+        // Where all were taken over, as of the largest, it is that very row.
+        let is_there = rows.get(row as usize) == Some(&row);
+        let at = if is_there { row as usize } else { rows.binary_search(&row).ok()? };
+        u32::try_from(begin + at).ok()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 /// Rows, their ids, and where each was.
 struct Joined {
     rows: Rows,
     ids: Vec<EntryId>,
-    from: Vec<(u32, u32)>,
+    from: Origins,
 }
 
 impl Merge {
@@ -103,7 +139,7 @@ impl Merge {
         let mut joined = Joined {
             rows: Rows::with_capacity(dimensions, count),
             ids: Vec::with_capacity(count),
-            from: Vec::with_capacity(count),
+            from: Origins { begins: Vec::new(), rows: Vec::with_capacity(count) },
         };
         let begun = base.and_then(|source| {
             let graph = source.graph.as_ref().map(|graph| Graph::clone(graph));
@@ -146,10 +182,11 @@ impl Merge {
 
 impl Joined {
     fn push_all(&mut self, source: &Source, is_taken: impl Fn(u32) -> bool) {
+        self.from.begin(source.serial);
         for (row, id) in (0u32..).zip(source.ids.iter()).filter(|(row, _)| is_taken(*row)) {
             self.rows.push_row(&source.rows, row as usize);
             self.ids.push(*id);
-            self.from.push((source.serial, row));
+            self.from.rows.push(row);
         }
     }
 }
@@ -177,6 +214,25 @@ mod tests {
 
     fn plain(living: usize) -> Outline {
         Outline { has_graph: false, ..graph(living) }
+    }
+
+    #[test]
+    fn rows_are_followed_both_ways() {
+        let mut from = Origins::default();
+        for (serial, rows) in [(7, vec![0, 1, 2]), (3, vec![]), (5, vec![1, 4])] {
+            from.begin(serial);
+            from.rows.extend(rows);
+        }
+        let all = [(7, 0), (7, 1), (7, 2), (5, 1), (5, 4)];
+        assert_eq!(from.len(), all.len());
+        for (at, (serial, row)) in all.into_iter().enumerate() {
+            assert_eq!(from.of(at), Some((serial, row)));
+            assert_eq!(from.row(serial, row), Some(at as u32));
+        }
+        for (serial, row) in [(7, 3), (3, 0), (5, 0), (5, 5), (9, 0)] {
+            assert_eq!(from.row(serial, row), None);
+        }
+        assert_eq!(from.of(5), None);
     }
 
     #[test]

@@ -8,12 +8,11 @@
 
 use super::budget::Budget;
 use super::graph::Graph;
-use super::merge::{self, LARGEST, Merge, Merged, Outline};
+use super::merge::{self, LARGEST, Merge, Merged, Origins, Outline};
 use super::rows::{Quantised, Rows};
 use super::segment::{Dead, Segment, scan};
 use super::snapshot::Picture;
 use crate::store::EntryId;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -28,6 +27,8 @@ const FEW_DEAD: usize = 16;
 const QUICK: usize = 16_384;
 /// About what a vector costs beside its numbers: its id, its place and the id there, and room for more of them.
 const SLOT_BYTES: usize = 128;
+/// So many places are noted afresh before others get their turn: some hundred microseconds.
+const SETTLED_AT_ONCE: usize = 4096;
 /// About what an index costs that holds nothing.
 pub(super) const EMPTY_BYTES: usize = 512;
 
@@ -38,6 +39,8 @@ pub(super) struct Vectors {
     segments: Vec<Segment>,
     tail: Tail,
     places: HashMap<EntryId, Place>,
+    /// What was built last answers already, while places still name the segments that it was built from.
+    moving: Option<Moving>,
     next_serial: u32,
     building: bool,
     hopeless: bool,
@@ -55,6 +58,13 @@ pub(super) struct Vectors {
 struct Place {
     serial: u32,
     row: u32,
+}
+
+/// The name of a segment that was built, where its rows were, and of how many that has been forgotten.
+struct Moving {
+    serial: u32,
+    from: Origins,
+    settled: usize,
 }
 
 struct Tail {
@@ -91,6 +101,7 @@ impl Vectors {
             segments: Vec::new(),
             tail: Tail::new(0, dimensions),
             places: HashMap::new(),
+            moving: None,
             next_serial: 1,
             building: false,
             hopeless: false,
@@ -282,9 +293,10 @@ impl Vectors {
         is_wanted
     }
 
-    /// What should be built now, if anything. Whoever is told so builds it and calls [`Self::install`], or
-    /// [`Self::give_up`]. One at a time.
+    /// What should be built now, if anything. Whoever is told so builds it and calls [`Self::install`] and
+    /// [`Self::settle`], or [`Self::give_up`]. One at a time.
     pub(super) fn claim_build(&mut self) -> Option<Merge> {
+        while self.settle() {}
         self.building = false;
         if self.tail_is_long() {
             self.freeze();
@@ -329,25 +341,57 @@ impl Vectors {
         self.segments.iter().any(Segment::has_graph)
     }
 
-    /// Lets what was built answer, in place of what it was built from. What went meanwhile is dead in it as well.
-    pub(super) fn install(&mut self, merged: Merged) {
+    /// Lets what was built answer, in place of what it was built from, which is handed back: letting go of it takes
+    /// longer than this. What went meanwhile is dead in it as well.
+    pub(super) fn install(&mut self, merged: Merged) -> Vec<Segment> {
         let Merged { of, rows, ids, from, graph } = merged;
-        let first = self.segments.iter().position(|segment| of.contains(&segment.serial));
-        let Some(first) = first else { return };
-        let serial = self.new_serial();
+        let is_of_it = |segment: &Segment| of.contains(&segment.serial);
+        let Some(first) = self.segments.iter().position(is_of_it) else { return Vec::new() };
+        let (old, mut segments): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.segments).into_iter().partition(is_of_it);
         let mut dead = Dead::default();
-        for (row, (id, (serial_before, row_before))) in (0u32..).zip(ids.iter().zip(from)) {
-            let before = Place { serial: serial_before, row: row_before };
-            match self.places.entry(*id) {
-                Entry::Occupied(mut place) if *place.get() == before => {
-                    place.insert(Place { serial, row });
-                }
-                _ => dead.insert(row),
+        for segment in &old {
+            let gone = segment.forgotten().filter_map(|row| from.row(segment.serial, row));
+            gone.for_each(|row| dead.insert(row));
+        }
+        let serial = self.new_serial();
+        segments.insert(first, Segment::new(serial, rows, ids, dead).with_graph(graph));
+        self.segments = segments;
+        self.moving = Some(Moving { serial, from, settled: 0 });
+        self.recount();
+        old
+    }
+
+    /// Notes for some more of what was installed where it is now. Says whether there is more to be noted.
+    pub(super) fn settle(&mut self) -> bool {
+        let Some(Moving { serial, from, settled }) = &mut self.moving else { return false };
+        let Some(segment) = self.segments.iter().find(|segment| segment.serial == *serial) else {
+            self.moving = None;
+            return false;
+        };
+        let end = from.len().min(*settled + SETTLED_AT_ONCE);
+        for row in *settled..end {
+            let before = from.of(row).map(|(serial, row)| Place { serial, row });
+            if let Some(place) =
+                self.places.get_mut(&segment.ids()[row]).filter(|place| Some(**place) == before)
+            {
+                *place = Place { serial: *serial, row: row as u32 };
             }
         }
-        self.segments.retain(|segment| !of.contains(&segment.serial));
-        self.segments.insert(first, Segment::new(serial, rows, ids, dead).with_graph(graph));
-        self.recount();
+        *settled = end;
+        let is_more = end < from.len();
+        if !is_more {
+            self.moving = None;
+        }
+        is_more
+    }
+
+    /// The place that a place stands for, where its segment has become part of another.
+    fn settled(&self, place: Place) -> Place {
+        let moved = self.moving.as_ref().and_then(|Moving { serial, from, .. }| {
+            from.row(place.serial, place.row).map(|row| Place { serial: *serial, row })
+        });
+        moved.unwrap_or(place)
     }
 
     fn is(&self, place: Place, vector: &Quantised) -> bool {
@@ -356,6 +400,7 @@ impl Vectors {
 
     /// Where the numbers of a vector are.
     fn row(&self, place: Place) -> Option<(&Rows, usize)> {
+        let place = self.settled(place);
         let rows = if place.serial == self.tail.serial {
             Some(&self.tail.rows)
         } else {
@@ -365,6 +410,7 @@ impl Vectors {
     }
 
     fn forget(&mut self, place: Place) {
+        let place = self.settled(place);
         if place.serial == self.tail.serial {
             self.tail.dead.insert(place.row);
         } else if let Some(segment) = self.segments.iter_mut().find(|segment| segment.serial == place.serial)
@@ -489,6 +535,46 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_and_goes_before_all_places_are_noted_is_found_and_is_not() {
+        let count = SETTLED_AT_ONCE as u32 + 900;
+        let id = |n: u32| EntryId(std::array::from_fn(|at| n.to_le_bytes()[at % 4]));
+        let along = |n: u32| unit(f32::from(n as u16), 3000.0);
+        let mut vectors = Vectors::new(2, 2000, Arc::new(Budget::new(1 << 24)));
+        for n in 0..count {
+            assert!(vectors.put(id(n), &along(n)));
+            if n == 1500 {
+                vectors.freeze();
+            }
+        }
+        let merge = vectors.claim_build().expect("there are enough");
+        vectors.remove(&id(7));
+        let old = vectors.install(merge.run(|| true).expect("it was not told to stop"));
+        assert_eq!(old.len(), 2);
+        assert!(vectors.settle(), "there are more than are noted in one go");
+        // Some whose places have been noted, and some whose have not.
+        for gone in [9, count - 2] {
+            vectors.remove(&id(gone));
+        }
+        for (n, now) in [(10, count + 1), (count - 1, 1)] {
+            vectors.put(id(n), &along(now));
+        }
+        let before = vectors.bytes;
+        vectors.put(id(count - 3), &along(count - 3));
+        assert_eq!(vectors.bytes, before, "it was there, and was recognised");
+        let furthest = [id(10), id(count - 3), id(count - 4)];
+        let check = |vectors: &Vectors| {
+            assert_eq!(nearest(vectors, &[1.0, 0.0], 3), furthest);
+            assert_eq!(vectors.nearest(&[1.0, 0.0], 99_999).len(), count as usize - 3);
+        };
+        check(&vectors);
+        while vectors.settle() {}
+        assert!(vectors.moving.is_none());
+        check(&vectors);
+        vectors.remove(&id(10));
+        assert_eq!(nearest(&vectors, &[1.0, 0.0], 1), [id(count - 3)]);
+    }
+
+    #[test]
     fn what_comes_and_goes_while_a_graph_is_made_is_found_and_is_not() {
         let mut vectors = filled(100, 50);
         assert!(vectors.wants_builder());
@@ -499,7 +585,7 @@ mod tests {
         vectors.put(id(0), &unit(99.5, 30.0));
         let now = [id(100), id(0), id(98)];
         assert_eq!(nearest(&vectors, &[1.0, 0.0], 3), now);
-        vectors.install(merge.run(|| true).expect("it was not told to stop"));
+        drop(vectors.install(merge.run(|| true).expect("it was not told to stop")));
         assert!(vectors.has_graph() && vectors.is_building());
         assert!(vectors.claim_build().is_none() && !vectors.is_building(), "all is built");
         assert_eq!(nearest(&vectors, &[1.0, 0.0], 3), now);
@@ -611,7 +697,7 @@ mod tests {
                     7 if pending.is_none() => pending = vectors.claim_build(),
                     7 => {}
                     8 => if let Some(merged) = pending.take().and_then(|merge| merge.run(|| true)) {
-                        vectors.install(merged);
+                        drop(vectors.install(merged));
                     },
                     _ => {
                         let found = nearest(&vectors, &vector, 1);

@@ -54,6 +54,14 @@ impl Dead {
     pub(super) fn count(&self) -> usize {
         self.count
     }
+
+    fn rows(&self) -> impl Iterator<Item = u32> {
+        let of_word = |(at, word): (u32, &u64)| {
+            let word = *word;
+            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| at * 64 + bit)
+        };
+        (0u32..).zip(&self.words).filter(|(_, word)| **word != 0).flat_map(of_word)
+    }
 }
 
 impl Source {
@@ -91,6 +99,11 @@ impl Segment {
 
     pub(super) fn dead(&self) -> usize {
         self.dead.count()
+    }
+
+    /// The rows of those that are forgotten.
+    pub(super) fn forgotten(&self) -> impl Iterator<Item = u32> {
+        self.dead.rows()
     }
 
     pub(super) fn forget(&mut self, row: u32) {
@@ -176,6 +189,7 @@ mod tests {
             dead.insert(row);
         }
         assert_eq!(dead.count(), 2);
+        assert!(dead.rows().eq([0, 44]));
         let mut found: Vec<u32> =
             scan(&rows, &dead, &query, 3).into_iter().map(|scored| scored.row).collect();
         found.sort_unstable();
