@@ -3,6 +3,7 @@
 
 use crate::chat::Reply;
 use crate::clock::Millis;
+use crate::store::embedded::upkeep::folder_size;
 use crate::store::embedded::{Config, Embedded, Tuning};
 use crate::store::{About, Entry, EntryId, Error, Scope, Store as _};
 use crate::vector::UnitVector;
@@ -24,6 +25,8 @@ const BURST: u32 = 20;
 /// Entries that expire do so within this time.
 const LIVES: Duration = Duration::from_mins(2);
 const SWEEP: Duration = Duration::from_secs(5);
+/// Between two looks at what the files take.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is done.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,8 @@ pub struct Sample {
     pub live: u64,
     /// What the files take, all of them.
     pub files: u64,
+    /// The most times of what lives that the files took since the last sample, looked at each second.
+    pub most_times: f64,
     /// What the process takes in memory; zero where that cannot be told.
     pub resident: u64,
     /// What the indexes take of that.
@@ -75,6 +80,7 @@ pub async fn churn(folder: &Path, plan: Plan, mut tell: impl FnMut(&Sample)) -> 
     let began = Instant::now();
     while began.elapsed() < plan.time {
         load.burst(&store, began.elapsed()).await?;
+        load.look(&store, folder, began.elapsed());
         load.wait(began, plan.rate).await;
         if began.elapsed() >= plan.every * (samples.len() as u32 + 1) {
             let sample = load.sample(&store, folder, began.elapsed());
@@ -89,8 +95,9 @@ pub async fn churn(folder: &Path, plan: Plan, mut tell: impl FnMut(&Sample)) -> 
 
 /// A table of the samples, and bars of what the files take of what lives in them.
 pub fn table(samples: &[Sample]) -> String {
-    let mut table =
-        String::from("    min   op/s  entries  live MB  files MB  times  memory MB  anew  put p99, max ms\n");
+    let mut table = String::from(
+        "    min   op/s  entries  live MB  files MB  times, most  memory MB  anew  put p99, max ms\n",
+    );
     for sample in samples {
         let Sample {
             seconds,
@@ -98,6 +105,7 @@ pub fn table(samples: &[Sample]) -> String {
             entries,
             live,
             files,
+            most_times,
             resident,
             compacted,
             put_p99_ms,
@@ -107,7 +115,7 @@ pub fn table(samples: &[Sample]) -> String {
         let (times, megabytes) = (*files as f64 / (*live).max(1) as f64, |bytes: u64| bytes as f64 / 1e6);
         let _ = writeln!(
             table,
-            "{:>7.1} {operations:>6.0} {entries:>8} {:>8.1} {:>9.1} {times:>6.2} {:>10.1} {compacted:>5} {put_p99_ms:>8.1} {put_max_ms:>7.0}  {}",
+            "{:>7.1} {operations:>6.0} {entries:>8} {:>8.1} {:>9.1} {times:>6.2} {most_times:>5.2} {:>10.1} {compacted:>5} {put_p99_ms:>8.1} {put_max_ms:>7.0}  {}",
             *seconds as f64 / 60.0,
             megabytes(*live),
             megabytes(*files),
@@ -123,6 +131,8 @@ struct Load {
     ids: u64,
     done: u64,
     swept: Duration,
+    looked: Duration,
+    most_times: f64,
     /// When the last sample was taken, and how much was done by then.
     last: (Duration, u64),
     puts: Vec<Duration>,
@@ -136,6 +146,8 @@ impl Load {
             ids,
             done: 0,
             swept: Duration::ZERO,
+            looked: Duration::ZERO,
+            most_times: 0.0,
             last: Default::default(),
             puts: Vec::new(),
         }
@@ -221,6 +233,14 @@ impl Load {
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
     }
 
+    fn look(&mut self, store: &Embedded, folder: &Path, now: Duration) {
+        if now > self.looked + LOOK {
+            self.looked = now;
+            let live = store.counters().bytes.max(1);
+            self.most_times = self.most_times.max(folder_size(folder) as f64 / live as f64);
+        }
+    }
+
     fn sample(&mut self, store: &Embedded, folder: &Path, now: Duration) -> Sample {
         let counters = store.counters();
         let (then, done) = std::mem::replace(&mut self.last, (now, self.done));
@@ -232,7 +252,8 @@ impl Load {
             operations: (self.done - done) as f64 / now.saturating_sub(then).as_secs_f64(),
             entries: counters.entries,
             live: counters.bytes,
-            files: crate::store::embedded::upkeep::folder_size(folder),
+            files: folder_size(folder),
+            most_times: std::mem::take(&mut self.most_times),
             resident: resident(),
             index: counters.index.bytes as u64,
             compacted: counters.compacted,
