@@ -1,6 +1,7 @@
 //! A folder without rights, a full disk, another process: there is no store then, everyone is told at once, and it is
 //! there again when the cause has gone, without a restart.
 
+use rand::{RngExt as _, SeedableRng as _};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir::store::embedded::{Config, Embedded, Tuning};
 use weir::store::guarded::{self, Guarded};
-use weir::store::{EntryId, Error, Scope, Store as _};
+use weir::store::{Entry, EntryId, Error, Scope, Store as _};
 
 use crate::store_crash::load::{Held, Operation, Operations, entry, id, scope};
 
@@ -17,7 +18,7 @@ const ORDERS: &str = "WEIR_HEAL_FOLDER";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Some versions of entries, in their order.
-fn versions() -> impl Iterator<Item = weir::store::Entry> {
+fn versions() -> impl Iterator<Item = Entry> {
     Operations::new(7, 1, 1).filter_map(|operation| match operation {
         Operation::Put(n, version) => Some(entry(1, n, &version)),
         _ => None,
@@ -30,7 +31,8 @@ fn here() -> Scope {
 
 fn waiting(path: &Path) -> Arc<Embedded> {
     let config = Config { path: path.to_path_buf(), flush: Duration::ZERO, ..Config::default() };
-    let tuning = Tuning { retry: Duration::from_millis(20), ..Tuning::default() };
+    let tuning =
+        Tuning { retry: Duration::from_millis(20), probe: Duration::from_secs(5), ..Tuning::default() };
     let store = Arc::new(Embedded::open_or_wait(config, tuning).unwrap());
     let healed = Arc::clone(&store);
     tokio::spawn(async move { healed.heal().await });
@@ -71,23 +73,77 @@ async fn what_is_in_the_way_at_the_start_may_go_later() {
     assert_eq!(store.counters().reopened, 1);
 }
 
+/// Whoever may do anything cannot be kept out, so the store is then another user's. Where sled cannot make a file for
+/// a long value it hangs from then on, and lets go of nothing.
 #[cfg(unix)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_without_rights_is_used_when_it_has_some() {
-    use std::os::unix::fs::PermissionsExt as _;
+#[test]
+fn rights_that_are_missing_or_lost_are_told_and_it_is_there_when_they_are_back() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    const NOBODY: u32 = 65_534;
     let parent = tempfile::tempdir().unwrap();
-    let allow =
-        |mode| std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-    allow(0o500);
-    if std::fs::write(parent.path().join("probe"), "x").is_ok() {
-        // Whoever may do anything cannot be kept out; the test above is of the same kind.
-        return;
+    let (home, this) = (parent.path().join("home"), parent.path().join("this"));
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(&home).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if std::fs::metadata(&home).unwrap().uid() == 0 {
+        // Where that one may read it.
+        std::fs::copy(std::env::current_exe().unwrap(), &this).unwrap();
+        mode(parent.path(), 0o755);
+        mode(&this, 0o755);
+        chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+        command = Command::new(&this);
+        command.uid(NOBODY).gid(NOBODY).current_dir(&home);
     }
-    let store = waiting(&parent.path().join("store"));
-    assert!(store.why_away().unwrap().to_lowercase().contains("permission denied"));
-    allow(0o700);
+    mode(&home, 0o500);
+    let mut other = Other::start(command, "has_no_rights", &home.join("store"));
+    let denied = |why: &str| assert!(why.to_lowercase().contains("permission denied"), "{why}");
+    denied(&other.says("away"));
+    mode(&home, 0o700);
+    other.says("well");
+
+    // It has its files open, and cannot make new ones.
+    let blobs = home.join("store").join("sled-0").join("blobs");
+    mode(&blobs, 0o500);
+    other.go_on();
+    denied(&other.says("away"));
+    mode(&blobs, 0o700);
+    other.says("well");
+    assert_eq!(std::fs::read_dir(&home).unwrap().count(), 1, "nothing was set aside");
+}
+
+/// The process of the test above; without orders it has nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn has_no_rights() {
+    let Some(path) = orders() else { return };
+    let store = waiting(&path);
+    let away = |store: &Embedded| say(&format!("away {}", store.why_away().unwrap_or_default()));
+    away(&store);
     comes_back(&store).await;
     works(&store).await;
+    say("well");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+
+    // So long that sled keeps it in a file of its own.
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let long: String = (0..400_000).map(|_| char::from(random.random_range(b'!'..b'~'))).collect();
+    let one = versions().next().unwrap();
+    let large = Entry { id: id(77), reply: weir::chat::Reply::text("a-model", long), ..one.clone() };
+    assert!(store.put(&here(), large.clone()).await.is_err());
+    let gone = async {
+        while store.why_away().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("that it fails is noticed");
+    away(&store);
+    comes_back(&store).await;
+    assert_eq!(store.load(&here(), &one.id).await.unwrap(), Some(one), "what was acknowledged is there");
+    store.put(&here(), large.clone()).await.unwrap();
+    assert_eq!(store.load(&here(), &large.id).await.unwrap(), Some(large));
+    say("well");
 }
 
 /// An error of that kind says at once that there is nothing, and is over at once: no pause of the guard goes on.
@@ -129,6 +185,10 @@ impl Other {
             .unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         Self { told: child.stdin.take(), child, said }
+    }
+
+    fn go_on(&mut self) {
+        self.told.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
     /// Waits for a line that begins so, and gives the rest of it.

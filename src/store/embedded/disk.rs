@@ -15,7 +15,7 @@ use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
 use sled::Tree;
 use std::ops::{AddAssign, Bound, Neg};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// One database.
 pub(super) struct Trees {
@@ -25,13 +25,20 @@ pub(super) struct Trees {
     pub(super) ages: Tree,
     /// The number of its folder.
     pub(super) number: u64,
+    /// There as long as sled holds the folder: it goes last.
+    held: Arc<()>,
 }
 
 impl Trees {
     /// The trees of an opened database.
     pub(super) fn new(db: sled::Db, number: u64) -> Result<Self, sled::Error> {
         let (meta, entries, ages) = (db.open_tree("meta")?, db.open_tree("entries")?, db.open_tree("ages")?);
-        Ok(Self { db, meta, entries, ages, number })
+        Ok(Self { db, meta, entries, ages, number, held: Arc::default() })
+    }
+
+    /// Is there as long as this is, or sled hangs while it is let go of.
+    pub(super) fn held(&self) -> Weak<()> {
+        Arc::downgrade(&self.held)
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Tuning {
     pub patience: Duration,
     /// How soon a store that has failed is opened again; then half as often, and so on.
     pub retry: Duration,
+    /// How long a write may take that only shows whether a store that has failed still works.
+    pub probe: Duration,
     /// How often the size of the files is looked at.
     pub look: Duration,
     /// How much more than twice what is kept the files may take before they are written anew.
@@ -126,6 +128,7 @@ impl Default for Tuning {
             read_at_opening: 8192,
             patience: Duration::from_mins(2),
             retry: Duration::from_secs(1),
+            probe: Duration::from_secs(20),
             look: Duration::from_secs(5),
             slack: 16 << 20,
         }
@@ -169,7 +172,7 @@ impl Embedded {
 
     /// [`Self::open`], with other constants.
     pub fn open_tuned(config: Config, tuning: Tuning) -> Result<(Self, Recovery), Error> {
-        let (live, recovery) = slot::opened(&config, &tuning)?;
+        let (live, recovery) = slot::opened(&config, &tuning, false)?;
         let store = Self::empty(config, tuning);
         store.slot.fill(live, recovery.clone());
         Ok((store, recovery))
@@ -178,7 +181,7 @@ impl Embedded {
     /// [`Self::open`], but where the folder cannot be used for now, there is no store until [`Self::heal`] has
     /// opened it. What a newer weir has written is refused.
     pub fn open_or_wait(config: Config, tuning: Tuning) -> Result<Self, Error> {
-        let opened = slot::opened(&config, &tuning);
+        let opened = slot::opened(&config, &tuning, false);
         let store = Self::empty(config, tuning);
         match opened {
             Ok((live, recovery)) => store.slot.fill(live, recovery),
@@ -324,8 +327,8 @@ impl Embedded {
         // sled may panic on damaged pages: that is an error of this call, and of no other.
         let done = tokio::task::spawn_blocking(job).await;
         let done = done.unwrap_or_else(|panic| Err(Error::Damaged(panic.to_string())));
-        if let Err(Error::Io(_) | Error::Damaged(_)) = &done {
-            self.slot.suspect();
+        if let Err(error @ (Error::Io(_) | Error::Damaged(_))) = &done {
+            self.slot.suspect(error);
         }
         done
     }

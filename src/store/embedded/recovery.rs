@@ -94,13 +94,19 @@ enum Failure {
     Other(Error),
 }
 
-/// Opens the store, or a new one in place of one that is damaged. Blocks.
-pub(super) fn open(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
+/// Opens the store, or a new one in place of one that is damaged. Blocks. Where this process itself still holds the
+/// folder (`is_ours`), since sled hangs in it, a copy of what is on disk is opened.
+pub(super) fn open(config: &Config, tuning: &Tuning, is_ours: bool) -> Result<Opened, Error> {
     let began = Instant::now();
     let newest = newest_folder(&config.path)?;
     check_writable(&config.path)?;
-    let number = newest.unwrap_or(0);
-    let mut opened = match open_when_free(config, tuning, number) {
+    let mut number = newest.unwrap_or(0);
+    let mut result = open_when_free(config, tuning, number);
+    if is_ours && matches!(result, Err(Failure::Other(Error::InUse(_)))) {
+        number = copy_beside(&config.path, number)?;
+        result = open_when_free(config, tuning, number);
+    }
+    let mut opened = match result {
         Ok(opened) => {
             // Its lock is held: nobody else uses what lies beside it.
             remove_others(&config.path, number);
@@ -179,6 +185,42 @@ pub(super) fn give_up(path: &Path, number: u64) {
     if removed.is_ok() || !folder(path, number).exists() {
         let _ = std::fs::remove_file(mark_of_unfinished(path, number));
     }
+}
+
+/// Copies what is on disk of a database, as a crash would leave it, and makes the copy the newest of all. Says its
+/// number.
+fn copy_beside(path: &Path, number: u64) -> Result<u64, Error> {
+    let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
+    let (old, next) = (folder(path, number), number + 1);
+    give_up(path, next);
+    let copied = (|| {
+        let mark = mark_of_unfinished(path, next);
+        File::create(&mark)?.sync_all()?;
+        sync_folder(path)?;
+        copy_folder(&old, &folder(path, next))?;
+        std::fs::remove_file(mark)?;
+        sync_folder(path)
+    })();
+    if let Err(error) = copied {
+        give_up(path, next);
+        return Err(io(error));
+    }
+    Ok(next)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        let to = to.join(file.file_name());
+        if file.metadata()?.is_dir() {
+            copy_folder(&file.path(), &to)?;
+        } else {
+            std::fs::copy(file.path(), &to)?;
+            File::open(&to)?.sync_all()?;
+        }
+    }
+    sync_folder(to)
 }
 
 /// Removes all databases that are older than that, or not finished.

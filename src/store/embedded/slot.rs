@@ -1,7 +1,7 @@
 //! [`Slot`]: the place of the engine, which may be empty for a while.
 //!
-//! A disk that is full, a folder without rights, another process that holds it: sled fails from then on, also when
-//! the cause has gone, until it is opened anew. So whoever meets an error says so here ([`Slot::suspect`]);
+//! A disk that is full, a folder without rights, another process that holds it: sled fails from then on, or hangs, also
+//! when the cause has gone, until it is opened anew; where it hangs, a copy of its files is. So whoever meets an error says so here ([`Slot::suspect`]);
 //! [`heal`] looks whether the store still takes a write, takes its engine away where it does not, and opens it again
 //! as soon as that works. Until then every call is told at once that there is no store.
 
@@ -10,13 +10,11 @@ use super::recovery::{self, Recovery};
 use super::{Config, Space, Tuning, stock};
 use crate::store::{Counters, Error};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-/// How long a write may take that only shows whether the store is well.
-const PROBE: Duration = Duration::from_secs(20);
 /// Between two of them.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest between two tries to open it, as a multiple of the shortest.
@@ -47,6 +45,10 @@ struct Held {
     recovery: Option<Recovery>,
     /// What engines before this one have counted.
     past: Counters,
+    /// The last error that anyone has met.
+    met: String,
+    /// Of the last engine: there until sled has let go of its folder.
+    last: Weak<()>,
 }
 
 impl Slot {
@@ -95,6 +97,7 @@ impl Slot {
     pub(super) fn leave(&self, why: &str) {
         let mut held = self.held();
         if let Some(live) = held.live.take() {
+            held.last = live.engine.disk.now().held();
             let Counters { evicted, turned_away, damaged, .. } = live.engine.counters();
             let counted = Counters { evicted, turned_away, damaged, ..Counters::default() };
             held.past = added(counted, &held.past);
@@ -105,8 +108,14 @@ impl Slot {
     }
 
     /// A call has failed: it may be the store's end.
-    pub(super) fn suspect(&self) {
+    pub(super) fn suspect(&self, error: &Error) {
+        self.held().met = error.to_string();
         self.wake.notify_one();
+    }
+
+    /// Whether sled has not let go of the folder yet, of which there is no engine any more.
+    fn is_held(&self) -> bool {
+        self.held().last.strong_count() > 0
     }
 
     /// The files have been looked at.
@@ -119,6 +128,12 @@ impl Slot {
         let past = &mut self.held().past;
         past.files = files;
         past.compacted += 1;
+    }
+
+    /// Why it is left, with what was met before, where that says more.
+    fn told(&self, why: String) -> String {
+        let held = self.held();
+        if why.contains(&held.met) { why } else { format!("{why}; before that: {}", held.met) }
     }
 
     fn reopened(&self, live: Live, recovery: Recovery) {
@@ -145,9 +160,10 @@ fn added(now: Counters, past: &Counters) -> Counters {
     }
 }
 
-/// Opens the store, and makes its engine. Blocks.
-pub(super) fn opened(config: &Config, tuning: &Tuning) -> Result<(Live, Recovery), Error> {
-    let opened = recovery::open(config, tuning)?;
+/// Opens the store, and makes its engine. Blocks. Says whether it is this process that holds the folder, see
+/// [`recovery::open`].
+pub(super) fn opened(config: &Config, tuning: &Tuning, is_ours: bool) -> Result<(Live, Recovery), Error> {
+    let opened = recovery::open(config, tuning, is_ours)?;
     let recovery = opened.recovery.clone();
     let (engine, rest) = Engine::new(opened, config, tuning)?;
     let engine = Arc::new(engine);
@@ -168,7 +184,8 @@ pub(super) async fn heal(slot: &Slot, config: &Config, tuning: &Tuning) {
     loop {
         if let Ok(engine) = slot.engine() {
             slot.wake.notified().await;
-            if let Err(why) = probe(engine).await {
+            if let Err(why) = probe(engine, tuning.probe).await {
+                let why = slot.told(why);
                 tracing::error!(%why, "the store fails and is CLOSED: nothing is remembered until it can be opened again, which is tried by itself");
                 slot.leave(&why);
                 pause = tuning.retry;
@@ -184,8 +201,8 @@ pub(super) async fn heal(slot: &Slot, config: &Config, tuning: &Tuning) {
 }
 
 async fn try_again(slot: &Slot, config: &Config, tuning: &Tuning) {
-    let (config, tuning) = (config.clone(), *tuning);
-    match tokio::task::spawn_blocking(move || opened(&config, &tuning)).await {
+    let (config, tuning, is_ours) = (config.clone(), *tuning, slot.is_held());
+    match tokio::task::spawn_blocking(move || opened(&config, &tuning, is_ours)).await {
         Ok(Ok((live, recovery))) => {
             tracing::info!(entries = recovery.entries, damaged = recovery.damaged, "the store is back");
             slot.reopened(live, recovery);
@@ -196,11 +213,11 @@ async fn try_again(slot: &Slot, config: &Config, tuning: &Tuning) {
 }
 
 /// Whether the store takes a write.
-async fn probe(engine: Arc<Engine>) -> Result<(), String> {
-    match timeout(PROBE, tokio::task::spawn_blocking(move || engine.probe())).await {
+async fn probe(engine: Arc<Engine>, patience: Duration) -> Result<(), String> {
+    match timeout(patience, tokio::task::spawn_blocking(move || engine.probe())).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(error))) => Err(error.to_string()),
         Ok(Err(panic)) => Err(panic.to_string()),
-        Err(_) => Err(format!("it did not take a write within {PROBE:?}")),
+        Err(_) => Err(format!("it did not take a write within {patience:?}")),
     }
 }
