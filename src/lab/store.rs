@@ -51,7 +51,7 @@ pub struct Report {
     pub live_per_entry: f64,
     /// Opening it after an orderly end, in milliseconds.
     pub open_clean_ms: f64,
-    /// Opening it after an end without any notice, in milliseconds.
+    /// Opening it after an end without any notice, all flushed, in milliseconds.
     pub open_unclean_ms: f64,
     /// The first search after that in milliseconds. Of a large scope it sees what has been read by then.
     pub first_search_ms: f64,
@@ -68,13 +68,7 @@ pub async fn measure(
 ) -> Result<Report, Error> {
     say("making vectors");
     let vectors = clustered(&mut StdRng::seed_from_u64(7), entries);
-    let config = Config {
-        path: folder.to_path_buf(),
-        max_entries: u64::MAX,
-        max_bytes: u64::MAX,
-        index_bytes: usize::MAX / 2,
-        ..Config::default()
-    };
+    let config = unbounded(folder);
     let (store, _) = Embedded::open(config.clone())?;
     // So that the indexes are there while they are filled, as they are in a sidecar.
     for nth in 0..scopes {
@@ -133,6 +127,47 @@ pub async fn measure(
         first_search_ms: milliseconds(first_search),
         filled_seconds: filled.as_secs_f64(),
     })
+}
+
+/// Opens a store that was measured and writes its entries over, without an end: until the process is killed. Calls
+/// `writing` when it is in the middle of it.
+pub async fn write_over(
+    folder: &Path,
+    entries: usize,
+    scopes: usize,
+    mut writing: impl FnMut(),
+) -> Result<(), Error> {
+    /// Puts by when it is in the middle of it.
+    const BEGUN: usize = 2000;
+    let (store, _) = Embedded::open(unbounded(folder))?;
+    let mut random = StdRng::seed_from_u64(9);
+    for count in 1.. {
+        let nth = random.random_range(0..entries);
+        store.put(&scope(nth % scopes), entry(nth, unit(&mut random))).await?;
+        if count == BEGUN {
+            writing();
+        }
+    }
+    Ok(())
+}
+
+/// Opens a store whose process was killed, and says how many milliseconds that took.
+pub fn open_killed(folder: &Path) -> Result<f64, Error> {
+    let (_, recovery) = Embedded::open(unbounded(folder))?;
+    if recovery.clean {
+        return Err(Error::Io("it had ended in order".to_owned()));
+    }
+    Ok(recovery.took.as_secs_f64() * 1e3)
+}
+
+fn unbounded(folder: &Path) -> Config {
+    Config {
+        path: folder.to_path_buf(),
+        max_entries: u64::MAX,
+        max_bytes: u64::MAX,
+        index_bytes: usize::MAX / 2,
+        ..Config::default()
+    }
 }
 
 /// Waits until all has been read and all graphs have been made.

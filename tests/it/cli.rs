@@ -375,6 +375,16 @@ fn rules_are_checked_and_tried() {
 }
 
 #[test]
+fn a_store_whose_writer_was_killed_is_opened_and_measured() {
+    let output =
+        run(&["bench", "store", "--entries", "300", "--scopes", "3", "--folder", "a-store", "--json"]);
+    let told = stdout(&output);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(told["entries"], 300, "{told}");
+    assert!(told["open_killed_ms"].as_f64().is_some_and(|took| took > 0.0), "{told}");
+}
+
+#[test]
 fn ask_says_when_nobody_listens() {
     let free: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}");

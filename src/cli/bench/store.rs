@@ -4,9 +4,12 @@ use super::super::{Outcome, output};
 use super::all::{Figure, figure};
 use crate::config::Config;
 use crate::lab::store::{self, Report};
+use serde::Serialize;
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// `weir bench store …`
 #[derive(Debug, clap::Args)]
@@ -24,24 +27,68 @@ pub(super) struct Args {
     /// Print a line of JSON for each size
     #[arg(long)]
     json: bool,
+    /// Write over what is in the folder until this process is killed
+    #[arg(long, hide = true, requires = "folder")]
+    until_killed: bool,
+}
+
+/// What is measured of one size.
+#[derive(Serialize)]
+struct Measured {
+    #[serde(flatten)]
+    report: Report,
+    /// Opening it after another process was killed in the middle of writing, in milliseconds.
+    open_killed_ms: f64,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let named = || std::env::temp_dir().join(format!("weir-bench-store-{}", std::process::id()));
     let folder = args.folder.clone().unwrap_or_else(named);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if args.until_killed {
+        let entries = args.entries.first().map_or(1, |entries| *entries as usize);
+        let writing = || output::line(WRITING);
+        return Ok(runtime.block_on(store::write_over(&folder, entries, args.scopes as usize, writing))?);
+    }
     if fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some()) {
         return Err(format!("{} is not empty; name a new folder", folder.display()).into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for entries in &args.entries {
         let (entries, scopes) = (*entries as usize, (args.scopes.min(*entries)) as usize);
         let say = |doing: &str| output::note(format!("{entries} entries: {doing}"));
         let report = runtime.block_on(store::measure(&folder, entries, scopes, say));
+        let measured = report.map_err(Box::<dyn Error>::from).and_then(|report| {
+            output::note(format!("{entries} entries: killing it while it writes"));
+            let open_killed_ms = killed(&folder, entries, scopes)?;
+            Ok(Measured { report, open_killed_ms })
+        });
         fs::remove_dir_all(&folder)?;
-        let report = report?;
-        output::line(if args.json { serde_json::to_string(&report)? } else { page(&report) });
+        let measured = measured?;
+        output::line(if args.json { serde_json::to_string(&measured)? } else { page(&measured) });
     }
     Ok(())
+}
+
+/// What the process says that is to be killed.
+const WRITING: &str = "writing";
+
+/// Has another process write to the store, kills it, and opens the store.
+fn killed(folder: &Path, entries: usize, scopes: usize) -> Result<f64, Box<dyn Error>> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["bench", "store", "--until-killed", "--folder"])
+        .arg(folder)
+        .args(["--entries", &entries.to_string(), "--scopes", &scopes.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let said = child.stdout.take().map(BufReader::new).into_iter().flat_map(BufReader::lines);
+    let is_writing = said.map_while(Result::ok).any(|line| line == WRITING);
+    child.kill()?;
+    child.wait()?;
+    if !is_writing {
+        return Err("the process that was to be killed ended by itself".into());
+    }
+    Ok(store::open_killed(folder)?)
 }
 
 /// So many entries, where little time is to be spent.
@@ -67,7 +114,8 @@ pub(super) fn short(_: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
     ])
 }
 
-fn page(report: &Report) -> String {
+fn page(measured: &Measured) -> String {
+    let Measured { report, open_killed_ms } = measured;
     let Report {
         entries,
         scopes,
@@ -91,6 +139,7 @@ fn page(report: &Report) -> String {
         format!("  memory     {memory_per_entry:.0} bytes an entry for the index"),
         format!("  disk       {disk_per_entry:.0} bytes an entry, {live_per_entry:.0} of them its own"),
         format!("  opening    {open_clean_ms:.0} ms, {open_unclean_ms:.0} ms after a crash; then the first search {first_search_ms:.0} ms, and all of its scope after {filled_seconds:.1} s"),
+        format!("  killed     {open_killed_ms:.0} ms, after kill -9 in the middle of writing"),
     ]
     .join("\n")
 }

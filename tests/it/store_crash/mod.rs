@@ -28,7 +28,7 @@ const FLUSH: [Duration; 4] =
 /// What was acknowledged so long before the kill is on disk, whether or not a flush was asked for: more than any
 /// `flush_ms` here, as the machine may be busy.
 const SURELY: Duration = Duration::from_secs(2);
-/// The longest a victim may take for anything.
+/// The longest a victim may say nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SEED: &str = "WEIR_CRASH_SEED";
 
@@ -120,10 +120,12 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
         _ => None,
     };
     let (mut in_order, mut compacted) = (false, 0);
+    let mut last_heard = began;
     loop {
-        let until = kill_at.unwrap_or(began + PATIENCE);
+        let until = kill_at.unwrap_or(last_heard + PATIENCE);
         match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(line) => {
+                last_heard = Instant::now();
                 let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
                 match (word, &mut now) {
                     ("has", None) => {
@@ -170,7 +172,7 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
             Err(RecvTimeoutError::Timeout) => {
                 assert!(kill_at.is_some(), "{context}: the victim is stuck");
                 victim.kill();
-                kill_at = Some(began + PATIENCE);
+                kill_at = Some(last_heard + PATIENCE);
             }
             // It has ended, and all that it said has been heard.
             Err(RecvTimeoutError::Disconnected) => break,
