@@ -1,8 +1,10 @@
 //! [`UnitVector`]: length one by construction, so a cosine is a dot product.
 
-/// A vector of length one.
+use std::sync::Arc;
+
+/// A vector of length one. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct UnitVector(Box<[f32]>);
+pub struct UnitVector(Arc<[f32]>);
 
 /// Why some numbers are not a [`UnitVector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +36,7 @@ impl UnitVector {
                 *value = (f64::from(*value) / norm) as f32;
             }
         }
-        Ok(Self(values.into_boxed_slice()))
+        Ok(Self(values.into()))
     }
 
     /// The cosine of the angle between the two, in [-1, 1]. Vectors of different models never meet (the

@@ -356,7 +356,7 @@ impl Cache {
 
     /// The question, taken apart. Its canonical text is what is embedded.
     pub fn question(&self, query: &Query) -> Arc<judge::Question> {
-        self.recent.question(&query.id, &query.text)
+        self.recent.question(&query.text)
     }
 
     /// What keeps the share of wrong answers down, and knows how large it is.
@@ -444,7 +444,7 @@ impl Cache {
         let mut reason = None;
         let mut able: Vec<(Score, Match)> = Vec::with_capacity(found.len());
         for candidate in found {
-            let known = self.recent.question(&candidate.entry.id, &candidate.entry.text);
+            let known = self.recent.question(&candidate.entry.text);
             let verdict = match refuted.contains(&candidate.entry.id) {
                 true => Err(Miss::Refuted),
                 false => judge::judge(&asked, &known, candidate.cosine),

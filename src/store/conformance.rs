@@ -139,7 +139,7 @@ async fn a_second_put_replaces(store: &dyn Store) {
     assert_eq!(ok(store.load(&scope, &id(1)).await), Some(second.clone()), "the old entry was loaded");
     let found = nearest(store, &scope, &[1.0, 0.0], 9).await;
     assert_eq!(found.len(), 1, "a replaced entry was found beside the new one");
-    assert_eq!(found[0].entry, second, "a replaced entry was found");
+    assert_eq!(*found[0].entry, second, "a replaced entry was found");
     assert!(found[0].cosine.abs() < TOLERANCE, "the cosine is that of the replaced vector");
 }
 
@@ -200,7 +200,7 @@ async fn any_text_and_every_field_come_back(store: &dyn Store) {
         ok(store.put(&scope, entry.clone()).await);
         assert_eq!(ok(store.load(&scope, &entry.id).await), Some(entry.clone()), "an entry was changed");
         let found = nearest(store, &scope, &[0.3, -1.7, 12.0], 1).await;
-        assert_eq!(found.first().map(|found| &found.entry), Some(&entry), "an entry was changed in a match");
+        assert_eq!(found.first().map(|found| &*found.entry), Some(&entry), "an entry was changed in a match");
     }
 }
 

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 /// Keeps entries, in scopes that never see each other.
 #[async_trait]
@@ -179,8 +180,8 @@ pub struct About {
 pub struct Match {
     /// The cosine to the query, in [-1, 1].
     pub cosine: f32,
-    /// What was found.
-    pub entry: Entry,
+    /// What was found. Whoever keeps entries in memory lends them: an answer may be long.
+    pub entry: Arc<Entry>,
 }
 
 /// The order of [`Store::nearest`]. Equals are ordered by id, so that every store answers alike.

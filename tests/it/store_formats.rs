@@ -74,7 +74,7 @@ async fn assert_all_there(store: &Embedded) {
     assert_eq!(walked.seen.len(), entries().len(), "and nothing else");
     let query = UnitVector::new(vec![1.0, 1.0, -0.5]).unwrap();
     let found = store.nearest(&HERE, &query, 1).await.unwrap();
-    assert_eq!(found[0].entry, entries()[0]);
+    assert_eq!(*found[0].entry, entries()[0]);
 }
 
 #[tokio::test]

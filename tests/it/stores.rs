@@ -176,7 +176,7 @@ mod oracle {
         let cosines = |matches: &[Match]| matches.iter().map(|m| m.cosine).collect::<Vec<_>>();
         assert_eq!(cosines(found), cosines(expected));
         for found in found {
-            assert_eq!(store.load(scope, &found.entry.id).await.unwrap().as_ref(), Some(&found.entry));
+            assert_eq!(store.load(scope, &found.entry.id).await.unwrap().as_ref(), Some(&*found.entry));
         }
     }
 
@@ -235,7 +235,7 @@ mod restart {
         assert_eq!((recovery.clean, recovery.entries, recovery.damaged), (false, 2, 0));
         assert_eq!(store.load(&HERE, &full_entry().id).await.unwrap(), Some(full_entry()));
         let query = full_entry().vector.unwrap();
-        assert_eq!(store.nearest(&HERE, &query, 5).await.unwrap()[0].entry, full_entry());
+        assert_eq!(store.nearest(&HERE, &query, 5).await.unwrap()[0].entry.as_ref(), &full_entry());
         assert_eq!(store.load(&THERE, &id(2)).await.unwrap(), Some(entry(2, None)));
     }
 
@@ -632,7 +632,7 @@ mod limits {
         for _ in 0..2 {
             for (n, entry) in (0..).zip(&entries) {
                 let found = store.nearest(&home(n), entry.vector.as_ref().unwrap(), 5).await.unwrap();
-                assert_eq!((found.len(), &found[0].entry), (3, entry), "the three of its scope");
+                assert_eq!((found.len(), &*found[0].entry), (3, entry), "the three of its scope");
                 assert!(store.counters().index.bytes <= LIMIT, "{:?}", store.counters());
             }
         }
@@ -741,11 +741,11 @@ mod graph {
         drop(store);
 
         let check = async |store: &Embedded| {
-            assert_eq!(nearest(store, &entries[0]).await, entries[0]);
+            assert_eq!(*nearest(store, &entries[0]).await, entries[0]);
             assert_ne!(nearest(store, &entries[1]).await.id, entries[1].id);
             assert_ne!(nearest(store, &entries[2]).await.id, entries[2].id);
-            assert_eq!(nearest(store, &moved).await, moved);
-            assert_eq!(nearest(store, &new).await, new);
+            assert_eq!(*nearest(store, &moved).await, moved);
+            assert_eq!(*nearest(store, &new).await, new);
         };
         let (store, _) = opened(folder.config(), tuning);
         check(&store).await;
@@ -803,7 +803,7 @@ mod graph {
                     store.put(&HERE, written.clone()).await.unwrap();
                     oracle.put(&HERE, written.clone()).await.unwrap();
                     let found = store.nearest(&HERE, written.vector.as_ref().unwrap(), 1).await.unwrap();
-                    assert_eq!(found[0].entry, written, "what was just put is found");
+                    assert_eq!(*found[0].entry, written, "what was just put is found");
                 }
                 assert!(store.remove(&HERE, &gone).await.unwrap());
                 oracle.remove(&HERE, &gone).await.unwrap();
@@ -826,7 +826,7 @@ mod graph {
         for (n, entry) in (0u32..).zip(clustered(&mut random, 3000)) {
             store.put(&HERE, entry.clone()).await.unwrap();
             let found = store.nearest(&HERE, entry.vector.as_ref().unwrap(), 1).await.unwrap();
-            assert_eq!(found[0].entry, entry, "what was just put is found");
+            assert_eq!(*found[0].entry, entry, "what was just put is found");
             // Replaced and removed all along, so that the graph is thrown away and built again.
             if n % 2 == 1 {
                 assert!(store.remove(&HERE, &id(n - 1)).await.unwrap());

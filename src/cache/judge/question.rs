@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 const MOST_WORDS: usize = 120;
 
 /// Longer texts are not even read: they have more words than that, or none that could be compared.
-const MOST_BYTES: usize = 4096;
+pub(super) const MOST_BYTES: usize = 4096;
 
 /// Stands for a word, so that comparing two is comparing numbers.
 pub(super) type WordId = u64;

@@ -1,19 +1,20 @@
 //! [`Recent`]: questions that were taken apart of late.
 
 use super::Question;
-use super::question::{WordId, word_id};
-use crate::store::EntryId;
+use super::question::MOST_BYTES;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many words are kept, about: some 250 bytes each.
 const MOST_WORDS: usize = 131_072;
 
-/// An entry, and a digest of its text.
-type Name = (EntryId, WordId);
+/// Stands for a text. Questions are judged by what is found under it, so nobody may be able to find two texts of one
+/// name.
+type Name = [u8; 32];
 
-/// The questions of entries that were compared of late, so that they need not be taken apart again. Two
-/// generations: when the young one is full, the old one goes.
+/// The questions that were compared of late, so that they need not be taken apart again: the same one is asked in many
+/// scopes. Two generations: when the young one is full, the old one goes.
 #[derive(Default)]
 pub struct Recent {
     kept: Mutex<Generations>,
@@ -28,21 +29,24 @@ struct Generations {
 }
 
 impl Generations {
-    fn put(&mut self, id: Name, question: Arc<Question>) {
+    fn put(&mut self, name: Name, question: Arc<Question>) {
         if self.words >= MOST_WORDS / 2 {
             self.old = std::mem::take(&mut self.young);
             self.words = 0;
         }
         self.words += question.size();
-        self.young.insert(id, question);
+        self.young.insert(name, question);
     }
 }
 
 impl Recent {
-    /// The question of the entry with this id, whose text is `text`.
-    pub fn question(&self, id: &EntryId, text: &str) -> Arc<Question> {
-        // An entry that was brought from elsewhere may bear any id.
-        let name = (*id, word_id(text));
+    /// `text`, taken apart.
+    pub fn question(&self, text: &str) -> Arc<Question> {
+        // What is too long to be taken apart takes no time, and finding its name would.
+        if text.len() > MOST_BYTES {
+            return Arc::new(Question::new(text));
+        }
+        let name: Name = Sha256::digest(text).into();
         if let Some(known) = self.find(&name) {
             return known;
         }
@@ -52,18 +56,18 @@ impl Recent {
         question
     }
 
-    fn find(&self, id: &Name) -> Option<Arc<Question>> {
+    fn find(&self, name: &Name) -> Option<Arc<Question>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(young) = kept.young.get(id) {
+        if let Some(young) = kept.young.get(name) {
             return Some(Arc::clone(young));
         }
-        let old = kept.old.remove(id)?;
-        kept.put(*id, Arc::clone(&old));
+        let old = kept.old.remove(name)?;
+        kept.put(*name, Arc::clone(&old));
         Some(old)
     }
 
-    fn keep(&self, id: Name, question: Arc<Question>) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(id, question);
+    fn keep(&self, name: Name, question: Arc<Question>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).put(name, question);
     }
 }
 
@@ -74,19 +78,21 @@ mod tests {
     #[test]
     fn it_is_bounded_and_keeps_what_is_used() {
         let recent = Recent::default();
-        let id = |n: usize| {
-            let mut id = [0; 32];
-            id[..8].copy_from_slice(&n.to_le_bytes());
-            EntryId(id)
-        };
-        let first = recent.question(&id(0), "the first");
-        for n in 1..MOST_WORDS {
-            recent.question(&id(n), "another one");
-            assert!(Arc::ptr_eq(&recent.question(&id(0), "the first"), &first));
+        let first = recent.question("the first");
+        for n in 0..MOST_WORDS {
+            recent.question(&format!("another {n}"));
+            assert!(Arc::ptr_eq(&recent.question("the first"), &first));
         }
-        assert!(!Arc::ptr_eq(&recent.question(&id(0), "another text"), &first));
+        assert_eq!(recent.question("another text").canonical(), "another text");
         let kept = recent.kept.lock().unwrap();
         let words: usize = kept.young.values().chain(kept.old.values()).map(|question| question.size()).sum();
         assert!(words <= MOST_WORDS + 8, "{words}");
+    }
+
+    #[test]
+    fn what_is_too_long_takes_no_place() {
+        let recent = Recent::default();
+        assert_eq!(recent.question(&"long ".repeat(MOST_BYTES)).to_embed(), None);
+        assert!(recent.kept.lock().unwrap().young.is_empty());
     }
 }

@@ -228,9 +228,7 @@ impl Engine {
         };
         let hot = |id| self.hot.get(scope, id).ok();
         match ids.iter().map(hot).collect::<Option<Vec<_>>>() {
-            Some(entries) => {
-                AtHand::Matches(matches(query, entries.iter().map(|entry| (**entry).clone()), k))
-            }
+            Some(entries) => AtHand::Matches(matches(query, entries.into_iter(), k)),
             None => AtHand::Ids(ids),
         }
     }
@@ -247,7 +245,7 @@ impl Engine {
         for id in ids {
             entries.extend(self.load(scope, id)?);
         }
-        Ok(matches(query, entries.into_iter(), k))
+        Ok(matches(query, entries.into_iter().map(Arc::new), k))
     }
 
     pub(super) fn put(&self, scope: &Scope, entry: &Entry) -> Result<(), Error> {
@@ -507,14 +505,14 @@ pub(super) enum AtHand {
 
 /// The best of some entries, with their cosines by the vectors they have now: the index may have known older ones,
 /// and names some more where it cannot tell which is nearer.
-fn matches(query: &UnitVector, entries: impl Iterator<Item = Entry>, k: usize) -> Vec<Match> {
+fn matches(query: &UnitVector, entries: impl Iterator<Item = Arc<Entry>>, k: usize) -> Vec<Match> {
     let mut matches: Vec<Match> = entries.filter_map(|entry| matched(query, entry)).collect();
     matches.sort_by(best_first);
     matches.truncate(k);
     matches
 }
 
-fn matched(query: &UnitVector, entry: Entry) -> Option<Match> {
+fn matched(query: &UnitVector, entry: Arc<Entry>) -> Option<Match> {
     let vector = entry.vector.as_ref().filter(|vector| vector.dimensions() == query.dimensions())?;
     Some(Match { cosine: query.cosine(vector), entry })
 }

@@ -10,8 +10,9 @@ use crate::vector::UnitVector;
 use async_trait::async_trait;
 use near::Rows;
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The most entries that are looked at in one step of a walk.
 const LOOKED_AT: usize = 4096;
@@ -43,17 +44,17 @@ struct Places {
 struct Kin {
     /// Where each is.
     places: HashMap<EntryId, usize>,
-    entries: Vec<(Entry, Facts)>,
+    entries: Vec<(Arc<Entry>, Facts)>,
     /// In the same order.
     rows: Rows,
 }
 
 impl Kin {
-    fn get(&self, id: &EntryId) -> Option<&(Entry, Facts)> {
+    fn get(&self, id: &EntryId) -> Option<&(Arc<Entry>, Facts)> {
         self.entries.get(*self.places.get(id)?)
     }
 
-    fn get_mut(&mut self, id: &EntryId) -> Option<&mut (Entry, Facts)> {
+    fn get_mut(&mut self, id: &EntryId) -> Option<&mut (Arc<Entry>, Facts)> {
         self.entries.get_mut(*self.places.get(id)?)
     }
 
@@ -61,10 +62,10 @@ impl Kin {
     fn add(&mut self, entry: Entry, facts: Facts) {
         self.places.insert(entry.id, self.entries.len());
         self.rows.push(entry.vector.as_ref());
-        self.entries.push((entry, facts));
+        self.entries.push((Arc::new(entry), facts));
     }
 
-    fn remove(&mut self, id: &EntryId) -> Option<(Entry, Facts)> {
+    fn remove(&mut self, id: &EntryId) -> Option<(Arc<Entry>, Facts)> {
         let place = self.places.remove(id)?;
         let removed = self.entries.swap_remove(place);
         self.rows.swap_remove(place);
@@ -77,7 +78,7 @@ impl Kin {
     /// The nearest, the nearest first; of those that are as near, by their ids.
     fn nearest(&self, query: &UnitVector, most: usize) -> Vec<Match> {
         let able = self.rows.candidates(query, most).into_iter();
-        let mut near: Vec<(f32, &Entry)> = able
+        let mut near: Vec<(f32, &Arc<Entry>)> = able
             .filter_map(|row| {
                 let (entry, _) = &self.entries[row];
                 Some((cosine(query, entry)?, entry))
@@ -85,8 +86,7 @@ impl Kin {
             .collect();
         near.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| one.id.cmp(&other.id)));
         near.truncate(most);
-        // Only those that are wanted are copied: an answer may be long.
-        near.into_iter().map(|(cosine, entry)| Match { cosine, entry: entry.clone() }).collect()
+        near.into_iter().map(|(cosine, entry)| Match { cosine, entry: Arc::clone(entry) }).collect()
     }
 }
 
@@ -179,7 +179,7 @@ impl Places {
         self.by_age.remove(&Place { created: entry.created, scope: *scope, id: entry.id })
     }
 
-    fn at(&self, place: &Place) -> Option<&(Entry, Facts)> {
+    fn at(&self, place: &Place) -> Option<&(Arc<Entry>, Facts)> {
         self.scopes.get(&place.scope)?.get(&place.id)
     }
 }
@@ -210,7 +210,7 @@ impl Store for Memory {
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
         let kept = self.read();
-        Ok(kept.shelf.scopes.get(scope).and_then(|kin| kin.get(id)).map(|(entry, _)| entry.clone()))
+        Ok(kept.shelf.scopes.get(scope).and_then(|kin| kin.get(id)).map(|(entry, _)| (**entry).clone()))
     }
 
     async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error> {
@@ -237,7 +237,7 @@ impl Store for Memory {
             {
                 let waiting = self.popularity.waiting(&place.scope, &place.id);
                 let hits = facts.hits.saturating_add(waiting);
-                let (scope, entry) = (place.scope, entry.clone());
+                let (scope, entry) = (place.scope, (**entry).clone());
                 steps.seen.push(Seen { scope, entry, hits, bytes: facts.size });
             }
             if steps.seen.len() >= walk.most {
@@ -268,9 +268,24 @@ fn cosine(query: &UnitVector, entry: &Entry) -> Option<f32> {
 
 /// About how many bytes an entry takes.
 fn length(entry: &Entry) -> usize {
-    let reply = serde_json::to_vec(&entry.reply).map_or(0, |reply| reply.len());
+    let mut reply = Length(0);
+    let _ = serde_json::to_writer(&mut reply, &entry.reply);
     let vector = entry.vector.as_ref().map_or(0, |vector| 4 * vector.dimensions());
-    size_of::<Entry>() + entry.text.len() + reply + vector
+    size_of::<Entry>() + entry.text.len() + reply.0 + vector
+}
+
+/// How much was written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

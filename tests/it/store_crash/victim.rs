@@ -147,7 +147,7 @@ async fn finds(store: &Embedded, lane: u8, towards: u8, held: &Held) {
         .filter(|(_, version)| version.has_vector)
         .map(|(n, version)| entry(lane, *n, version))
         .collect();
-    if found.iter().map(|found| &found.entry).ne(&expected) {
+    if found.iter().map(|found| &*found.entry).ne(&expected) {
         let ids: Vec<u8> = found.iter().map(|found| found.entry.id.0[0]).collect();
         wrong(&format!("found {ids:?} of {:?} in lane {lane}", held.keys()));
     }
