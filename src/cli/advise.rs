@@ -7,7 +7,7 @@ use crate::config::{Environment, Overrides};
 use crate::intent::mine;
 use crate::lab::advise::{Advice, Findings, advise};
 use crate::lab::questions::questions;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The bounds that are tried.
 const BOUNDS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, overrides: &Overrides, environment: &Environment)
         return Err("a replay is missing".into());
     };
     let bounds: Vec<_> = BOUNDS.into_iter().zip(reports).collect();
-    let rules = mined(bench.journal())?;
+    let rules = mined(&bench)?;
     let findings = Findings { now: &now, exact_only: &exact_only, bounds: &bounds, ageless: &ageless, rules };
     let advice = advise(&findings);
     if args.json {
@@ -63,8 +63,8 @@ pub(super) fn run(args: &Args, overrides: &Overrides, environment: &Environment)
 }
 
 /// How many rules the questions that reach a model ask for, and which share of them these catch.
-fn mined(journal: &Path) -> Result<(usize, f64), Box<dyn std::error::Error>> {
-    let texts = questions(journal, None, MOST_QUESTIONS)?;
+fn mined(bench: &Bench<'_>) -> Result<(usize, f64), Box<dyn std::error::Error>> {
+    let texts = questions(bench.journal(), None, MOST_QUESTIONS, bench.keys())?;
     let Ok(found) = mine(texts.iter().map(String::as_str), LEAST) else { return Ok((0, 0.0)) };
     Ok((found.proposals.len(), found.caught as f64 / found.held_back.max(1) as f64))
 }

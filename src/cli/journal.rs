@@ -4,7 +4,7 @@ use super::{Outcome, output};
 use crate::chat::{Choice, Message};
 use crate::clock::date;
 use crate::config::Config;
-use crate::journal::{Content, Head, Line, Reader, Row, Scrubber, compose, files};
+use crate::journal::{Content, Head, Keys, Line, Reader, Row, Scrubber, compose, files, is_sealed};
 use crate::lab::import::{self, Format, Place};
 use crate::lab::replay::request;
 use clap::{Subcommand, ValueEnum};
@@ -143,18 +143,19 @@ impl From<ImportFormat> for Format {
 type Made<T> = Result<T, Box<dyn Error>>;
 
 pub(super) fn run(args: Args, load: impl FnOnce() -> Made<Config>) -> Outcome {
+    let found = |journal| Found::of(journal, load);
     match args.command {
-        Command::Ls { journal } => ls(&found(journal, load)?),
-        Command::Show { of, limit, answers } => show(&found(of.journal.clone(), load)?, &of, limit, answers),
+        Command::Ls { journal } => ls(&found(journal)?),
+        Command::Show { of, limit, answers } => show(&found(of.journal.clone())?, &of, limit, answers),
         Command::Stats { of, json } => {
-            let stats = stats(&found(of.journal.clone(), load)?, &of)?;
+            let stats = stats(&found(of.journal.clone())?, &of)?;
             output::line(if json { serde_json::to_string_pretty(&stats)? } else { stats.page() });
             Ok(())
         }
-        Command::Export { of, format } => export(&found(of.journal.clone(), load)?, &of, format),
+        Command::Export { of, format } => export(&found(of.journal.clone())?, &of, format),
         Command::Redact { journal, pattern, hashes, output } => {
             let content = if hashes { Content::Hashes } else { Content::Redacted };
-            redact(&found(Some(journal), load)?, &pattern, content, &output)
+            redact(&found(Some(journal))?, &pattern, content, &output)
         }
         Command::Import { file, format, answers, project, model, output } => {
             let place = Place { project, model };
@@ -163,36 +164,58 @@ pub(super) fn run(args: Args, load: impl FnOnce() -> Made<Config>) -> Outcome {
     }
 }
 
-/// The files of a journal.
-fn found(journal: Option<PathBuf>, load: impl FnOnce() -> Made<Config>) -> Made<Vec<PathBuf>> {
-    let path = match journal {
-        Some(path) => path,
-        None => load()?.journal.folder,
-    };
-    let files = match files(&path) {
-        Ok(files) => files,
-        Err(crate::journal::Fault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Vec::new()
+/// The files of a journal, and what opens them.
+struct Found {
+    files: Vec<PathBuf>,
+    keys: Keys,
+}
+
+impl Found {
+    fn of(journal: Option<PathBuf>, load: impl FnOnce() -> Made<Config>) -> Made<Self> {
+        // The configuration is not needed to read a journal that is named and lies in the clear.
+        let (path, keys, load) = match journal {
+            Some(path) => (path, None, Some(load)),
+            None => {
+                let config = load()?.journal;
+                (config.folder, Some(config.keys), None)
+            }
+        };
+        let files = match files(&path) {
+            Ok(files) => files,
+            Err(crate::journal::Fault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        if files.is_empty() {
+            return Err(crate::journal::Fault::Nothing(path).into());
         }
-        Err(fault) => return Err(fault.into()),
-    };
-    if files.is_empty() {
-        return Err(crate::journal::Fault::Nothing(path).into());
+        let keys = match (keys, load) {
+            (Some(keys), _) => keys,
+            (None, Some(load)) => self::keys(&files, load)?,
+            (None, None) => Keys::default(),
+        };
+        Ok(Self { files, keys })
     }
-    Ok(files)
+}
+
+/// What opens these files: the configuration is asked only where one is sealed.
+pub(super) fn keys(files: &[PathBuf], load: impl FnOnce() -> Made<Config>) -> Made<Keys> {
+    Ok(if files.iter().any(|path| is_sealed(path)) { load()?.journal.keys } else { Keys::default() })
 }
 
 /// Each line of all files.
-fn each(files: &[PathBuf], mut line: impl FnMut(Line) -> Outcome) -> Made<u64> {
-    let mut unreadable = 0;
-    for path in files {
-        let mut reader = Reader::open(path)?;
-        for read in reader.by_ref() {
-            line(read?)?;
-        }
-        unreadable += reader.unreadable();
+fn each(Found { files, keys }: &Found, mut line: impl FnMut(Line) -> Outcome) -> Made<u64> {
+    files.iter().try_fold(0, |unreadable, path| Ok(unreadable + each_of(path, keys, &mut line)?))
+}
+
+/// Each line of a file; and how many cannot be read.
+fn each_of(path: &Path, keys: &Keys, mut line: impl FnMut(Line) -> Outcome) -> Made<u64> {
+    let mut reader = Reader::open(path, keys)?;
+    for read in reader.by_ref() {
+        line(read?)?;
     }
-    Ok(unreadable)
+    Ok(reader.unreadable())
 }
 
 impl Of {
@@ -212,11 +235,11 @@ fn asked(row: &Row) -> Option<String> {
     request(row)?.question().map(Message::plain_text)
 }
 
-fn ls(files: &[PathBuf]) -> Outcome {
+fn ls(Found { files, keys }: &Found) -> Outcome {
     output::line(format!("{:<28}{:>10}{:>12}  {:<18}{}", "file", "MiB", "requests", "from", "to"));
     for path in files {
         let (mut requests, mut from, mut to) = (0u64, u64::MAX, 0);
-        each(std::slice::from_ref(path), |line| {
+        each_of(path, keys, |line| {
             if let Line::Request(row) = line {
                 requests += 1;
                 (from, to) = (from.min(row.at), to.max(row.ended_at()));
@@ -239,9 +262,9 @@ fn minute(micros: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02}", second / 3_600, second / 60 % 60)
 }
 
-fn show(files: &[PathBuf], of: &Of, limit: usize, answers: bool) -> Outcome {
+fn show(found: &Found, of: &Of, limit: usize, answers: bool) -> Outcome {
     let mut last = std::collections::VecDeque::new();
-    each(files, |line| {
+    each(found, |line| {
         if let Line::Request(row) = line
             && of.has(&row)
         {
@@ -292,13 +315,13 @@ struct Stats {
     latency_ms: BTreeMap<String, [f64; 3]>,
 }
 
-fn stats(files: &[PathBuf], of: &Of) -> Made<Stats> {
+fn stats(found: &Found, of: &Of) -> Made<Stats> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut stats = Stats::default();
     let mut seen = std::collections::HashSet::new();
     let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let count = |of: &mut BTreeMap<String, u64>, name: &str| *of.entry(name.to_owned()).or_default() += 1;
-    let unreadable = each(files, |line| {
+    let unreadable = each(found, |line| {
         let Line::Request(row) = line else { return Ok(()) };
         if !of.has(&row) {
             return Ok(());
@@ -364,8 +387,8 @@ impl Stats {
     }
 }
 
-fn export(files: &[PathBuf], of: &Of, format: ExportFormat) -> Outcome {
-    each(files, |line| {
+fn export(found: &Found, of: &Of, format: ExportFormat) -> Outcome {
+    each(found, |line| {
         match (&line, format) {
             (Line::Request(row), _) if !of.has(row) => {}
             (Line::Request(row), ExportFormat::Text) => {
@@ -381,10 +404,10 @@ fn export(files: &[PathBuf], of: &Of, format: ExportFormat) -> Outcome {
     Ok(())
 }
 
-fn redact(files: &[PathBuf], patterns: &[String], content: Content, output: &Path) -> Outcome {
+fn redact(found: &Found, patterns: &[String], content: Content, output: &Path) -> Outcome {
     let scrubber = Scrubber::new(rand::random(), Vec::new(), patterns)?;
     let mut to = BufWriter::new(created(output)?);
-    let unreadable = each(files, |line| {
+    let unreadable = each(found, |line| {
         if let Some(text) = compose(line, content, &scrubber) {
             to.write_all(&text)?;
         }

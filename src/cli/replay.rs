@@ -6,6 +6,7 @@ use crate::cache::Semantic;
 use crate::config::{Config, Environment, Overrides, Store};
 use crate::embed::{self, Embedder, Encoder as _, SentenceEncoder};
 use crate::intent::{Live, RuleSet};
+use crate::journal::Keys;
 use crate::lab::replay::embeddings::{Known, Remembering};
 use crate::lab::replay::{Recordings, Report, Setup, sweep};
 use crate::lab::report::{self, Run};
@@ -121,6 +122,7 @@ fn values(text: &str) -> Made<(String, Vec<String>)> {
 /// A journal, and what is needed to ask it again.
 pub(super) struct Bench<'e> {
     path: PathBuf,
+    keys: Keys,
     recordings: Recordings,
     embedder: Option<Embedder>,
     /// Reads the examples of rules that are learned from them.
@@ -141,14 +143,20 @@ impl<'e> Bench<'e> {
     ) -> Made<Self> {
         let config = Config::load(overrides, environment)?;
         let path = journal.unwrap_or_else(|| config.journal.folder.clone());
-        let recordings = Recordings::open(&path)?;
+        let keys = config.journal.keys.clone();
+        let recordings = Recordings::open(&path, &keys)?;
         let (embedder, reader) = encoders(embeddings, &config)?.unzip();
         let reader = reader.map(Mutex::new);
-        Ok(Self { path, recordings, embedder, reader, rules, overrides, environment })
+        Ok(Self { path, keys, recordings, embedder, reader, rules, overrides, environment })
     }
 
     pub(super) fn journal(&self) -> &Path {
         &self.path
+    }
+
+    /// What opens it, where it is sealed.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The configuration, with these keys set.

@@ -1,10 +1,12 @@
 //! `weir rules`
 
 use super::journal::ImportFormat;
+use super::journal::keys;
 use super::{Outcome, output};
 use crate::app::{load_encoder, load_rules, read_all};
 use crate::config::Config;
 use crate::intent::{Action, Circumstances, Confusion, Mark, Mind, Proposal, Report, RuleSet, Tried, mine};
+use crate::journal::files;
 use crate::lab::questions::questions;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -136,7 +138,7 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
-        Command::Mine { journal, format, least } => mined(&journal, format, least),
+        Command::Mine { journal, format, least } => mined(&journal, format, least, load),
         Command::Bench { with, rules } => {
             bench(&with.rules(load)?, &with.project, rules)?;
             Ok(())
@@ -144,8 +146,14 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
     }
 }
 
-fn mined(journal: &Path, format: Option<ImportFormat>, least: usize) -> Outcome {
-    let texts = questions(journal, format.map(Into::into), MOST_MINED)
+fn mined(
+    journal: &Path,
+    format: Option<ImportFormat>,
+    least: usize,
+    load: impl FnOnce() -> Result<Config, Box<dyn Error>>,
+) -> Outcome {
+    let keys = keys(&files(journal)?, load)?;
+    let texts = questions(journal, format.map(Into::into), MOST_MINED, &keys)
         .map_err(|error| format!("{}: {error}", journal.display()))?;
     let found = mine(texts.iter().map(String::as_str), least)?;
     for Proposal { name, texts, caught, precision, toml } in &found.proposals {

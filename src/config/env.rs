@@ -221,8 +221,10 @@ fn unknown(variable: &str, tree: &Table) -> String {
             .map(move |name| format!("{PREFIX}{}", screaming(&format!("{array}_{name}_{}", key.name))))
     });
     let known: Vec<String> = of_sections.chain(of_elements).collect();
-    match nearest(variable, known.iter().map(String::as_str)) {
-        Some(near) => format!("stands for no key of the configuration; did you mean {near}?"),
+    // All begin alike, and that makes no two of them any more alike.
+    let own = |variable| str::strip_prefix(variable, PREFIX).unwrap_or(variable);
+    match nearest(own(variable), known.iter().map(|known| own(known.as_str()))) {
+        Some(near) => format!("stands for no key of the configuration; did you mean {PREFIX}{near}?"),
         None => "stands for no key of the configuration; `weir config init` lists them all".to_owned(),
     }
 }
@@ -328,6 +330,7 @@ mod tests {
         ("rules.secrets", "a=sk-secret", r#"{ a = "***" }"#),
         ("journal.enabled", "true", "true"),
         ("journal.content", "hashes", r#""hashes""#),
+        ("journal.key", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", r#""***""#),
         ("journal.redact", "a+b", r#"["a+b"]"#),
         ("journal.projects", "music, home", r#"["music", "home"]"#),
         ("journal.max_file_mb", "2", "2"),

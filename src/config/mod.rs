@@ -316,6 +316,7 @@ mod tests {
         "prices.file",
         "cache.volatile_words",
         "cache.chance_words",
+        "journal.key",
         "journal.redact",
     ];
 
@@ -339,6 +340,7 @@ mod tests {
             ("OPENAI_API_KEY_2", "sk-3"),
             ("LIGHTS_TOKEN", "sk-4"),
             ("WEBHOOK_SECRET", "sk-5 and sixteen letters"),
+            ("JOURNAL_KEY", "5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed"),
         ]);
         environment.working_dir = folder.to_owned();
         environment.data_dir = Some(folder.join("data"));

@@ -375,6 +375,7 @@ section! {
     Journal {
         enabled: bool,
         content: Text,
+        key: Text,
         redact: Texts,
         projects: Texts,
         max_file_mb: i64,

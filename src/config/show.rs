@@ -470,6 +470,7 @@ fn journal_keys(journal: &journal::Config) -> Keys {
         folder: _,
         salt: _,
         content,
+        keys,
         redact,
         projects,
         max_file_bytes,
@@ -479,6 +480,7 @@ fn journal_keys(journal: &journal::Config) -> Keys {
     vec![
         ("enabled", Value::Boolean(*enabled)),
         ("content", text(content.name())),
+        ("key", text(if keys.is_empty() { "" } else { HIDDEN })),
         ("redact", texts(redact)),
         ("projects", texts(projects)),
         ("max_file_mb", number(max_file_bytes >> 20)),

@@ -2,16 +2,21 @@
 //! again. Switched off unless someone wants it.
 //!
 //! [`row`] is what a line says, [`scrub`] takes out what nobody may read, before anything reaches the disk,
-//! [`mod@write`] is the thread that writes, and [`read`] reads it all back, whatever a crash has left.
+//! [`mod@write`] is the thread that writes, into the files of `file`, which `seal` can seal; and [`read`] reads it all
+//! back, whatever a crash has left.
 
+mod file;
 pub mod read;
 pub mod row;
 pub mod scrub;
+mod seal;
 pub mod write;
 
+pub use file::is_sealed;
 pub use read::{Fault, Reader, files};
 pub use row::{Fresh, Head, Learned, Line, Row, Wanted, Word};
 pub use scrub::Scrubber;
+pub use seal::{Keys, NotKeys};
 pub use write::{Counts, Journal, compose};
 
 use std::path::PathBuf;
@@ -27,6 +32,8 @@ pub struct Config {
     pub salt: PathBuf,
     /// How much of what is said.
     pub content: Content,
+    /// What its files are sealed with; none leave them in the clear.
+    pub keys: Keys,
     /// What nobody may read, beside what is known to be secret: expressions.
     pub redact: Vec<String>,
     /// The projects that are written down; none are all.
@@ -66,6 +73,7 @@ impl Default for Config {
             folder: PathBuf::new(),
             salt: PathBuf::new(),
             content: Content::default(),
+            keys: Keys::default(),
             redact: Vec::new(),
             projects: Vec::new(),
             max_file_bytes: 64 << 20,

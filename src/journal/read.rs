@@ -1,9 +1,11 @@
 //! Reads a journal back, line by line, whatever a crash has left: a torn or unreadable line is passed over and
 //! counted.
 
+use super::file::{in_folder, is_closed};
 use super::row::{Line, VERSION};
+use super::seal::{Inside, Keys, MAGIC, Opening, is_changed};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 /// The longest line. A longer one is nothing that was written here.
@@ -20,6 +22,20 @@ pub enum Fault {
         /// Why.
         source: io::Error,
     },
+    /// It is sealed, and there is no key.
+    #[error("{} is sealed, and there is no key to open it; set `journal.key` to the one that it was sealed with", .0.display())]
+    Sealed(PathBuf),
+    /// It is sealed with a key that is not here.
+    #[error("{} is sealed with another key (its name is {name}) than those in `journal.key`, which may hold several", path.display())]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+        /// What the key is called in it.
+        name: String,
+    },
+    /// It is not what was sealed.
+    #[error("{} is not as it was sealed: a piece of it was changed, moved, left out or put in", .0.display())]
+    Changed(PathBuf),
     /// It was written by a newer program.
     #[error("{} has format {found}, and this weir reads up to {VERSION}; use a newer weir", path.display())]
     Newer {
@@ -33,6 +49,14 @@ pub enum Fault {
     Nothing(PathBuf),
 }
 
+impl Fault {
+    /// What is wrong with the file, by what its reader says.
+    pub(super) fn of(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if is_changed(&source) { Self::Changed(path) } else { Self::Io { path, source } }
+    }
+}
+
 /// The files of a journal, the oldest first: those in a folder, or the one that is named.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
     let failed = |source| Fault::Io { path: path.to_owned(), source };
@@ -40,27 +64,6 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
         return Ok(vec![path.to_owned()]);
     }
     in_folder(path).map_err(failed)
-}
-
-/// The files of a journal in a folder, the oldest first.
-pub(super) fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)?;
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_journal(path)).collect();
-    files.sort();
-    Ok(files)
-}
-
-fn is_journal(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    name.is_some_and(|name| {
-        !name.starts_with('.') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst"))
-    })
-}
-
-/// Whether a file is compressed.
-pub fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "zst")
 }
 
 /// The lines of one file.
@@ -73,15 +76,30 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file.
-    pub fn open(path: &Path) -> Result<Self, Fault> {
-        let failed = |source| Fault::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let lines: Box<dyn BufRead + Send> = match is_compressed(path) {
-            true => Box::new(BufReader::with_capacity(1 << 20, zstd::Decoder::new(file).map_err(failed)?)),
-            false => Box::new(BufReader::with_capacity(1 << 20, file)),
-        };
+    /// Opens a file. What is sealed is opened with one of `keys`.
+    pub fn open(path: &Path, keys: &Keys) -> Result<Self, Fault> {
+        let lines = Self::text(path, keys)?;
         Ok(Self { path: path.to_owned(), lines, buffer: Vec::new(), unreadable: 0, done: false })
+    }
+
+    /// The text of a file, however it lies there.
+    pub(super) fn text(path: &Path, keys: &Keys) -> Result<Box<dyn BufRead + Send>, Fault> {
+        let failed = |source| Fault::Io { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(failed)?;
+        let mut magic = Vec::with_capacity(MAGIC.len());
+        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
+        if magic == MAGIC {
+            let opening = Opening::begin(BufReader::new(file), path, keys)?;
+            return match opening.inside() {
+                Inside::Lines => Ok(Box::new(BufReader::with_capacity(1 << 20, opening))),
+                Inside::Compressed => Ok(unpacked(opening).map_err(failed)?),
+            };
+        }
+        file.rewind().map_err(failed)?;
+        match is_closed(path) {
+            true => Ok(unpacked(file).map_err(failed)?),
+            false => Ok(Box::new(BufReader::with_capacity(1 << 20, file))),
+        }
     }
 
     /// How many lines could not be read so far.
@@ -92,9 +110,13 @@ impl Reader {
     /// The bytes of the next line.
     fn advance(&mut self) -> io::Result<bool> {
         self.buffer.clear();
-        let read = io::Read::take(&mut self.lines, MAX_LINE).read_until(b'\n', &mut self.buffer)?;
+        let read = Read::take(&mut self.lines, MAX_LINE).read_until(b'\n', &mut self.buffer)?;
         Ok(read > 0)
     }
+}
+
+fn unpacked(packed: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+    Ok(Box::new(BufReader::with_capacity(1 << 20, zstd::Decoder::new(packed)?)))
 }
 
 impl Iterator for Reader {
@@ -112,7 +134,7 @@ impl Iterator for Reader {
                 }
                 Err(source) => {
                     self.done = true;
-                    return Some(Err(Fault::Io { path: self.path.clone(), source }));
+                    return Some(Err(Fault::of(&self.path, source)));
                 }
             }
             if self.buffer.trim_ascii().is_empty() {
@@ -143,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let mut reader = Reader::open(&path).unwrap();
+        let mut reader = Reader::open(&path, &Keys::default()).unwrap();
         let lines: Vec<_> = reader.by_ref().collect();
         (lines, reader.unreadable())
     }

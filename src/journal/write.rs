@@ -1,14 +1,15 @@
 //! [`Journal`]: a bounded queue, and the thread that writes what is in it. Nobody ever waits for the disk: what
 //! finds no place is dropped and counted, and a disk that fails costs lines and no requests.
 
+use super::file::{self, Sheet};
 use super::row::{Fresh, Head, Learned, Line, Row, VERSION, Word};
 use super::scrub::Scrubber;
-use super::{Config, Content, read};
+use super::{Config, Content};
 use crate::secret::Secret;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,6 @@ use std::time::{Duration, Instant};
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// How long a disk that fails is left alone.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How hard closed files are compressed.
-const LEVEL: i32 = 9;
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +77,7 @@ pub struct Journal {
     jobs: SyncSender<Job>,
     counters: Arc<Counters>,
     projects: Arc<[String]>,
+    folder: Arc<Path>,
 }
 
 impl Journal {
@@ -97,8 +97,8 @@ impl Journal {
         thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || pen.run(&waiting, &scrubber))
-            .map_err(|source| Error::Folder { folder, source })?;
-        Ok(Self { jobs, counters, projects })
+            .map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        Ok(Self { jobs, counters, projects, folder: folder.into() })
     }
 
     /// Whether requests of `project` are written down.
@@ -140,6 +140,11 @@ impl Journal {
         }
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What became of the lines.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -165,29 +170,15 @@ pub fn salt(path: &Path) -> io::Result<[u8; 32]> {
         fs::create_dir_all(folder)?;
     }
     let salt: [u8; 32] = rand::random();
-    private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)?.write_all(&salt)?;
+    file::private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)?.write_all(&salt)?;
     Ok(salt)
-}
-
-/// What is said in it is nobody else's business on this machine.
-fn make_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
-}
-
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
 
 /// Writes lines into files.
 struct Pen {
     config: Config,
     head: Head,
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<Sheet>,
     /// Bytes in the file.
     written: u64,
     /// When a disk that has failed is tried again.
@@ -215,7 +206,9 @@ impl Pen {
                 flushed = Instant::now();
             }
         }
-        self.flush();
+        if let Some(Err(error)) = self.file.take().map(Sheet::close) {
+            self.fail(&error);
+        }
     }
 
     fn line(&mut self, line: Line, scrubber: &Scrubber) {
@@ -246,7 +239,7 @@ impl Pen {
             self.begin()?;
         }
         self.again = None;
-        if let Some((_, file)) = &mut self.file {
+        if let Some(file) = &mut self.file {
             file.write_all(text)?;
             self.written += text.len() as u64;
             self.counters.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
@@ -254,14 +247,9 @@ impl Pen {
         Ok(())
     }
 
-    /// Begins a file. Its name sorts behind those before it.
+    /// Begins a file.
     fn begin(&mut self) -> io::Result<()> {
-        make_private(&self.config.folder)?;
-        let last = read::in_folder(&self.config.folder).unwrap_or_default();
-        let last = last.iter().rev().find_map(|path| number(path)).unwrap_or(0);
-        let path = self.config.folder.join(format!("{:08}.jsonl", last + 1));
-        let file = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
-        let mut file = BufWriter::new(file);
+        let mut file = Sheet::begin(&self.config.folder, &self.config.keys)?;
         let head = self.head.clone();
         let mut text = serde_json::to_vec(&Line::Head(head))?;
         text.push(b'\n');
@@ -269,14 +257,14 @@ impl Pen {
         file.flush()?;
         self.written = text.len() as u64;
         self.counters.bytes.fetch_add(self.written, Ordering::Relaxed);
-        self.file = Some((path, file));
+        self.file = Some(file);
         Ok(())
     }
 
     /// Closes the file, and begins another one.
     fn turn(&mut self) -> io::Result<()> {
-        if let Some((_, mut file)) = self.file.take() {
-            file.flush()?;
+        if let Some(file) = self.file.take() {
+            file.close()?;
         }
         self.begin()?;
         self.tidy();
@@ -284,7 +272,7 @@ impl Pen {
     }
 
     fn flush(&mut self) {
-        if let Some((_, file)) = &mut self.file
+        if let Some(file) = &mut self.file
             && let Err(error) = file.flush()
         {
             self.fail(&error);
@@ -293,14 +281,17 @@ impl Pen {
 
     /// Compresses the files that are closed, and removes the oldest where all together are too long.
     fn tidy(&mut self) {
-        let open = self.file.as_ref().map(|(path, _)| path.clone());
-        let Ok(files) = read::in_folder(&self.config.folder) else { return };
-        for path in files.iter().filter(|path| Some(*path) != open.as_ref() && !read::is_compressed(path)) {
-            if let Err(error) = compress(path) {
+        let open = self.file.as_ref().map(|file| file.path.clone());
+        for path in file::left_over(&self.config.folder).unwrap_or_default() {
+            let _ = fs::remove_file(path);
+        }
+        let Ok(files) = file::in_folder(&self.config.folder) else { return };
+        for path in files.iter().filter(|path| Some(*path) != open.as_ref() && !file::is_closed(path)) {
+            if let Err(error) = file::compress(path, &self.config.keys) {
                 tracing::warn!(%error, "a file of the journal could not be compressed");
             }
         }
-        let Ok(files) = read::in_folder(&self.config.folder) else { return };
+        let Ok(files) = file::in_folder(&self.config.folder) else { return };
         let length = |path: &PathBuf| fs::metadata(path).map_or(0, |facts| facts.len());
         let mut total: u64 = files.iter().map(length).sum();
         for path in files.iter().filter(|path| Some(*path) != open.as_ref()) {
@@ -318,23 +309,6 @@ impl Pen {
         }
         self.counters.bytes.store(total, Ordering::Relaxed);
     }
-}
-
-fn number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.split('.').next()?.parse().ok()
-}
-
-/// The compressed file appears whole, or not at all.
-fn compress(path: &Path) -> io::Result<()> {
-    let half = path.with_extension("jsonl.zst.part");
-    let mut from = File::open(path)?;
-    let to = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&half)?;
-    let mut to = zstd::Encoder::new(to, LEVEL)?;
-    to.include_checksum(true)?;
-    io::copy(&mut from, &mut to)?;
-    to.finish()?.sync_all()?;
-    fs::rename(&half, path.with_extension("jsonl.zst"))?;
-    fs::remove_file(path)
 }
 
 /// A line as it is written: without secrets, or without words.
@@ -382,7 +356,7 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Reader;
+    use super::super::{Fault, Keys, Reader, read};
     use super::*;
     use crate::chat::Reply;
 
@@ -405,7 +379,12 @@ mod tests {
     }
 
     fn rows(folder: &Path) -> Vec<Row> {
-        let rows = read::files(folder).unwrap().into_iter().flat_map(|path| Reader::open(&path).unwrap());
+        rows_by(folder, &Keys::default())
+    }
+
+    fn rows_by(folder: &Path, keys: &Keys) -> Vec<Row> {
+        let rows =
+            read::files(folder).unwrap().into_iter().flat_map(|path| Reader::open(&path, keys).unwrap());
         let rows = rows.filter_map(|line| match line.unwrap() {
             Line::Request(row) => Some(*row),
             _ => None,
@@ -414,8 +393,8 @@ mod tests {
     }
 
     fn bytes(folder: &Path) -> String {
-        let read = |path: PathBuf| match read::is_compressed(&path) {
-            true => zstd::decode_all(File::open(path).unwrap()).unwrap(),
+        let read = |path: PathBuf| match file::is_closed(&path) {
+            true => zstd::decode_all(fs::File::open(path).unwrap()).unwrap(),
             false => fs::read(path).unwrap(),
         };
         let files = read::files(folder).unwrap().into_iter().map(read);
@@ -472,10 +451,101 @@ mod tests {
         let files = read::files(folder.path()).unwrap();
         let total: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         assert!(total < 6_000 + 3_000, "{total}");
-        assert!(files.iter().filter(|path| !read::is_compressed(path)).count() == 1, "{files:?}");
+        assert!(files.iter().filter(|path| !file::is_closed(path)).count() == 1, "{files:?}");
         assert!(journal.counts().removed > 0);
         assert_eq!(journal.counts().bytes, total);
         assert_eq!(rows(folder.path()).last().unwrap().id, "399", "the newest stay");
+    }
+
+    fn keys(digits: &[char]) -> Keys {
+        let text: Vec<String> = digits.iter().map(|digit| digit.to_string().repeat(64)).collect();
+        Keys::parse(&text.join("\n")).unwrap()
+    }
+
+    fn raw(folder: &Path) -> Vec<u8> {
+        read::files(folder).unwrap().into_iter().flat_map(|path| fs::read(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn sealed_files_hold_no_word_while_they_are_written_and_after_they_were_compressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = keys(&['a']);
+        let journal = journal(folder.path(), |config| {
+            config.keys = key.clone();
+            config.max_file_bytes = 4_000;
+        });
+        for at in 0..40u32 {
+            journal.request(row(&format!("the-{at}"), "a very private question"));
+        }
+        journal.close();
+        let files = read::files(folder.path()).unwrap();
+        assert!(
+            files.iter().any(|path| file::is_closed(path))
+                && files.iter().all(|path| super::super::is_sealed(path))
+        );
+        let text = raw(folder.path());
+        for word in ["private", "the-", "request", "head"] {
+            assert!(!text.windows(word.len()).any(|window| window == word.as_bytes()), "{word}");
+        }
+        let ids: Vec<String> = rows_by(folder.path(), &key).into_iter().map(|row| row.id).collect();
+        assert_eq!(ids, (0..40).map(|at| format!("the-{at}")).collect::<Vec<_>>());
+        assert!(matches!(Reader::open(&files[0], &Keys::default()), Err(Fault::Sealed(_))));
+        assert!(matches!(Reader::open(&files[0], &keys(&['b'])), Err(Fault::OtherKey { .. })));
+    }
+
+    #[test]
+    fn with_a_new_key_the_old_files_are_read_as_long_as_the_old_one_is_given_too() {
+        let folder = tempfile::tempdir().unwrap();
+        for (id, sealed) in [("clear", None), ("old", Some(keys(&['a']))), ("new", Some(keys(&['b', 'a'])))] {
+            let journal = journal(folder.path(), |config| config.keys = sealed.unwrap_or_default());
+            journal.request(row(id, "x"));
+            journal.close();
+            drop(journal);
+            // The thread ends behind the last handle, and closes its file.
+            thread::sleep(Duration::from_millis(50));
+        }
+        let ids: Vec<String> =
+            rows_by(folder.path(), &keys(&['b', 'a'])).into_iter().map(|row| row.id).collect();
+        assert_eq!(ids, ["clear", "old", "new"]);
+        // What was closed before is sealed with the key of those who compressed it.
+        let of_the_new = |path: &PathBuf| Reader::open(path, &keys(&['b'])).is_ok();
+        assert!(read::files(folder.path()).unwrap().iter().skip(1).all(of_the_new));
+    }
+
+    #[test]
+    fn what_a_crash_has_left_of_a_sealed_file_is_kept_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = keys(&['a']);
+        let sealing = |config: &mut Config| config.keys = keys(&['a']);
+        let first = journal(folder.path(), sealing);
+        for id in ["one", "two"] {
+            first.request(row(id, "x"));
+            first.close();
+        }
+        let path = read::files(folder.path()).unwrap().remove(0);
+        let cut = fs::read(&path).unwrap();
+        drop(first);
+        thread::sleep(Duration::from_millis(50));
+        fs::write(&path, &cut[..cut.len() - 3]).unwrap();
+        let second = journal(folder.path(), sealing);
+        second.close();
+        let files = read::files(folder.path()).unwrap();
+        assert!(file::is_closed(&files[0]) && super::super::is_sealed(&files[0]), "{files:?}");
+        assert_eq!(rows_by(folder.path(), &key).into_iter().map(|row| row.id).collect::<Vec<_>>(), ["one"]);
+    }
+
+    #[test]
+    fn without_its_key_a_sealed_file_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = journal(folder.path(), |config| config.keys = keys(&['a']));
+        first.request(row("one", "x"));
+        first.close();
+        drop(first);
+        thread::sleep(Duration::from_millis(50));
+        let path = read::files(folder.path()).unwrap().remove(0);
+        let before = fs::read(&path).unwrap();
+        journal(folder.path(), |_| {}).close();
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::import::{self, Format, Place, import};
 use super::replay::request;
 use crate::chat::Message;
-use crate::journal::{Fault, Line, Reader, Row, files};
+use crate::journal::{Fault, Keys, Line, Reader, Row, files, is_sealed};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
@@ -39,8 +39,13 @@ enum Kind {
 }
 
 /// The questions that a journal (a folder or a file) or another record holds, and that no rule answered: at most
-/// `most`. What it is is seen from its beginning, where nobody says.
-pub fn questions(path: &Path, format: Option<Format>, most: usize) -> Result<Vec<String>, Error> {
+/// `most`. What it is is seen from its beginning, where nobody says; what is sealed is opened with one of `keys`.
+pub fn questions(
+    path: &Path,
+    format: Option<Format>,
+    most: usize,
+    keys: &Keys,
+) -> Result<Vec<String>, Error> {
     let kind = match format {
         Some(format) => Kind::Record(format),
         None => kind(path)?,
@@ -54,7 +59,7 @@ pub fn questions(path: &Path, format: Option<Format>, most: usize) -> Result<Vec
     match kind {
         Kind::Journal => {
             for path in files(path)? {
-                for line in Reader::open(&path)? {
+                for line in Reader::open(&path, keys)? {
                     if let Line::Request(row) = line? {
                         take(&row);
                     }
@@ -86,7 +91,7 @@ fn text_of(line: &str) -> Option<String> {
 /// What a file is, by its name and its first line.
 fn kind(path: &Path) -> io::Result<Kind> {
     let is = |ending: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending));
-    if path.is_dir() || is("zst") {
+    if path.is_dir() || is("zst") || is_sealed(path) {
         return Ok(Kind::Journal);
     }
     if is("csv") {
@@ -121,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        questions(&path, None, 10).unwrap()
+        questions(&path, None, 10, &Keys::default()).unwrap()
     }
 
     #[test]
@@ -155,6 +160,10 @@ mod tests {
         assert!(read("empty.txt", "").is_empty());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("00000001.jsonl"), &journal).unwrap();
-        assert_eq!(questions(folder.path(), None, 1).unwrap(), ["one"], "no more than are wanted");
+        assert_eq!(
+            questions(folder.path(), None, 1, &Keys::default()).unwrap(),
+            ["one"],
+            "no more than are wanted"
+        );
     }
 }

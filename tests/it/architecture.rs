@@ -53,6 +53,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokenizers", &["embed/", "upstream/local/"]),
     ("sled", &["store/embedded/"]),
     ("rustix", &["store/embedded/compact.rs"]),
+    ("chacha20poly1305", &["journal/seal.rs"]),
     ("zstd", &["journal/", "store/embedded/packed.rs"]),
     ("plotters", &["lab/report/"]),
     ("csv", &["lab/import"]),

@@ -1243,6 +1243,7 @@ requests_per_minute = 5
         [journal]
         enabled = false  # default
         content = "redacted"  # default
+        key = ""  # default
         redact = []  # default
         projects = []  # default
         max_file_mb = 64  # default

@@ -17,8 +17,8 @@ use weir::chat::{Message, Reply, Request, Usage, unfold};
 use weir::clock::Clock;
 use weir::embed::{self, Embedder};
 use weir::intent::Live;
-use weir::journal::{Config, Content, Head, Journal};
-use weir::lab::replay::{Recordings, Report, Setup};
+use weir::journal::{Config, Content, Head, Journal, Keys, Reader};
+use weir::lab::replay::{Interval, Recordings, Report, Setup};
 use weir::lab::report::Run;
 use weir::pipeline::{Checked, Learner, Note};
 use weir::secret::Secret;
@@ -74,6 +74,7 @@ impl Upstream for Knowing {
 struct Recording {
     folder: TempDir,
     journal: Journal,
+    keys: Keys,
     address: SocketAddr,
     metrics: Metrics,
     _stop: oneshot::Sender<()>,
@@ -93,6 +94,7 @@ impl Recording {
         let mut config = Config { folder: path, salt: folder.path().join("salt"), ..Config::default() };
         change(&mut config);
         let anchor = Anchor::now(clock.as_ref());
+        let keys = config.keys.clone();
         let known = vec![Secret::new("key-of-the-configuration")];
         let journal = Journal::open(config, known, Head::new(1, Some(11))).unwrap();
         let scribe = scribe(&journal, anchor);
@@ -122,7 +124,7 @@ impl Recording {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(server::serve(listener, Arc::new(server), async { drop(stopped.await) }));
-        Self { folder, journal, address, metrics, _stop: stop }
+        Self { folder, journal, keys, address, metrics, _stop: stop }
     }
 
     async fn ask(&self, body: &Value, headers: &[(&str, &str)]) -> (u16, String) {
@@ -158,7 +160,7 @@ impl Recording {
         tokio::time::sleep(Duration::from_millis(100)).await;
         self.journal.close();
         assert_eq!(self.journal.counts().dropped + self.journal.counts().failed, 0);
-        Recordings::open(&self.path()).unwrap()
+        Recordings::open(&self.path(), &self.keys).unwrap()
     }
 }
 
@@ -255,8 +257,8 @@ async fn requests_that_overlap_are_replayed_as_they_overlapped() {
 }
 
 #[tokio::test]
-async fn what_a_replay_predicts_is_what_a_live_run_with_that_setting_gives() {
-    let asked = questions(250);
+async fn what_a_replay_predicts_of_a_setting_holds_what_a_live_run_with_it_gives() {
+    let asked = questions(300);
     let recording = Recording::start(config(), |_| {}).await;
     recording.ask_all(&asked, 1).await;
     let recordings = recording.recordings().await;
@@ -268,18 +270,27 @@ async fn what_a_replay_predicts_is_what_a_live_run_with_that_setting_gives() {
     let settings = [
         with(|config| config.semantic = Semantic::Off),
         with(|config| config.min_similarity = 0.9),
+        // A sweep.
+        with(|config| config.bound.max_wrong = 0.002),
+        with(|config| config.bound.max_wrong = 0.02),
         with(|config| config.bound.max_wrong = 0.1),
     ];
     for setting in settings {
         let predicted = replay(&recordings, setting.clone()).await;
         let live = Recording::start(setting.clone(), |_| {}).await;
         let sources = live.ask_all(&asked, 1).await;
+        let all = asked.len() as u64;
+        let holds = |what: &str, predicted: u64, live: u64| {
+            // What was answered from memory then teaches less than a fresh answer: the two need not be equal.
+            let Interval { least, most, .. } = Interval::share(predicted, all);
+            let share = live as f64 / all as f64;
+            assert!((least..=most).contains(&share), "{what}: {predicted}, and live {live}");
+        };
+        let live = |lane: &str| sources.iter().filter(|source| *source == lane).count() as u64;
         for lane in ["exact", "semantic", "upstream"] {
-            let given = sources.iter().filter(|source| *source == lane).count() as f64;
-            let said = predicted.replayed.get(lane).copied().unwrap_or_default() as f64;
-            // What was answered from memory then teaches less than a fresh answer: that leaves some room.
-            assert!((given - said).abs() <= 0.05 * asked.len() as f64, "{lane}: {said}, and live {given}");
+            holds(lane, predicted.replayed.get(lane).copied().unwrap_or_default(), live(lane));
         }
+        holds("saved", predicted.saved.calls, all - live("upstream"));
     }
 }
 
@@ -354,9 +365,24 @@ fn holds(folder: &Path, secret: &str) -> bool {
     })
 }
 
+/// Keys as they are given.
+fn keys(digits: &[char]) -> Keys {
+    let text: Vec<String> = digits.iter().map(|digit| digit.to_string().repeat(64)).collect();
+    Keys::parse(&text.join("\n")).unwrap()
+}
+
 #[tokio::test]
 async fn secrets_are_in_no_journal_no_report_and_no_metric() {
-    let recording = Recording::start(config(), |_| {}).await;
+    are_in_nothing(Keys::default()).await;
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_sealed_journal_either_be_it_opened_or_not() {
+    are_in_nothing(keys(&['a'])).await;
+}
+
+async fn are_in_nothing(keys: Keys) {
+    let recording = Recording::start(config(), |config| config.keys = keys.clone()).await;
     let canaries = canaries();
     for (nth, canary) in canaries.iter().enumerate() {
         let mut body = asking(&format!("Remember {canary} and tell me about number {nth}"));
@@ -373,11 +399,41 @@ async fn secrets_are_in_no_journal_no_report_and_no_metric() {
     let off = cache::Config { exact: false, coalesce: false, ..config() };
     let report = replay(&recordings, off).await;
     assert!(report.decisions.changed > 10, "something is shown of what changes");
-    let told = [serde_json::to_string(&report).unwrap(), report.page(1_000), recording.metrics.encode()];
+    let opened: String = weir::journal::files(&recording.path())
+        .unwrap()
+        .iter()
+        .flat_map(|path| Reader::open(path, &keys).unwrap())
+        .map(|line| serde_json::to_string(&line.unwrap()).unwrap())
+        .collect();
+    assert!(opened.contains("[email#"));
+    let page = weir::lab::report::page("x", &[Run { name: "x".to_owned(), report: again(&report) }]).unwrap();
+    let json = serde_json::to_string(&report).unwrap();
+    let told = [json, report.page(1_000), page, opened, recording.metrics.encode()];
     for canary in &canaries {
         assert!(!holds(&recording.path(), canary), "{canary} is in the journal");
         assert!(told.iter().all(|text| !text.contains(canary.as_str())), "{canary} is told");
     }
+}
+
+/// A report, as it is read from its JSON.
+fn again(report: &Report) -> Report {
+    serde_json::from_value(serde_json::to_value(report).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_sealed_journal_is_replayed_as_one_in_the_clear_is() {
+    let recording = Recording::start(config(), |config| {
+        config.keys = keys(&['a']);
+        config.max_file_bytes = 40_000;
+    })
+    .await;
+    recording.ask_all(&questions(150), 1).await;
+    let report = replay(&recording.recordings().await, config()).await;
+    assert_eq!((report.decisions.same, report.decisions.changed, report.journal.unreadable), (150, 0, 0));
+    let files = weir::journal::files(&recording.path()).unwrap();
+    assert!(files.len() > 1 && files.iter().all(|path| weir::journal::is_sealed(path)), "{files:?}");
+    let wrong = Recordings::open(&recording.path(), &keys(&['b'])).err().unwrap().to_string();
+    assert!(wrong.contains("sealed with another key"), "{wrong}");
 }
 
 /// A browser, where this machine has one.

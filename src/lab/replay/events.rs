@@ -1,7 +1,7 @@
 //! What happened, in the order in which it happened. A journal is written in the order in which requests end; what
 //! decides is when they came.
 
-use crate::journal::{Fault, Fresh, Learned, Line, Reader, Row, Word};
+use crate::journal::{Fault, Fresh, Keys, Learned, Line, Reader, Row, Word};
 use sha2::{Digest as _, Sha256};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -58,10 +58,10 @@ pub(super) struct Overview {
 
 impl Overview {
     /// Reads everything once.
-    pub(super) fn of(files: &[PathBuf]) -> Result<Self, Fault> {
+    pub(super) fn of(files: &[PathBuf], keys: &Keys) -> Result<Self, Fault> {
         let mut overview = Self::default();
         for path in files {
-            let mut reader = Reader::open(path)?;
+            let mut reader = Reader::open(path, keys)?;
             for line in reader.by_ref() {
                 overview.add(line?);
             }
@@ -117,6 +117,7 @@ type When = (u64, u64);
 /// What happened, in order. It holds as much as happened within the time of the longest request.
 pub(super) struct Events {
     files: VecDeque<PathBuf>,
+    keys: Keys,
     reader: Option<Reader>,
     longest: u64,
     /// The end of the latest line that was read.
@@ -149,9 +150,10 @@ impl Ord for Waiting {
 }
 
 impl Events {
-    pub(super) fn of(files: &[PathBuf], overview: &Overview) -> Self {
+    pub(super) fn of(files: &[PathBuf], keys: &Keys, overview: &Overview) -> Self {
         Self {
             files: files.iter().cloned().collect(),
+            keys: keys.clone(),
             reader: None,
             longest: overview.longest,
             read: 0,
@@ -165,7 +167,7 @@ impl Events {
     fn read(&mut self) -> Result<(), Fault> {
         let Some(reader) = &mut self.reader else {
             match self.files.pop_front() {
-                Some(path) => self.reader = Some(Reader::open(&path)?),
+                Some(path) => self.reader = Some(Reader::open(&path, &self.keys)?),
                 None => self.done = true,
             }
             return Ok(());
@@ -245,9 +247,9 @@ mod tests {
 
     fn told(rows: &[(u64, u64, u64)]) -> Vec<String> {
         let (_folder, files) = written(rows);
-        let overview = Overview::of(&files).unwrap();
+        let overview = Overview::of(&files, &Keys::default()).unwrap();
         assert_eq!((overview.seed, overview.requests), (Some(9), rows.len() as u64));
-        let events = Events::of(&files, &overview).map(|event| match event.unwrap().1 {
+        let events = Events::of(&files, &Keys::default(), &overview).map(|event| match event.unwrap().1 {
             Event::Asked(_, row) => format!("?{}", row.id),
             Event::Ended(_, row) => format!("!{}", row.id),
             Event::Learned(learned) => learned.id,

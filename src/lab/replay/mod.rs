@@ -27,7 +27,7 @@ use crate::cache;
 use crate::clock::Millis;
 use crate::embed::Embedder;
 use crate::intent::Live;
-use crate::journal::Fault;
+use crate::journal::{Fault, Keys};
 use crate::store::Room;
 use crate::upstream::prices::Prices;
 use ahead::Step;
@@ -70,18 +70,19 @@ pub enum Error {
 /// A journal that has been looked through once.
 pub struct Recordings {
     files: Vec<PathBuf>,
+    keys: Keys,
     overview: Overview,
 }
 
 impl Recordings {
-    /// Looks through a journal: a folder, or a file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// Looks through a journal: a folder, or a file. What is sealed is opened with one of `keys`.
+    pub fn open(path: &Path, keys: &Keys) -> Result<Self, Error> {
         let files = crate::journal::files(path)?;
         if files.is_empty() {
             return Err(Fault::Nothing(path.to_owned()).into());
         }
-        let overview = Overview::of(&files)?;
-        Ok(Self { files, overview })
+        let overview = Overview::of(&files, keys)?;
+        Ok(Self { files, keys: keys.clone(), overview })
     }
 
     /// How many requests it holds.

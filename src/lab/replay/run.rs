@@ -205,8 +205,8 @@ impl<'r> Replay<'r> {
 
     /// What is about to be needed.
     pub(super) fn ahead(&self) -> Ahead {
-        let Recordings { files, overview } = self.recordings;
-        Ahead::of(Events::of(files, overview), Arc::clone(&self.pipeline), self.embedder.clone())
+        let Recordings { files, keys, overview } = self.recordings;
+        Ahead::of(Events::of(files, keys, overview), Arc::clone(&self.pipeline), self.embedder.clone())
     }
 
     /// What it costs to ask an upstream for it.

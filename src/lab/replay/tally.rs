@@ -186,7 +186,10 @@ impl Interval {
         let scale = 1.0 + Z * Z / n;
         let middle = (p + Z * Z / (2.0 * n)) / scale;
         let reach = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        Self { mean: p, least: (middle - reach).max(0.0), most: (middle + reach).min(1.0) }
+        // Rounding must not take the ends away from where they are.
+        let least = if some == 0 { 0.0 } else { (middle - reach).max(0.0) };
+        let most = if some == all { 1.0 } else { (middle + reach).min(1.0) };
+        Self { mean: p, least, most }
     }
 }
 
@@ -322,6 +325,9 @@ mod tests {
         assert_eq!((none.least, none.most), (0.0, 1.0));
         let few = Interval::share(0, 10);
         assert!(few.least == 0.0 && (0.25..0.31).contains(&few.most), "{few:?}");
+        for all in 1..2_000 {
+            assert_eq!((Interval::share(0, all).least, Interval::share(all, all).most), (0.0, 1.0));
+        }
         let many = Interval::share(50, 1000);
         assert!((0.037..0.039).contains(&many.least) && (0.065..0.066).contains(&many.most), "{many:?}");
     }
