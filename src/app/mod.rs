@@ -403,7 +403,12 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
 
 /// The same report, and what became of the lines of the journal.
 fn with_journal(report: StatusReport, journal: Option<Journal>) -> StatusReport {
-    Arc::new(move || server::Status { journal: journal.as_ref().map(Journal::counts), ..report() })
+    let written = move |journal: &Journal| server::Written {
+        // Relative paths are those of this process.
+        folder: std::path::absolute(journal.folder()).unwrap_or_else(|_| journal.folder().to_owned()),
+        counts: journal.counts(),
+    };
+    Arc::new(move || server::Status { journal: journal.as_ref().map(written), ..report() })
 }
 
 /// Listens for signals to stop from now on; resolves at the first one. Must be called within a runtime.

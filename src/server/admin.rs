@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Tells how the parts are, whenever it is asked.
@@ -48,7 +49,17 @@ pub struct Status {
     /// What became of the events of each webhook.
     pub webhooks: Vec<webhook::Report>,
     /// What became of the lines of the journal; nothing where none is written.
-    pub journal: Option<JournalCounts>,
+    pub journal: Option<Written>,
+}
+
+/// What is written down of requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct Written {
+    /// Where: whoever may read it there can have it replayed.
+    pub folder: PathBuf,
+    /// What became of its lines.
+    #[serde(flatten)]
+    pub counts: JournalCounts,
 }
 
 /// A part that may be missing while the rest works.

@@ -22,7 +22,7 @@ mod replay;
 mod rules;
 mod stall;
 
-pub use admin::{Component, Status, StatusReport};
+pub use admin::{Component, Status, StatusReport, Written};
 pub use catalog::Providers;
 pub use listen::serve;
 

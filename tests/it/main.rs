@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should stop, and tests of whole processes wait on threads of their own"
 )]
 
+mod advise;
 mod architecture;
 mod bench;
 mod bound;

@@ -20,7 +20,7 @@ use weir::intent::Live;
 use weir::journal::{Config, Content, Head, Journal, Keys, Reader};
 use weir::lab::replay::{Interval, Recordings, Report, Setup};
 use weir::lab::report::Run;
-use weir::pipeline::{Checked, Learner, Note};
+use weir::pipeline::{Checked, Learner, Note, Outcome};
 use weir::secret::Secret;
 use weir::server::{self, Server};
 use weir::sim::WordEncoder;
@@ -71,22 +71,31 @@ impl Upstream for Knowing {
 }
 
 /// A sidecar that writes a journal.
-struct Recording {
-    folder: TempDir,
-    journal: Journal,
+pub(crate) struct Recording {
+    pub(crate) folder: TempDir,
+    pub(crate) journal: Journal,
     keys: Keys,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     metrics: Metrics,
     _stop: oneshot::Sender<()>,
 }
 
-fn config() -> cache::Config {
+pub(crate) fn config() -> cache::Config {
     let bound = bound::Config { check_share: 0.5, seed: Some(11), ..bound::Config::default() };
     cache::Config { bound, ..cache::Config::default() }
 }
 
 impl Recording {
-    async fn start(cache: cache::Config, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start(cache: cache::Config, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_for(cache, change, Vec::new()).await
+    }
+
+    /// One that is for these clients only. It tells nobody of its journal unless that is enabled.
+    pub(crate) async fn start_for(
+        cache: cache::Config,
+        change: impl FnOnce(&mut Config),
+        clients: Vec<server::Client>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rig = Rig::new(Arc::new(Knowing), Arc::new(Memory::default())).remembering(cache);
         let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
@@ -94,7 +103,7 @@ impl Recording {
         let mut config = Config { folder: path, salt: folder.path().join("salt"), ..Config::default() };
         change(&mut config);
         let anchor = Anchor::now(clock.as_ref());
-        let keys = config.keys.clone();
+        let (keys, told) = (config.keys.clone(), config.enabled);
         let known = vec![Secret::new("key-of-the-configuration")];
         let journal = Journal::open(config, known, Head::new(1, Some(11))).unwrap();
         let scribe = scribe(&journal, anchor);
@@ -111,12 +120,21 @@ impl Recording {
         }));
         rig.pipeline.scribe = Some(scribe);
         let metrics = Metrics::new(Prices::default());
+        let counts = metrics.clone();
+        rig.pipeline.observer = Arc::new(move |outcome: &Outcome| counts.record(outcome));
+        let written = journal.clone();
+        let status = some_status();
+        let status = move || server::Status {
+            journal: told
+                .then(|| server::Written { folder: written.folder().to_owned(), counts: written.counts() }),
+            ..status()
+        };
         let server = Server {
-            config: server::Config::default(),
+            config: server::Config { clients, ..server::Config::default() },
             clock,
             pipeline: rig.pipeline,
             metrics: metrics.clone(),
-            status: some_status(),
+            status: Arc::new(status),
             models: Vec::new(),
             providers: server::Providers::default(),
         };
@@ -141,7 +159,7 @@ impl Recording {
     }
 
     /// Asks all `questions`, some at the same time, and says who answered.
-    async fn ask_all(&self, questions: &[String], at_once: usize) -> Vec<String> {
+    pub(crate) async fn ask_all(&self, questions: &[String], at_once: usize) -> Vec<String> {
         let asked = questions.iter().map(|text| async move {
             let source = self.ask(&asking(text), &[]).await.1;
             // An answer is found in other words once it is written, a moment after it was given.
@@ -169,7 +187,7 @@ fn asking(text: &str) -> Value {
 }
 
 /// Questions that repeat, in the same words and in others.
-fn questions(count: usize) -> Vec<String> {
+pub(crate) fn questions(count: usize) -> Vec<String> {
     let countries = ["France", "Spain", "Italy", "Peru", "Chad", "Mali", "Oman", "Cuba", "Fiji", "Laos"];
     let ways = [
         "What is the capital of {}?",
@@ -366,7 +384,7 @@ fn holds(folder: &Path, secret: &str) -> bool {
 }
 
 /// Keys as they are given.
-fn keys(digits: &[char]) -> Keys {
+pub(crate) fn keys(digits: &[char]) -> Keys {
     let text: Vec<String> = digits.iter().map(|digit| digit.to_string().repeat(64)).collect();
     Keys::parse(&text.join("\n")).unwrap()
 }

@@ -1,6 +1,11 @@
-//! What a journal says about the settings: which would save more, which are too bold, and how sure that is.
+//! What a journal says about the settings: which would save more, which are too bold, and how sure that is. What the
+//! counters of a sidecar say without one is in [`running`](Running).
 
-use super::replay::{Aging, Interval, Report, percent, whole};
+mod running;
+
+pub use running::{Ground, Running, advise as advise_running};
+
+use super::replay::{Aging, Interval, Lanes, Report, percent, whole};
 use serde::Serialize;
 
 /// What is known of fewer is not worth a word.
@@ -41,8 +46,8 @@ pub fn advise(findings: &Findings<'_>) -> Vec<Advice> {
     advice.extend(bound(findings));
     advice.extend(projects(findings.now));
     advice.extend(age(findings.ageless));
-    advice.extend(rules(findings));
-    advice.extend(misses(findings.now));
+    advice.extend(rules(findings.rules));
+    advice.extend(misses(&findings.now.misses, findings.now.journal.replayed));
     advice
 }
 
@@ -123,10 +128,7 @@ fn projects(now: &Report) -> Vec<Advice> {
         let share = Interval::share(tally.different, tally.compared);
         Advice {
             what: format!("Project \"{project}\" should not be answered in other words"),
-            setting: Some(format!(
-                "[[cache_rule]]\nname = \"{}-exact\"\nprojects = [\"{project}\"]\nsemantic = false",
-                project.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
-            )),
+            setting: Some(exact_only(project)),
             evidence: format!(
                 "{} of {} answers that can be compared differ ({:.1} to {:.1} %)",
                 whole(tally.different),
@@ -137,6 +139,13 @@ fn projects(now: &Report) -> Vec<Advice> {
         }
     })
     .collect()
+}
+
+/// The setting that has a project answered in its very words only.
+fn exact_only(project: &str) -> String {
+    let name = project.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let quoted = serde_json::Value::from(project);
+    format!("[[cache_rule]]\nname = \"{name}-exact\"\nprojects = [{quoted}]\nsemantic = false")
 }
 
 /// For how long answers hold.
@@ -169,18 +178,18 @@ fn age(ageless: &Report) -> Option<Advice> {
     })
 }
 
-fn rules(Findings { rules: (count, share), .. }: &Findings<'_>) -> Option<Advice> {
-    (*count > 0 && *share >= WORTH_SAYING).then(|| Advice {
+fn rules((count, share): (usize, f64)) -> Option<Advice> {
+    (count > 0 && share >= WORTH_SAYING).then(|| Advice {
         what: format!(
             "{count} rules would answer what a model is asked now; `weir rules mine --journal` writes them"
         ),
         setting: None,
-        evidence: format!("they catch {} of the questions that were held back to try them", percent(*share)),
+        evidence: format!("they catch {} of the questions that were held back to try them", percent(share)),
     })
 }
 
 /// What keeps requests away from memory, where a setting could change it.
-fn misses(now: &Report) -> Vec<Advice> {
+fn misses(misses: &Lanes, requests: u64) -> Vec<Advice> {
     const HINTS: [(&str, &str, &str); 5] = [
         ("tools", "offer tools, and are not looked up for that", "[cache]\ntools = \"on\""),
         ("temperature", "are drawn too freely to be looked up", "[cache]\nmax_temperature = 1.0"),
@@ -188,13 +197,13 @@ fn misses(now: &Report) -> Vec<Advice> {
         ("no_question", "end with something else than a question in words", "[cache]\ncontext = \"last\""),
         ("expired", "were known, and too old", "[cache]\nstale_while_revalidate_seconds = 3600"),
     ];
-    let all = now.journal.replayed.max(1) as f64;
+    let all = requests.max(1) as f64;
     let told = |(name, why, setting): &(&str, &str, &str)| {
-        let share = *now.misses.get(*name)? as f64 / all;
+        let share = *misses.get(*name)? as f64 / all;
         (share >= 0.05).then(|| Advice {
             what: format!("{} of requests {why}; look whether that must be (docs/cache.md)", percent(share)),
             setting: Some((*setting).to_owned()),
-            evidence: format!("{} requests missed as `{name}`", whole(now.misses[*name])),
+            evidence: format!("{} requests missed as `{name}`", whole(misses[*name])),
         })
     };
     HINTS.iter().filter_map(told).collect()
