@@ -15,7 +15,7 @@ CUDA_DO ?= build --release
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 1800
 PROTOCOLS = openai_chat openai_completions openai_responses anthropic gemini ollama_chat
-FUZZ_TARGETS ?= sse splice rules request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
+FUZZ_TARGETS ?= sse splice rules gguf request_ollama_generate $(PROTOCOLS:%=request_%) $(PROTOCOLS:%=reply_%)
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test test-clients test-openclaw lint fmt bench bench-embed bench-store bench-cache train models doc deny fuzz soak cuda cuda-toolkit ci clean
@@ -33,7 +33,7 @@ build: ## Build the release binary, target/release/weir
 test: models ## Fetch the models and run every test
 	$(CARGO) test --locked
 
-test-clients: build ## Run real SDKs (Python and Node, installed below target) against the sidecar
+test-clients: build models ## Run real SDKs (Python and Node, installed below target) against the sidecar
 	@mkdir -p $(CLIENTS)
 	@test -x $(CLIENTS)/venv/bin/python || python3 -m venv $(CLIENTS)/venv
 	@$(CLIENTS)/venv/bin/pip install --quiet --requirement tests/clients/requirements.txt

@@ -88,7 +88,11 @@ async fn what_could_not_be_run_is_not_added() {
     let folder = folder.path();
     std::fs::write(folder.join("text.gguf"), "no model").unwrap();
     tiny::write_family(&folder.join("other.gguf"), "falcon");
-    assert!(refusal(folder, &["add", "x", "text.gguf"]).await.contains("text.gguf: the model failed"));
+    assert!(
+        refusal(folder, &["add", "x", "text.gguf"])
+            .await
+            .contains("text.gguf: the model file cannot be used: it is no GGUF file")
+    );
     let other = refusal(folder, &["add", "x", "other.gguf"]).await;
     assert!(other.contains("models of the family `falcon` cannot be run here"), "{other}");
     assert!(refusal(folder, &["add", "x", "none.gguf"]).await.contains("none.gguf"));
@@ -205,7 +209,7 @@ async fn what_nobody_vouches_for_is_pinned_as_it_came_and_said_to_be_so() {
     assert!(
         refusal(folder, &["add", "other", "hub:o/m/m.gguf", "--hub-url", &url])
             .await
-            .contains("the model failed")
+            .contains("it is no GGUF file")
     );
     assert!(!folder.join("models/other/m.gguf").exists());
 }

@@ -118,7 +118,11 @@ fn what_cannot_answer_is_told_with_what_to_do() {
     );
     assert!(bench.refusal(&name, &["x", "--temperature", "NaN"]).contains("a temperature"));
     std::fs::write(bench.folder.path().join("other.gguf"), "no model").unwrap();
-    assert!(bench.refusal("other.gguf", &["x"]).contains("other.gguf: the model failed"));
+    assert!(
+        bench
+            .refusal("other.gguf", &["x"])
+            .contains("other.gguf: the model file cannot be used: it is no GGUF file")
+    );
 }
 
 #[test]

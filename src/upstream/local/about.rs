@@ -1,11 +1,11 @@
 //! What a GGUF file says about its model, without reading the weights.
 
 use super::fault::Fault;
+use super::gguf;
 use super::template::Template;
 use super::tokenizer::{Metadata, Tokenizer};
-use candle_core::quantized::gguf_file::Content;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 /// The families of models that run here.
@@ -26,7 +26,12 @@ impl About {
     /// Reads the head of `file`. What could not be run is a fault.
     pub fn read(file: &Path) -> Result<Self, Fault> {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
-        let content = Content::read(&mut BufReader::new(opened))?;
+        Self::of(&mut BufReader::new(opened))
+    }
+
+    /// The same of what is no file on a disk.
+    pub fn of(file: &mut (impl Read + Seek)) -> Result<Self, Fault> {
+        let content = gguf::read(file)?;
         let family = family(&content.metadata)?.to_owned();
         Tokenizer::from_metadata(&content.metadata)?;
         Template::from_metadata(&content.metadata)?;

@@ -14,6 +14,9 @@ pub enum Fault {
         /// Why.
         source: io::Error,
     },
+    /// What the file says of itself cannot be.
+    #[error("the model file cannot be used: {0}")]
+    File(#[from] super::gguf::Flaw),
     /// The file says too little about its model.
     #[error("the model file has no usable `{0}`")]
     Metadata(&'static str),
@@ -44,7 +47,9 @@ impl Fault {
     /// What went wrong, and what to do where the file is to blame and not what is in it.
     pub(super) fn with_advice(&self) -> String {
         match self {
-            Self::Open { .. } | Self::Weights(_) => format!("{self}; run `weir models fetch`"),
+            Self::Open { .. } | Self::File(_) | Self::Weights(_) => {
+                format!("{self}; run `weir models fetch`")
+            }
             _ => self.to_string(),
         }
     }

@@ -31,6 +31,7 @@ mod draw;
 mod engine;
 mod fault;
 mod form;
+mod gguf;
 mod grammar;
 mod kernels;
 mod likelihood;
@@ -50,6 +51,7 @@ mod worker;
 
 pub use about::About;
 pub use fault::Fault;
+pub use gguf::Flaw;
 pub use probe::Probe;
 pub use prompt::{Piece, Turn};
 pub use template::Template;

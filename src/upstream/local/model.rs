@@ -2,6 +2,7 @@
 
 use super::engine::{self, Engine};
 use super::fault::Fault;
+use super::gguf;
 use super::requantise::Requantised;
 use super::template::Template;
 use super::tokenizer::Tokenizer;
@@ -50,7 +51,7 @@ impl Model {
     pub(super) fn load(file: &Path, context: usize) -> Result<Self, Fault> {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
         let mut reader = BufReader::new(opened);
-        let content = Content::read(&mut reader)?;
+        let content = gguf::read(&mut reader)?;
         let tokenizer = Tokenizer::from_metadata(&content.metadata)?;
         let template = Template::from_metadata(&content.metadata)?;
         let network = match Engine::load(&content, &mut reader, context)? {

@@ -86,3 +86,9 @@ fn tell(events: &[weir::chat::Event]) {
         drop(error_body(other, &failure));
     }
 }
+
+/// What says that it is a model is described or refused, whatever it says of itself. The fuzzer's own limit of memory
+/// holds what that takes.
+pub fn gguf(file: &[u8]) {
+    let _ = weir::upstream::local::About::of(&mut std::io::Cursor::new(file));
+}

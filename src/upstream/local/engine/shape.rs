@@ -5,6 +5,9 @@ use super::super::kernels::{BLOCK, Curve, LANES, PAGE};
 use super::super::tokenizer::Metadata;
 use candle_core::quantized::gguf_file::Value;
 
+/// No model says anything larger of itself; products of two of these are no more than a number can hold.
+const LARGEST: u32 = 1 << 24;
+
 /// Which numbers of a head are turned together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pairing {
@@ -176,7 +179,7 @@ impl<'a> Keys<'a> {
     }
 
     fn number(&self, key: &str) -> Option<usize> {
-        self.get(key)?.to_u32().ok().map(|value| value as usize)
+        self.get(key)?.to_u32().ok().filter(|value| *value <= LARGEST).map(|value| value as usize)
     }
 
     fn float(&self, key: &str) -> Option<f32> {

@@ -60,7 +60,7 @@ pub(super) fn model_saying(family: &str, more: &[(&str, Value)]) -> Cursor<Vec<u
 }
 
 /// A file with a tiny model of `family`.
-pub(super) fn model(family: &str) -> Cursor<Vec<u8>> {
+pub(in super::super) fn model(family: &str) -> Cursor<Vec<u8>> {
     model_saying(family, &[])
 }
 
