@@ -6,6 +6,7 @@
 mod banner;
 mod encoder;
 mod learned;
+mod naming;
 mod parts;
 mod reembed;
 mod remembered;
@@ -15,6 +16,7 @@ mod study;
 
 pub use banner::Banner;
 pub use encoder::{LoadedEncoder, load_encoder};
+pub use naming::load_namer;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
@@ -23,8 +25,8 @@ use crate::intent::{Live, RuleSet};
 use crate::journal::{self, Head, Journal};
 use crate::limits::Limiter;
 use crate::pipeline::{
-    CheckObserver, Checked, Flights, Learner, Note, Outcome, Pipeline, RecentAnswers, Refresher, Scribe,
-    Teach, Trails,
+    CheckObserver, Checked, Flights, Learner, Namer, Note, Outcome, Pipeline, RecentAnswers, Refresher,
+    Scribe, Teach, Trails,
 };
 use crate::secret::Secret;
 use crate::server::{self, Providers, Server, StatusReport};
@@ -181,11 +183,14 @@ impl App {
             Some(scribe) => learner.taught_by(teach(scribe)),
             None => learner,
         };
+        let naming = Some(config.rules.naming).filter(|naming| !naming.model.is_empty());
+        let namer = naming.map(|naming| Arc::new(Namer::new(naming, Arc::clone(&upstream))));
         let pipeline = Pipeline {
             limiter,
             rules: rules.live.clone(),
             cache,
             embedder: facts.lane.embedder,
+            namer,
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),
@@ -201,6 +206,10 @@ impl App {
             metrics.with_semantic(semantic_report(&pipeline)).with_store(Arc::new(move || store.counters()));
         let metrics = match journal.clone() {
             Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
+            None => metrics,
+        };
+        let metrics = match pipeline.namer.clone() {
+            Some(namer) => metrics.with_namer(Arc::new(move || namer.counts())),
             None => metrics,
         };
         let report = with_journal(report, journal.clone());

@@ -191,6 +191,13 @@ pub(super) struct LocalModel {
 }
 
 impl LocalModel {
+    /// Waits until it is ready or has failed.
+    pub(super) async fn settled(&self) {
+        if let Ok(local) = &self.local {
+            local.settled().await;
+        }
+    }
+
     pub(super) fn describe(this: Option<&Self>) -> Component {
         let Some(Self { model, local, .. }) = this else {
             return Component::idle(NO_LOCAL_MODEL, "off (local.enabled, or not in chain.order)");

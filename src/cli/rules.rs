@@ -134,7 +134,7 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
             let rules = with.rules(load)?;
             let learned = learned(&rules, &question, load)?;
             let learned = learned.as_ref().and_then(|(mind, read)| Some((mind, read.as_ref()?)));
-            let tried = rules.explain(&with.project, &question, &around, learned);
+            let tried = rules.explain(&with.project, &question, &around, learned, None);
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
@@ -200,7 +200,7 @@ fn check(files: Vec<PathBuf>, shipped: bool, text: Option<&str>, project: &str, 
     tell_learned(&report);
     if let Some(text) = text {
         let learned = learned.as_ref().and_then(|(mind, read)| Some((mind, read.as_ref()?)));
-        let tried = rules.explain(project, text, &Circumstances::default(), learned);
+        let tried = rules.explain(project, text, &Circumstances::default(), learned, None);
         output::line(match (tried.rule, tried.action) {
             (Some(rule), Some(action)) => format!("{rule} answers: {}", words(&action)),
             _ => "no rule answers this".to_owned(),

@@ -13,6 +13,7 @@ use super::{
 use crate::cache::bound::AnswerJudge;
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
+use crate::intent::Naming;
 use crate::models::is_model_name;
 use crate::store::{Room, embedded};
 use crate::upstream::local::TooLong;
@@ -345,7 +346,21 @@ impl Checker<'_> {
             reload: self.seconds(raw.reload_seconds.as_ref(), 0..=3600, default.reload),
             services: services.iter().filter_map(|host| self.filled(Some(host))).collect(),
             secrets: upstreams::headers(self, raw.secrets),
+            naming: self.naming((&raw.model, &raw.model_sure, &raw.model_deadline_ms)),
             files: self.rule_files(raw.files),
+        }
+    }
+
+    fn naming(
+        &mut self,
+        (model, sure, deadline): (&Option<Found<Text>>, &Option<Found<f64>>, &Option<Found<i64>>),
+    ) -> Naming {
+        let model = model.as_ref().map_or("", |typed| typed.value.value.trim());
+        let default = Naming::by(model);
+        Naming {
+            sure: self.real(sure.as_ref(), SHARE).unwrap_or(default.sure),
+            deadline: self.millis(deadline.as_ref(), default.deadline),
+            ..default
         }
     }
 

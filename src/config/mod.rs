@@ -36,6 +36,7 @@ pub use origin::{Origin, Origins};
 
 use crate::embed::Precision;
 use crate::embed::device::DeviceChoice;
+use crate::intent::Naming;
 use crate::secret::Secret;
 use crate::store::{Room, embedded};
 use crate::upstream::route::Route;
@@ -133,6 +134,8 @@ pub struct Rules {
     pub services: Vec<String>,
     /// What the rules' requests may show there, by the names that rules know.
     pub secrets: Vec<(String, Secret)>,
+    /// Which model names intents where examples do not tell; where it has no name, none does.
+    pub naming: Naming,
 }
 
 impl Default for Rules {
@@ -143,6 +146,7 @@ impl Default for Rules {
             reload: Duration::from_secs(2),
             services: Vec::new(),
             secrets: Vec::new(),
+            naming: Naming::by(""),
         }
     }
 }

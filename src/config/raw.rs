@@ -354,6 +354,9 @@ section! {
         reload_seconds: i64,
         services: Texts,
         secrets: Headers,
+        model: Text,
+        model_sure: f64,
+        model_deadline_ms: i64,
     }
 }
 

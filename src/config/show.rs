@@ -101,7 +101,7 @@ pub(super) fn show(config: &Config) -> String {
 }
 
 fn rules_keys(rules: &Rules) -> Keys {
-    let Rules { files, shipped, reload, services, secrets } = rules;
+    let Rules { files, shipped, reload, services, secrets, naming } = rules;
     let hidden = secrets.iter().map(|(name, _)| (name.clone(), text(HIDDEN))).collect();
     vec![
         ("files", Value::Array(files.iter().map(|file| path(file)).collect())),
@@ -109,6 +109,9 @@ fn rules_keys(rules: &Rules) -> Keys {
         ("reload_seconds", seconds(*reload)),
         ("services", texts(services)),
         ("secrets", Value::Table(hidden)),
+        ("model", text(&naming.model)),
+        ("model_sure", Value::Float(naming.sure)),
+        ("model_deadline_ms", millis(naming.deadline)),
     ]
 }
 

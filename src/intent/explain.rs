@@ -2,7 +2,7 @@
 
 use super::learned::{Mind, Read};
 use super::rule::Circumstances;
-use super::{Action, RuleSet, Slots};
+use super::{Action, RuleSet, Slots, Verdict};
 use std::collections::BTreeMap;
 
 /// The most rules of which is told why they do not answer.
@@ -27,6 +27,8 @@ pub struct Tried {
     pub parts: Vec<(String, Option<String>)>,
     /// Why others do not answer it, the closest first.
     pub why_not: Vec<WhyNot>,
+    /// What a model said that was asked which of them it is.
+    pub model: Option<String>,
 }
 
 /// Why a rule does not answer a text.
@@ -40,19 +42,20 @@ pub struct WhyNot {
 
 impl RuleSet {
     /// What the rules of `project` say to `text`, and why. `learned` is what was learned from examples, and what an
-    /// encoder made of the text; without it such rules are told to be unknown.
+    /// encoder made of the text; without it such rules are told to be unknown. `named` is what a model has chosen.
     pub fn explain(
         &self,
         project: &str,
         text: &str,
         around: &Circumstances<'_>,
         learned: Option<(&Mind, &Read)>,
+        named: Option<Verdict<'_>>,
     ) -> Tried {
         let by_examples = || {
             let (mind, read) = learned?;
             self.by_examples(mind, project, text, around, read)
         };
-        let verdict = self.by_words(project, text, around).or_else(by_examples);
+        let verdict = self.by_words(project, text, around).or_else(by_examples).or(named);
         let verdict = verdict.or_else(|| self.by_conditions(project, text, around));
         let winner = verdict.as_ref().map(|verdict| verdict.rule.to_owned());
         let mut why_not = self.not_learned(project, text, around, winner.as_deref(), learned);
@@ -68,6 +71,7 @@ impl RuleSet {
                 action: None,
                 parts: Vec::new(),
                 why_not,
+                model: None,
             };
         };
         let parts = verdict.parts.into_iter().map(|(piece, rule)| (piece, rule.map(str::to_owned))).collect();
@@ -79,6 +83,7 @@ impl RuleSet {
             action: Some(verdict.action),
             parts,
             why_not,
+            model: None,
         }
     }
 

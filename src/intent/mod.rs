@@ -22,6 +22,7 @@ mod learned;
 mod lint;
 mod live;
 mod mine;
+mod offered;
 mod pattern;
 mod raw;
 mod rule;
@@ -42,6 +43,7 @@ pub use learned::{Classifier, Confusion, Guess, Judged, Learn, Lessons, Mark, Mi
 pub use lint::{Fault, Report};
 pub use live::{Added, Keeper, Live, NotTaken, Reader, Services};
 pub use mine::{MOST_TEXTS, Mined, Proposal, mine};
+pub use offered::{Naming, Offered};
 pub use raw::Split;
 pub use rule::{Action, Call, Circumstances, HttpCall, Rule};
 pub use taught::Known;

@@ -51,7 +51,7 @@ impl RuleSet {
         })
     }
 
-    fn may(&self, at: usize, project: &str, text: &str, around: &Circumstances<'_>) -> bool {
+    pub(super) fn may(&self, at: usize, project: &str, text: &str, around: &Circumstances<'_>) -> bool {
         let rule = &self.rules[at];
         rule.holds_in(project) && rule.when.fails(text, around).is_none()
     }

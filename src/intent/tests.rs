@@ -194,7 +194,7 @@ fn hostile_patterns_and_texts_cost_no_time() {
     let began = std::time::Instant::now();
     for text in &texts {
         let _ = rules.classify("p", text);
-        let _ = rules.explain("p", text, &Circumstances::default(), None);
+        let _ = rules.explain("p", text, &Circumstances::default(), None, None);
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
 }
@@ -235,7 +235,7 @@ fn it_is_told_why_a_rule_does_not_answer() {
          [[rule]]\nname = 'late'\nmatch = 'mute {t:word}'\nanswer = 'x'\nwhen = { models = ['small'] }\n",
     );
     let why = |project: &str, text: &str| -> Vec<String> {
-        let tried = rules.explain(project, text, &Circumstances::default(), None);
+        let tried = rules.explain(project, text, &Circumstances::default(), None, None);
         tried.why_not.into_iter().map(|why| format!("{}: {}", why.rule, why.reason)).collect()
     };
     assert_eq!(

@@ -18,6 +18,7 @@ mod keep;
 mod late;
 mod lately;
 mod learn;
+mod namer;
 mod outcome;
 mod recall;
 mod recent;
@@ -37,6 +38,7 @@ pub use drill::Drilled;
 pub use explain::{Explained, Lane, Trails};
 pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learned, Learner, Teach, Trusts};
+pub use namer::{Namer, NamerCounts, Opinion, WhyNothing};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 pub use refresh::Refresher;
 pub use scribe::{Note, Record, Scribe, Wanted};
@@ -73,6 +75,8 @@ pub struct Pipeline {
     pub cache: Arc<Cache>,
     /// From text to vectors; `None` switches the semantic lane off.
     pub embedder: Option<Embedder>,
+    /// Which model names intents where examples do not tell; `None` where none does.
+    pub namer: Option<Arc<Namer>>,
     /// Who answers the rest.
     pub upstream: Arc<dyn Upstream>,
     /// What is being asked right now.

@@ -60,7 +60,8 @@ impl Pipeline {
     }
 
     /// Rules with patterns come first: they are the surest, and take microseconds. Those that are learned need the
-    /// encoder, which is asked only where one of them may hold; those of conditions alone come last.
+    /// encoder, which is asked only where one of them may hold, and then a model, where that is wanted; those of
+    /// conditions alone come last.
     async fn decided(&self, rules: &RuleSet, caller: &Caller, request: &Request) -> Decided {
         let settings = self.cache.settings(&caller.project);
         let Some(reading) = Reading::of(settings.client, request) else { return Decided::default() };
@@ -78,10 +79,17 @@ impl Pipeline {
             return Decided::of(Some(verdict), None);
         }
         let mind = self.rules.mind().filter(|mind| rules.may_recognise(mind, project, text, &around));
-        let Some(mind) = mind else { return Decided::of(rules.by_conditions(project, text, &around), None) };
+        let who = (&caller.tenant, project);
+        let Some(mind) = mind else {
+            let named = self.named(rules, who, text, &around, None).await.verdict;
+            return Decided::of(named.or_else(|| rules.by_conditions(project, text, &around)), None);
+        };
         let read = self.read(text).await;
         let by_examples = |read: &Arc<Read>| rules.by_examples(&mind, project, text, &around, read);
-        let verdict = read.as_ref().ok().and_then(by_examples);
+        let mut verdict = read.as_ref().ok().and_then(by_examples);
+        if let (None, Ok(read)) = (&verdict, &read) {
+            verdict = self.named(rules, who, text, &around, Some((&mind, read))).await.verdict;
+        }
         Decided::of(verdict.or_else(|| rules.by_conditions(project, text, &around)), Some(read))
     }
 

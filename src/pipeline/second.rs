@@ -79,7 +79,7 @@ pub(super) async fn answered(upstream: &dyn Upstream, request: &Request, call: &
 }
 
 /// The whole answer of whoever is to give it, if `may` says that it counts.
-async fn given(
+pub(super) async fn given(
     upstream: &dyn Upstream,
     request: &Request,
     call: &Call,

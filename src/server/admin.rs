@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::{Server, auth, read};
 use crate::cache::bound::{GroundId, GroundReport, Report as BoundReport};
-use crate::pipeline::LearnCounts;
+use crate::pipeline::{LearnCounts, NamerCounts};
 use crate::telemetry::JournalCounts;
 use crate::upstream::chain::WardReport;
 use crate::upstream::queue::Report;
@@ -134,7 +134,12 @@ pub(super) async fn status(State(server): State<Arc<Server>>, headers: HeaderMap
     };
     let status = (server.status)();
     let upstreams = server.providers.ward().map(|ward| ward.reports()).unwrap_or_default();
-    Ok(Json(Told { status, upstreams, semantic }).into_response())
+    let intent_model = server
+        .pipeline
+        .namer
+        .as_ref()
+        .map(|namer| IntentModel { model: namer.model(), counts: namer.counts() });
+    Ok(Json(Told { status, upstreams, semantic, intent_model }).into_response())
 }
 
 #[derive(Serialize)]
@@ -144,6 +149,16 @@ struct Told<'a> {
     /// How each of those who are asked is.
     upstreams: Vec<WardReport>,
     semantic: Semantic<'a>,
+    /// The model that names intents where examples do not tell; nothing where none does.
+    intent_model: Option<IntentModel<'a>>,
+}
+
+#[derive(Serialize)]
+struct IntentModel<'a> {
+    model: &'a str,
+    /// What has become of questions to it.
+    #[serde(flatten)]
+    counts: NamerCounts,
 }
 
 /// What the semantic cache knows about its own error.

@@ -121,11 +121,8 @@ pub(super) async fn tryout(State(server): State<Arc<Server>>, headers: HeaderMap
     answer(&server, &headers, async |tenant| {
         let Tryout { text, project, model } = understood(&read::body(&server, body).await?)?;
         let project = project.map_or_else(|| read::project(&headers).map(str::to_owned), Ok)?;
-        let rules = server.pipeline.rules.rules(&tenant, &project);
         let around = Circumstances { model: &model, tenant: &tenant, ..Circumstances::default() };
-        let learned = server.pipeline.recognise(&text).await;
-        let learned = learned.as_ref().map(|(mind, read)| (mind.as_ref(), read.as_ref()));
-        Ok(told(rules.explain(&project, &text, &around, learned)))
+        Ok(told(server.pipeline.try_rules((&tenant, &project), &text, &around).await))
     })
     .await
 }
@@ -175,15 +172,19 @@ fn row(rule: &Rule) -> Value {
 
 /// The names are promised.
 fn told(tried: Tried) -> Value {
-    let Tried { rule, intent, slots, score, action, parts, why_not } = tried;
+    let Tried { rule, intent, slots, score, action, parts, why_not, model } = tried;
     let why_not: Vec<Value> =
         why_not.into_iter().map(|why| json!({ "rule": why.rule, "reason": why.reason })).collect();
     let parts: Vec<Value> =
         parts.into_iter().map(|(text, rule)| json!({ "text": text, "rule": rule })).collect();
-    json!({
+    let mut told = json!({
         "rule": rule, "intent": intent, "slots": object(slots), "score": (f64::from(score) * 1000.0).round() / 1000.0,
         "action": action.as_ref().map(shown), "parts": parts, "why_not": why_not,
-    })
+    });
+    if let Some(model) = model {
+        told["model"] = model.into();
+    }
+    told
 }
 
 fn object(slots: Slots) -> Map<String, Value> {

@@ -3,6 +3,7 @@
 use super::chain::{Chain, ChainReport};
 use super::journal::{JournalReport, Lines};
 use super::kept::{Kept, StoreReport};
+use super::namer::{Namer, NamerReport};
 use super::semantic::{Semantic, SemanticReport};
 use super::webhook::{Webhook, WebhookReport};
 use crate::cache::bound::Equivalence;
@@ -132,6 +133,7 @@ pub struct Metrics {
     /// Whose requests have cost something.
     tenants: Arc<Mutex<HashSet<Box<str>>>>,
     semantic: Option<SemanticReport>,
+    namer: Option<NamerReport>,
     chain: Option<ChainReport>,
     webhooks: Option<WebhookReport>,
     journal: Option<JournalReport>,
@@ -282,6 +284,7 @@ impl Metrics {
             prices: prices.into(),
             tenants: Arc::default(),
             semantic: None,
+            namer: None,
             chain: None,
             webhooks: None,
             journal: None,
@@ -293,6 +296,12 @@ impl Metrics {
     #[must_use]
     pub fn with_semantic(self, report: SemanticReport) -> Self {
         Self { semantic: Some(report), ..self }.registered()
+    }
+
+    /// The same, and what has become of questions to the model that names intents.
+    #[must_use]
+    pub fn with_namer(self, report: NamerReport) -> Self {
+        Self { namer: Some(report), ..self }.registered()
     }
 
     /// The same, and how those who are asked are.
@@ -324,6 +333,9 @@ impl Metrics {
         self.families.register(&mut registry);
         if let Some(report) = &self.semantic {
             registry.register_collector(Box::new(Semantic(Arc::clone(report))));
+        }
+        if let Some(report) = &self.namer {
+            registry.register_collector(Box::new(Namer(Arc::clone(report))));
         }
         if let Some(report) = &self.chain {
             registry.register_collector(Box::new(Chain(Arc::clone(report))));

@@ -6,6 +6,7 @@ mod kept;
 mod lines;
 mod log;
 mod metrics;
+mod namer;
 mod semantic;
 mod webhook;
 
@@ -15,6 +16,7 @@ pub use journal::{Anchor, JournalReport, scribe, verdict, wanted, wishes};
 pub use kept::StoreReport;
 pub use log::{Config, Error, Format, Log};
 pub use metrics::Metrics;
+pub use namer::NamerReport;
 pub use semantic::SemanticReport;
 pub use webhook::WebhookReport;
 

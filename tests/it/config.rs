@@ -1226,6 +1226,9 @@ requests_per_minute = 5
         reload_seconds = 2  # default
         services = []  # default
         secrets = {}  # default
+        model = ""  # default
+        model_sure = 0.9  # default
+        model_deadline_ms = 2000  # default
 
         [local]
         enabled = true  # default

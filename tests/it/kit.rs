@@ -50,6 +50,7 @@ impl Rig {
             learner: learner(&cache, &embedder, &upstream),
             cache,
             embedder: Some(embedder),
+            namer: None,
             upstream,
             flights: Flights::default(),
             recent: RecentAnswers::default(),

@@ -35,6 +35,7 @@ mod minilm;
 mod models;
 mod models_add;
 mod models_run;
+mod naming;
 mod notice;
 mod pipeline;
 mod policy;

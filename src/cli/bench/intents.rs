@@ -1,7 +1,8 @@
 //! `weir bench intents`
 
-use super::super::{Outcome, output};
+use super::super::{Outcome, output, runtime};
 use super::all::{Figure, figure};
+use super::naming;
 use crate::app::{load_encoder, read_all};
 use crate::config::Config;
 use crate::intent::{Classifier, Judged, Learn, Lessons, Read, Sample, judge};
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What is none of the intents is labelled so.
-const OUT_OF_SCOPE: &str = "oos";
+pub(super) const OUT_OF_SCOPE: &str = "oos";
 /// The share of what is in scope that is to be kept.
 const KEPT: f64 = 0.95;
 /// Of what is taken for an intent, the share that is to be it.
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// Examples to be measured on; the intent "oos" is none
     #[arg(long, value_name = "FILE", required = true)]
     test: Vec<PathBuf>,
+    /// A model that names what examples leave open, as `rules.model` would have it asked
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +112,10 @@ fn taught(intents: &[String], texts: &[String]) -> (Vec<String>, Lessons) {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Outcome {
+    if let Some(model) = &args.model {
+        let (train, test) = (lines(&args.train)?, lines(&args.test)?);
+        return runtime()?.block_on(naming::run(model, &train, &test, config));
+    }
     let mut encoder = load_encoder(&config.encoder, &config.models_dir)?.encoder;
     let (train, train_texts) = lines(&args.train)?;
     let (intents, test_texts) = lines(&args.test)?;
@@ -161,7 +169,7 @@ fn measure(way: &str, learn: Learn, samples: &[Sample<'_>], tests: &[Sample<'_>]
     Ok(())
 }
 
-fn percent(part: usize, of: usize) -> String {
+pub(super) fn percent(part: usize, of: usize) -> String {
     format!("{:.1} %", 100.0 * part as f64 / of.max(1) as f64)
 }
 

@@ -7,6 +7,7 @@ mod embed;
 mod http;
 mod intents;
 mod local;
+mod naming;
 mod serve;
 mod store;
 

@@ -251,6 +251,11 @@ impl Mind {
         self.classifier.classify(&read.text, read.vector.as_slice(), may)
     }
 
+    /// How likely each rule is, what is none of them counted too.
+    pub(in crate::intent) fn shares(&self, read: &Read) -> Vec<f32> {
+        self.classifier.shares(&read.text, read.vector.as_slice())
+    }
+
     /// How far above the bound each rule is.
     pub(in crate::intent) fn margins(&self, read: &Read) -> Vec<f32> {
         self.classifier.margins(&read.text, read.vector.as_slice())

@@ -196,6 +196,17 @@ impl Classifier {
         logits
     }
 
+    /// The share of each class in the likelihood of all, what is none of them among these.
+    pub fn shares(&self, text: &str, vector: &[f32]) -> Vec<f32> {
+        let mut shares = self.logits(text, vector).unwrap_or_default();
+        let most = shares.iter().copied().fold(f32::MIN, f32::max);
+        shares.iter_mut().for_each(|share| *share = (*share - most).exp());
+        let all: f32 = shares.iter().sum();
+        shares.truncate(self.count);
+        shares.iter_mut().for_each(|share| *share /= all);
+        shares
+    }
+
     /// The class, where it is sure of it.
     pub fn classify(&self, text: &str, vector: &[f32], may: impl Fn(usize) -> bool) -> Option<Guess> {
         self.guess(text, vector, may).filter(|guess| guess.logit >= self.bound)

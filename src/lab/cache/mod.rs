@@ -72,6 +72,7 @@ pub fn pipeline_before(
         rules: Live::default(),
         cache,
         embedder: embedder.cloned(),
+        namer: None,
         upstream,
         flights: Flights::default(),
         learner,

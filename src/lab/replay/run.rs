@@ -76,6 +76,7 @@ impl<'r> Replay<'r> {
             rules,
             cache,
             embedder: embedder.clone(),
+            namer: None,
             upstream: asked,
             flights: Flights::default(),
             learner,
