@@ -218,7 +218,7 @@ async fn a_stop_string_ends_the_answer_before_it() {
     let sampling = Sampling { stop: vec![stop.clone()], ..greedy(40) };
     let reply = reply(&SHARED, &asking(question, sampling)).await;
     assert_eq!(reply.choices[0].said(), full[..full.find(&stop).unwrap()]);
-    assert_eq!(reply.choices[0].finish, Some(Finish::Stop));
+    assert_eq!(reply.choices[0].finish, Some(Finish::StopSequence(stop)));
 }
 
 #[tokio::test]

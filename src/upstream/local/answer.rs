@@ -95,8 +95,7 @@ impl Answer {
         let mask = self.form.as_mut().map(|form| form.mask(left));
         let token = self.draw.next(expected, mask.as_deref());
         if tokenizer.ends_answer(token) {
-            self.say_rest();
-            return self.complete();
+            return self.end(Self::complete);
         }
         self.ids.push(token);
         let begins = self.written() == 1;
@@ -112,19 +111,17 @@ impl Answer {
         self.thought += u64::from(self.text.thoughts.as_ref().is_some_and(Thoughts::is_inside));
         let told = self.likelihoods.map(|others| likelihood::told(token, expected, others, tokenizer));
         self.say(heard, told);
-        if stopped {
-            return self.finish(Finish::Stop);
+        if let Some(stop) = stopped {
+            return self.finish(Finish::StopSequence(stop));
         }
         if self.one_call && self.voice.has_called() {
             return self.complete();
         }
         if self.form.as_ref().is_some_and(Keeper::is_complete) {
-            self.say_rest();
-            return self.complete();
+            return self.end(Self::complete);
         }
         if self.written() >= self.limit {
-            self.say_rest();
-            return self.finish(Finish::Length);
+            return self.end(|answer| answer.finish(Finish::Length));
         }
         true
     }
@@ -150,9 +147,14 @@ impl Answer {
         self.limit == 0 && !self.finish(Finish::Length)
     }
 
-    fn say_rest(&mut self) {
-        let (heard, _) = std::mem::take(&mut self.text).rest();
+    /// Says what was held back, and ends the answer as `how` does, or by a stop string in what was held back.
+    fn end(&mut self, how: impl FnOnce(&mut Self) -> bool) -> bool {
+        let (heard, stopped) = std::mem::take(&mut self.text).rest();
         self.say(heard, None);
+        match stopped {
+            Some(stop) => self.finish(Finish::StopSequence(stop)),
+            None => how(self),
+        }
     }
 
     /// Says all that was heard in a token, and what is to be told of it.
@@ -194,8 +196,8 @@ impl Text {
         Self { stops: StopScanner::new(stops), ..Self::default() }
     }
 
-    /// What is heard once `bytes` are added, and whether a stop string was met.
-    fn add(&mut self, bytes: &[u8]) -> (Vec<Heard>, bool) {
+    /// What is heard once `bytes` are added, and the stop string that was met.
+    fn add(&mut self, bytes: &[u8]) -> (Vec<Heard>, Option<String>) {
         let text = self.characters.push(bytes);
         let heard = match &mut self.thoughts {
             Some(thoughts) => thoughts.push(&text),
@@ -216,33 +218,33 @@ impl Text {
     }
 
     /// What was held back, when no more comes.
-    fn rest(mut self) -> (Vec<Heard>, bool) {
+    fn rest(mut self) -> (Vec<Heard>, Option<String>) {
         let held: Vec<Heard> = self.thoughts.as_mut().map(Thoughts::finish).into_iter().collect();
         let mut held = self.called(held);
         held.extend(self.calls.as_mut().map(Calls::finish).unwrap_or_default());
         let (mut heard, stopped) = self.scan(held);
-        if !stopped {
+        if stopped.is_none() {
             heard.push(Heard::Text(self.stops.release()));
         }
         (heard, stopped)
     }
 
-    fn scan(&mut self, heard: Vec<Heard>) -> (Vec<Heard>, bool) {
+    fn scan(&mut self, heard: Vec<Heard>) -> (Vec<Heard>, Option<String>) {
         let mut said = Vec::new();
         for one in heard {
             match one {
                 Heard::Text(text) => {
                     let Scanned { text, stopped } = self.stops.push(&text);
                     said.push(Heard::Text(text));
-                    if stopped {
-                        return (said, true);
+                    if stopped.is_some() {
+                        return (said, stopped);
                     }
                 }
                 // What is no text stands between what is in front of it and what comes after.
                 other => said.extend([Heard::Text(self.stops.release()), other]),
             }
         }
-        (said, false)
+        (said, None)
     }
 }
 
@@ -384,13 +386,16 @@ mod tests {
         let mut request = asking();
         request.sampling.stop = vec!["ok:".to_owned()];
         let events = answered(CALLS, &request, Some(Style::Tagged));
-        assert_eq!((said(&events).as_str(), called(&events), finish(&events)), ("Lo", vec![], &Finish::Stop));
+        assert_eq!(
+            (said(&events).as_str(), called(&events), finish(&events)),
+            ("Lo", vec![], &Finish::StopSequence("ok:".into()))
+        );
     }
 
     #[test]
     fn what_was_held_back_comes_at_the_end() {
         let mut text = Text::new(vec!["END".to_owned()]);
-        let heard = |text: &str| (vec![Heard::Text(text.to_owned())], false);
+        let heard = |text: &str| (vec![Heard::Text(text.to_owned())], None);
         assert_eq!(text.add(b"the EN"), heard("the "));
         assert_eq!(text.add("é".as_bytes().get(..1).unwrap()), heard(""));
         assert_eq!(text.rest(), heard("EN"));

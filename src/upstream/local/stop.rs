@@ -41,8 +41,8 @@ pub(super) struct StopScanner {
 pub(super) struct Scanned {
     /// What may be said now.
     pub(super) text: String,
-    /// A stop string was met, right after `text`.
-    pub(super) stopped: bool,
+    /// The stop string that was met, right after `text`.
+    pub(super) stopped: Option<String>,
 }
 
 impl StopScanner {
@@ -56,13 +56,13 @@ impl StopScanner {
     pub(super) fn push(&mut self, text: &str) -> Scanned {
         self.held.push_str(text);
         // The one that is complete first counts, as if the text had come letter by letter.
-        let met = |stop: &String| self.held.find(stop).map(|at| (at + stop.len(), at));
-        if let Some((_, at)) = self.stops.iter().filter_map(met).min() {
+        let met = |stop: &String| self.held.find(stop).map(|at| (at + stop.len(), at, stop.clone()));
+        if let Some((_, at, stop)) = self.stops.iter().filter_map(met).min() {
             self.held.truncate(at);
-            return Scanned { text: std::mem::take(&mut self.held), stopped: true };
+            return Scanned { text: std::mem::take(&mut self.held), stopped: Some(stop) };
         }
         let held = self.held.split_off(self.may_be_said());
-        Scanned { text: std::mem::replace(&mut self.held, held), stopped: false }
+        Scanned { text: std::mem::replace(&mut self.held, held), stopped: None }
     }
 
     /// What was held back, when nothing goes on from it.
@@ -89,7 +89,7 @@ mod tests {
         for piece in pieces {
             let Scanned { text, stopped } = scanner.push(piece);
             said.push_str(&text);
-            if stopped {
+            if stopped.is_some() {
                 return (said, true);
             }
         }
@@ -104,14 +104,16 @@ mod tests {
     #[test]
     fn what_may_begin_a_stop_string_is_held_back_and_then_said() {
         let mut scanner = StopScanner::new(vec!["END".to_owned()]);
-        assert_eq!(scanner.push("the EN"), Scanned { text: "the ".to_owned(), stopped: false });
-        assert_eq!(scanner.push("CORE E"), Scanned { text: "ENCORE ".to_owned(), stopped: false });
+        assert_eq!(scanner.push("the EN"), Scanned { text: "the ".to_owned(), stopped: None });
+        assert_eq!(scanner.push("CORE E"), Scanned { text: "ENCORE ".to_owned(), stopped: None });
         assert_eq!(scanner.release(), "E");
     }
 
     #[test]
     fn the_first_of_several_stop_strings_counts() {
         assert_eq!(scan(&["c", "ab"], ["xabc"]), ("x".to_owned(), true));
+        let mut scanner = StopScanner::new(vec!["c".to_owned(), "ab".to_owned()]);
+        assert_eq!(scanner.push("xabc").stopped.as_deref(), Some("ab"));
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn harmed(mut file: Vec<u8>, head: usize, harms: &[Harm]) -> Vec<u8> {
     for harm in harms {
         let head = head.min(file.len()).max(1);
         match *harm {
-            Harm::Byte(at, byte) => file.iter_mut().nth(at % head).into_iter().for_each(|old| *old = byte),
+            Harm::Byte(at, byte) => file.get_mut(at % head).into_iter().for_each(|old| *old = byte),
             Harm::Number(at, number) => {
                 let new = number.to_le_bytes();
                 file.iter_mut().skip(at % head).zip(new).for_each(|(old, new)| *old = new);
