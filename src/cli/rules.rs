@@ -2,12 +2,15 @@
 
 use super::journal::ImportFormat;
 use super::journal::keys;
-use super::{Outcome, output};
-use crate::app::{load_encoder, load_rules, read_all};
+use super::{Outcome, output, runtime};
+use crate::app::{load_encoder, load_namer, load_rules, read_all};
 use crate::config::Config;
-use crate::intent::{Action, Circumstances, Confusion, Mark, Mind, Proposal, Report, RuleSet, Tried, mine};
+use crate::intent::{
+    Action, Circumstances, Confusion, Mark, Mind, Proposal, Read, Report, RuleSet, Tried, mine,
+};
 use crate::journal::files;
 use crate::lab::questions::questions;
+use crate::pipeline::Named;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -51,6 +54,9 @@ enum Command {
         /// The model that is asked for
         #[arg(long, default_value = "")]
         model: String,
+        /// Ask the model of `rules.model` as well, where no rule is sure
+        #[arg(long)]
+        ask_model: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -109,7 +115,7 @@ struct Broken(usize);
 type Load<'l> = &'l dyn Fn() -> Result<Config, Box<dyn Error>>;
 
 /// What was learned, and what was made of a question.
-type Learned = (Mind, Option<crate::intent::Read>);
+type Learned = (Mind, Option<Read>);
 
 /// What is learned from the examples of `rules`, and what the encoder makes of `question`; `None` where no rule is
 /// learned from examples.
@@ -129,12 +135,17 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
         Command::Check { files, text, project, shipped } => {
             check(files, shipped, text.as_deref(), &project, load)
         }
-        Command::Try { question, with, model, json } => {
+        Command::Try { question, with, model, ask_model, json } => {
             let around = Circumstances { model: &model, ..Circumstances::default() };
             let rules = with.rules(load)?;
             let learned = learned(&rules, &question, load)?;
             let learned = learned.as_ref().and_then(|(mind, read)| Some((mind, read.as_ref()?)));
-            let tried = rules.explain(&with.project, &question, &around, learned, None);
+            let Named { verdict, told } = match ask_model {
+                true => named(&rules, &with.project, &question, &around, learned, &load()?)?,
+                false => Named::default(),
+            };
+            let tried =
+                Tried { model: told, ..rules.explain(&with.project, &question, &around, learned, verdict) };
             output::line(if json { shown(&tried).to_string() } else { page(&tried) });
             Ok(())
         }
@@ -144,6 +155,31 @@ pub(super) fn run(args: Args, load: impl Fn() -> Result<Config, Box<dyn Error>>)
             Ok(())
         }
     }
+}
+
+/// What the configured model says to `question`, where no rule is sure.
+fn named<'r>(
+    rules: &'r RuleSet,
+    project: &str,
+    question: &str,
+    around: &Circumstances<'_>,
+    learned: Option<(&Mind, &Read)>,
+    config: &Config,
+) -> Result<Named<'r>, Box<dyn Error>> {
+    let naming = config.rules.naming.clone();
+    if naming.model.is_empty() {
+        return Err("there is no rules.model in the configuration".into());
+    }
+    let by_examples =
+        || learned.and_then(|(mind, read)| rules.by_examples(mind, project, question, around, read));
+    if rules.by_words(project, question, around).or_else(by_examples).is_some() {
+        return Ok(Named::default());
+    }
+    let nobody = "".into();
+    runtime()?.block_on(async {
+        let namer = load_namer(config, naming).await?;
+        Ok(namer.choose(rules, (&nobody, project), question, around, learned).await)
+    })
 }
 
 fn mined(
@@ -242,6 +278,7 @@ fn page(tried: &Tried) -> String {
     for (piece, rule) in &tried.parts {
         lines.push(format!("  part \"{piece}\": {}", rule.as_deref().unwrap_or("no rule")));
     }
+    lines.extend(tried.model.iter().map(|said| format!("model {said}")));
     lines.extend(tried.why_not.iter().map(|why| format!("not {}: {}", why.rule, why.reason)));
     lines.join("\n")
 }
@@ -268,11 +305,15 @@ fn shown(tried: &Tried) -> Value {
         tried.slots.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let why_not: Vec<Value> =
         tried.why_not.iter().map(|why| json!({ "rule": why.rule, "reason": why.reason })).collect();
-    json!({
+    let mut told = json!({
         "rule": tried.rule, "intent": tried.intent, "slots": slots, "score": tried.score,
         "action": tried.action.as_ref().map(|action| json!({ "kind": action.name(), "text": words(action) })),
         "why_not": why_not,
-    })
+    });
+    if let Some(model) = &tried.model {
+        told["model"] = model.as_str().into();
+    }
+    told
 }
 
 /// How often each text is tried.

@@ -340,26 +340,24 @@ impl Checker<'_> {
 
     fn rules(&mut self, raw: raw::Rules) -> Rules {
         let default = Rules::default();
+        let naming = self.naming(&raw);
         let services = raw.services.map(|hosts| hosts.value).unwrap_or_default();
         Rules {
+            naming,
             shipped: raw.shipped.as_ref().map_or(default.shipped, |typed| typed.value),
             reload: self.seconds(raw.reload_seconds.as_ref(), 0..=3600, default.reload),
             services: services.iter().filter_map(|host| self.filled(Some(host))).collect(),
             secrets: upstreams::headers(self, raw.secrets),
-            naming: self.naming((&raw.model, &raw.model_sure, &raw.model_deadline_ms)),
             files: self.rule_files(raw.files),
         }
     }
 
-    fn naming(
-        &mut self,
-        (model, sure, deadline): (&Option<Found<Text>>, &Option<Found<f64>>, &Option<Found<i64>>),
-    ) -> Naming {
-        let model = model.as_ref().map_or("", |typed| typed.value.value.trim());
+    fn naming(&mut self, raw: &raw::Rules) -> Naming {
+        let model = raw.model.as_ref().map_or("", |typed| typed.value.value.trim());
         let default = Naming::by(model);
         Naming {
-            sure: self.real(sure.as_ref(), SHARE).unwrap_or(default.sure),
-            deadline: self.millis(deadline.as_ref(), default.deadline),
+            sure: self.real(raw.model_sure.as_ref(), SHARE).unwrap_or(default.sure),
+            deadline: self.millis(raw.model_deadline_ms.as_ref(), default.deadline),
             ..default
         }
     }

@@ -38,7 +38,7 @@ pub use drill::Drilled;
 pub use explain::{Explained, Lane, Trails};
 pub use flight::Flights;
 pub use learn::{CheckObserver, Checked, LearnCounts, Learned, Learner, Teach, Trusts};
-pub use namer::{Namer, NamerCounts, Opinion, WhyNothing};
+pub use namer::{Named, Namer, NamerCounts, Opinion, WhyNothing};
 pub use outcome::{Ended, Observer, Outcome, Timings};
 pub use refresh::Refresher;
 pub use scribe::{Note, Record, Scribe, Wanted};

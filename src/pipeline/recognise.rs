@@ -1,24 +1,16 @@
 //! Rules that are learned from examples: the question is read by the encoder once, and what the cache compares later is
 //! what was read here. Where they are not sure, a model may be asked, if the operator wants that.
 
-use super::namer::Opinion;
+use super::Pipeline;
+use super::namer::Named;
 use super::vector::vector_of;
-use super::{Namer, Pipeline};
 use crate::cache::Miss;
 use crate::cache::judge::Question;
-use crate::intent::{Circumstances, Mind, Read, RuleSet, Tried, Verdict};
+use crate::intent::{Circumstances, Mind, Read, RuleSet, Tried};
 use std::sync::Arc;
 
 /// What the encoder made of a question, or why it made nothing of it.
 pub(super) type Reading = Result<Arc<Read>, Miss>;
-
-/// What a model says that was asked for an intent.
-#[derive(Default)]
-pub(super) struct Named<'r> {
-    pub(super) verdict: Option<Verdict<'r>>,
-    /// In a line, for whoever wonders.
-    told: Option<String>,
-}
 
 impl Pipeline {
     /// What the encoder makes of `text`. Where it makes nothing of all of it in time, learned rules are not asked, and
@@ -52,19 +44,7 @@ impl Pipeline {
             None if self.embedder.is_some() => return Named::default(),
             _ => {}
         }
-        let offered = rules.offered(who.1, text, around, learned);
-        if offered.is_empty() {
-            return Named::default();
-        }
-        let opinion = namer.ask(who, text, &offered).await;
-        let verdict = match opinion {
-            Opinion::Names(nth, score) => {
-                offered.get(nth).and_then(|one| rules.as_offered(one, text, score.unwrap_or_default()))
-            }
-            Opinion::Nothing(_) => None,
-        };
-        let told = told(namer, opinion, verdict.as_ref(), offered.len());
-        Named { verdict, told: Some(told) }
+        namer.choose(rules, who, text, around, learned).await
     }
 
     /// What the rules say to `text`, and why, with all who are asked on a request's way.
@@ -87,14 +67,4 @@ impl Pipeline {
         let mind = self.rules.mind()?;
         Some((mind, self.read(text).await.ok()?))
     }
-}
-
-fn told(namer: &Namer, opinion: Opinion, verdict: Option<&Verdict<'_>>, of: usize) -> String {
-    let said = match (opinion, verdict) {
-        (Opinion::Names(_, Some(score)), Some(Verdict { intent, .. })) => format!("{intent} ({score:.2})"),
-        (Opinion::Names(..), Some(Verdict { intent, .. })) => (*intent).to_owned(),
-        (Opinion::Names(..), None) => "none".to_owned(),
-        (Opinion::Nothing(why), _) => why.name().to_owned(),
-    };
-    format!("{}, of {of}: {said}", namer.model())
 }

@@ -9,7 +9,7 @@ mod prompt;
 
 use super::second::{Answered, given};
 use crate::chat::Usage;
-use crate::intent::{Naming, Offered};
+use crate::intent::{Circumstances, Mind, Naming, Offered, Read, RuleSet, Verdict};
 use crate::upstream::{Call, Priority, Upstream};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -108,6 +108,15 @@ pub struct NamerCounts {
     pub tokens: u64,
 }
 
+/// The rule that a model has chosen, if it has.
+#[derive(Debug, Default)]
+pub struct Named<'r> {
+    /// What it says.
+    pub verdict: Option<Verdict<'r>>,
+    /// What the model said, in a line, for whoever wonders; nothing where it was not asked.
+    pub told: Option<String>,
+}
+
 /// Asks one model, for all requests.
 pub struct Namer {
     naming: Naming,
@@ -146,6 +155,37 @@ impl Namer {
     /// The model.
     pub fn model(&self) -> &str {
         &self.naming.model
+    }
+
+    /// Which of `rules` is meant by `text`, of those that may be.
+    pub async fn choose<'r>(
+        &self,
+        rules: &'r RuleSet,
+        who: (&Arc<str>, &str),
+        text: &str,
+        around: &Circumstances<'_>,
+        learned: Option<(&Mind, &Read)>,
+    ) -> Named<'r> {
+        let offered = rules.offered(who.1, text, around, learned);
+        if offered.is_empty() {
+            return Named::default();
+        }
+        let opinion = self.ask(who, text, &offered).await;
+        let verdict = match opinion {
+            Opinion::Names(nth, score) => {
+                offered.get(nth).and_then(|one| rules.as_offered(one, text, score.unwrap_or_default()))
+            }
+            Opinion::Nothing(_) => None,
+        };
+        let said = match (opinion, &verdict) {
+            (Opinion::Names(_, Some(score)), Some(Verdict { intent, .. })) => {
+                format!("{intent} ({score:.2})")
+            }
+            (Opinion::Names(..), Some(Verdict { intent, .. })) => (*intent).to_owned(),
+            (Opinion::Names(..), None) => WhyNothing::None.name().to_owned(),
+            (Opinion::Nothing(why), _) => why.name().to_owned(),
+        };
+        Named { verdict, told: Some(format!("{}, of {}: {said}", self.model(), offered.len())) }
     }
 
     /// Which of `offered` is meant by `text`, in the name of this tenant and project. Of none at all nobody is asked.
