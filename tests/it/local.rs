@@ -282,6 +282,10 @@ async fn a_long_conversation_loses_its_oldest_turns() {
     let request = Request { messages, sampling: greedy(3), ..Request::default() };
     let usage = reply(&SHARED, &request).await.usage.unwrap();
     assert!(usage.input < 60, "{usage:?}");
+    let opened = SHARED.open(&request, &call()).await.unwrap();
+    assert_eq!(opened.dropped, ["messages (1 oldest)"]);
+    let opened = SHARED.open(&asking("Say hello.", greedy(3)), &call()).await.unwrap();
+    assert!(opened.dropped.is_empty(), "{:?}", opened.dropped);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@
 //! llamas that they cannot cut up.
 //!
 //! What it does not do, because it is small:
-//! - A conversation that is too long loses its oldest turns, except what the system says. If not even the last
+//! - A conversation that is too long loses its oldest turns, except what the system says, and that is told. If not even the last
 //!   message fits, or nothing is to be left out, that is a `context_overflow`.
 //! - Tools that may be called, and need not, are told to models only whose template knows of tools and writes calls
 //!   in a known way; others are not told of them. Where one must be called, it is, by any model.
@@ -66,6 +66,7 @@ use futures_util::stream::{self, StreamExt};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -204,7 +205,8 @@ impl Upstream for Local {
     async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         let ask = Ask::new(request).map_err(|why| self.error(Kind::BadRequest, why))?;
         let (chunks, mut heard) = mpsc::channel(self.longest_answer);
-        self.queue(Job { ask, chunks })?;
+        let left_out = Arc::<AtomicUsize>::default();
+        self.queue(Job { ask, chunks, left_out: Arc::clone(&left_out) })?;
         let first = tokio::time::timeout(FIRST_CHUNK_DEADLINE, heard.recv()).await.map_err(|_| {
             self.error(Kind::Timeout, format!("the local model said nothing within {FIRST_CHUNK_DEADLINE:?}"))
         })?;
@@ -215,7 +217,7 @@ impl Upstream for Local {
             model: request.model.as_str().into(),
             origin: Origin::Local,
             failed: Vec::new(),
-            dropped: Vec::new(),
+            dropped: trimmed(left_out.load(Ordering::Relaxed)),
             headers: Vec::new(),
             load: Load::default(),
             chunks,
@@ -226,6 +228,11 @@ impl Upstream for Local {
 fn chunks_from(first: Chunk, heard: mpsc::Receiver<Result<Chunk, Error>>) -> Chunks {
     let others = stream::unfold(heard, async |mut heard| heard.recv().await.map(|chunk| (chunk, heard)));
     stream::iter([Ok(first)]).chain(others).boxed()
+}
+
+/// What is told of messages that there was no room for.
+fn trimmed(messages: usize) -> Vec<String> {
+    (messages > 0).then(|| format!("messages ({messages} oldest)")).into_iter().collect()
 }
 
 /// A file's name without its quantisation: `SmolLM2-135M-Instruct.Q4_1.gguf` is `smollm2-135m-instruct`.

@@ -75,22 +75,23 @@ pub enum Piece<'a> {
     Quoted(String),
 }
 
-/// The ids of as much of a conversation as fits into `room` tokens, or none where not even its last turn
-/// does. The oldest turns go first; what the system says stays.
+/// The ids of as much of a conversation as fits into `room` tokens, and how many turns were left out; nothing where not
+/// even its last turn fits. The oldest turns go first; what the system says stays.
 pub(super) fn fit(
     conversation: Conversation<'_>,
     room: usize,
     template: &Template,
     tokenizer: &Tokenizer,
-) -> Result<Option<Vec<u32>>, Fault> {
+) -> Result<Option<(Vec<u32>, usize)>, Fault> {
     let turns = conversation.turns;
     let earlier = turns.len().saturating_sub(1);
     let fitting = |dropped| {
         let kept = without_oldest(turns, dropped, template.alternates);
-        encode_if_fits(&kept, conversation, room, template, tokenizer)
+        let ids = encode_if_fits(&kept, conversation, room, template, tokenizer)?;
+        Ok::<_, Fault>(ids.map(|ids| (ids, turns.len() - kept.len())))
     };
-    if let Some(ids) = fitting(0)? {
-        return Ok(Some(ids));
+    if let Some(whole) = fitting(0)? {
+        return Ok(Some(whole));
     }
     // The fewest dropped turns that are enough lie in `low..=high`.
     let (mut low, mut high) = (1, turns[..earlier].iter().filter(|turn| turn.may_be_dropped()).count());
@@ -98,7 +99,7 @@ pub(super) fn fit(
     while best.is_some() && low < high {
         let middle = low.midpoint(high);
         match fitting(middle)? {
-            Some(ids) => (best, high) = (Some(ids), middle),
+            Some(fitted) => (best, high) = (Some(fitted), middle),
             None => low = middle + 1,
         }
     }
@@ -211,14 +212,17 @@ mod tests {
             fit(Conversation { turns: &turns, tools: &[], thinking: false }, room, &template(), &toy())
                 .unwrap()
         };
-        let all = fit_in(10_000).unwrap();
+        let (all, left_out) = fit_in(10_000).unwrap();
+        assert_eq!(left_out, 0);
         assert!(texts(&all).contains("[first]"));
 
-        let one_less = fit_in(all.len() - 1).unwrap();
+        let (one_less, left_out) = fit_in(all.len() - 1).unwrap();
+        assert_eq!(left_out, 1);
         assert!(!texts(&one_less).contains("[first]"));
         assert!(texts(&one_less).contains("[rule]") && texts(&one_less).contains("[second]"));
 
-        let least = (1..).find_map(fit_in).unwrap();
+        let (least, left_out) = (1..).find_map(fit_in).unwrap();
+        assert_eq!(left_out, 3);
         assert!(!texts(&least).contains("[third]"));
         assert!(texts(&least).contains("[rule]") && texts(&least).contains("[last]"));
         assert_eq!(fit_in(least.len() - 1), None);

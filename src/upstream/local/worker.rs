@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::upstream::{Error, Kind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +31,19 @@ const STEP: usize = 64;
 pub(super) struct Job {
     pub(super) ask: Ask,
     pub(super) chunks: mpsc::Sender<Result<Chunk, Error>>,
+    /// How many messages there was no room for; said before the first words.
+    pub(super) left_out: Arc<AtomicUsize>,
+}
+
+/// What there is to do for a job.
+struct Task {
+    prompt: Vec<u32>,
+    /// How many messages are not in it.
+    left_out: usize,
+    /// How many tokens the answer may have.
+    limit: usize,
+    /// What keeps it to its form.
+    form: Option<Keeper>,
 }
 
 /// What the thread needs beside its queue.
@@ -83,22 +97,24 @@ impl Worker {
         self.config.context.min(MAX_CONTEXT)
     }
 
-    /// The prompt for what is asked, how many tokens an answer to it may have, and what keeps that to its form.
-    fn read(&self, model: &Model, ask: &Ask) -> Result<(Vec<u32>, usize, Option<Keeper>), Failure> {
+    /// What there is to do for what is asked.
+    fn read(&self, model: &Model, ask: &Ask) -> Result<Task, Failure> {
         let context = self.context();
         let wanted = ask.sampling.answer_limit().unwrap_or(self.config.max_tokens) as usize;
         // A quarter of the context is kept for the answer, where it may become that long.
         let room = context.saturating_sub(wanted.clamp(1, (context / 4).max(1)));
-        let prompt = match self.config.too_long {
+        let fitted = match self.config.too_long {
             TooLong::Trim => fit(ask.conversation(), room, &model.template, &model.tokenizer)?,
-            TooLong::Refuse => fit_whole(ask.conversation(), room, &model.template, &model.tokenizer)?,
+            TooLong::Refuse => fit_whole(ask.conversation(), room, &model.template, &model.tokenizer)?
+                .map(|prompt| (prompt, 0)),
         };
-        let prompt = prompt.filter(|prompt| !prompt.is_empty()).ok_or(Failure::TooLong { room })?;
+        let fitted = fitted.filter(|(prompt, _)| !prompt.is_empty());
+        let (prompt, left_out) = fitted.ok_or(Failure::TooLong { room })?;
         let limit = wanted.min(context - prompt.len());
         let form = ask.form.as_ref().map(|form| form.keeper(model.tokenizer.vocabulary()));
         match form.as_ref().map(Keeper::least).filter(|least| *least > limit) {
             Some(least) => Err(Failure::TooShort { limit, least }),
-            None => Ok((prompt, limit, form)),
+            None => Ok(Task { prompt, left_out, limit, form }),
         }
     }
 
@@ -166,7 +182,8 @@ impl Desk<'_> {
             return;
         }
         match unpanicked(|| self.worker.read(&self.model, &job.ask)) {
-            Ok((prompt, limit, form)) => {
+            Ok(Task { prompt, left_out, limit, form }) => {
+                job.left_out.store(left_out, Ordering::Relaxed);
                 let known = self.beginnings.of(&prompt);
                 let sequence = known.unwrap_or_else(|| self.model.network.sequence());
                 let mut answer = Answer::new(voice, &job.ask, (prompt, limit), sequence, form);
