@@ -1,4 +1,4 @@
-"""Runs every suite against a sidecar in front of every kind of provider. WEIR_BIN names the sidecar."""
+"""Runs every suite against a sidecar in front of every kind of provider, and in front of none. WEIR_BIN names the sidecar."""
 import importlib
 import json
 import os
@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import play
@@ -47,6 +49,13 @@ api_key = "sk-fake-key-1234"
 """)
 
 
+def alone(folder):
+    """A sidecar without providers and keys, and without a way into the network: only the local model answers."""
+    nowhere = "http://127.0.0.1:9"
+    settings = f'models_dir = "{ROOT / "models"}"\n[cache]\nsemantic = "off"\nexact = "off"\n'
+    return start(folder, settings, HTTP_PROXY=nowhere, HTTPS_PROXY=nowhere, NO_PROXY="")
+
+
 def python_suite(name):
     module = importlib.import_module(name)
     importlib.reload(module)
@@ -67,8 +76,27 @@ def node_suite(name):
     return output.stdout.splitlines() or [f"FAIL {name}: {output.stderr[-300:]}"]
 
 
+def settled(url):
+    """Waits until the local model is ready."""
+    for _ in range(600):
+        with urllib.request.urlopen(f"{url}/status", timeout=5) as told:
+            state = json.load(told)["local"]["state"]
+        if state != "loading":
+            return
+        time.sleep(0.1)
+
+
 def main():
     failed = passed = 0
+
+    def tell(suites, where):
+        nonlocal failed, passed
+        for suite, lines in suites.items():
+            for line in lines:
+                print(f"{line.split(' ', 1)[0]} {suite} -> {where}: {line.split(' ', 1)[1]}", flush=True)
+                passed += line.startswith("PASS")
+                failed += line.startswith("FAIL")
+
     for kind, (upstream, protocol, version, more) in PROVIDERS.items():
         base, _ = play.start(protocol)
         with tempfile.TemporaryDirectory() as folder:
@@ -80,14 +108,19 @@ def main():
                     "gemini python": python_suite("gemini_suite"), "ollama python": python_suite("ollama_suite"),
                     "openai node": node_suite("openai_suite"), "anthropic node": node_suite("anthropic_suite"),
                 }
-                for suite, lines in suites.items():
-                    for line in lines:
-                        print(f"{line.split(' ', 1)[0]} {suite} -> {kind}: {line.split(' ', 1)[1]}", flush=True)
-                        passed += line.startswith("PASS")
-                        failed += line.startswith("FAIL")
+                tell(suites, kind)
             finally:
                 process.terminate()
                 process.wait(timeout=20)
+    with tempfile.TemporaryDirectory() as folder:
+        process, url = alone(Path(folder))
+        os.environ.update(BASE_URL=url)
+        try:
+            settled(url)
+            tell({"python": python_suite("local_suite"), "node": node_suite("local_suite")}, "the local model alone")
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)
 
