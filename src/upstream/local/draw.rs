@@ -70,13 +70,7 @@ impl Draw {
 
     /// The next token, where `expected` says how much each is to be expected, and `mask` which of them may come.
     pub(super) fn next(&mut self, expected: &[f32], mask: Option<&Mask>) -> u32 {
-        let token = match mask {
-            Some(mask) => {
-                let of = |token: u32| expected.get(token as usize).map(|expected| (token, *expected));
-                self.one_of(expected, || mask.tokens().filter_map(of))
-            }
-            None => self.one_of(expected, || (0..).zip(expected.iter().copied())),
-        };
+        let token = self.one_of(expected, mask);
         *self.drawn.entry(token).or_default() += 1;
         if let Some(loops) = &mut self.loops {
             loops.push(token);
@@ -84,8 +78,7 @@ impl Draw {
         token
     }
 
-    /// One of the tokens that `allowed` gives.
-    fn one_of<A: Iterator<Item = (u32, f32)>>(&mut self, expected: &[f32], allowed: impl Fn() -> A) -> u32 {
+    fn one_of(&mut self, expected: &[f32], mask: Option<&Mask>) -> u32 {
         // Penalties only make tokens less likely, so those that are far below before are so afterwards, unless
         // what is above them falls as far.
         let penalised = self.drawn.keys().map(|token| *token as usize);
@@ -93,15 +86,30 @@ impl Draw {
         let fall = penalised.map(|at| before(at) - self.penalised(at as u32, before(at))).fold(0.0, f32::max);
         let loops = self.loops.as_ref().map(Loops::penalties).unwrap_or_default();
         let fall = fall + loops.iter().map(|(_, loss)| *loss).fold(0.0, f32::max);
-        let most = allowed().map(|(_, expected)| expected).fold(f32::MIN, f32::max);
+        let most = match mask {
+            Some(mask) => allowed(expected, mask).map(|(_, expected)| expected).fold(f32::MIN, f32::max),
+            None => most(expected),
+        };
         let least = most - fall - FAR_BELOW * self.temperature.max(0.05);
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
-        let likely = allowed().filter(|(_, expected)| *expected >= least);
-        candidates.extend(likely.map(|(token, expected)| (token, self.penalised(token, expected))));
+        match mask {
+            Some(mask) => {
+                candidates.extend(allowed(expected, mask).filter(|(_, expected)| *expected >= least));
+            }
+            None => not_below(least, expected, &mut candidates),
+        }
+        // They are in the order of their tokens.
+        let mut change = |token: u32, change: &dyn Fn(f32) -> f32| {
+            if let Ok(at) = candidates.binary_search_by_key(&token, |(candidate, _)| *candidate) {
+                candidates[at].1 = change(candidates[at].1);
+            }
+        };
+        for token in self.drawn.keys() {
+            change(*token, &|expected| self.penalised(*token, expected));
+        }
         for (token, loss) in loops {
-            let looping = candidates.iter_mut().filter(|(candidate, _)| *candidate == token);
-            looping.for_each(|(_, expected)| *expected -= loss);
+            change(token, &|expected| expected - loss);
         }
         let token = self.pick(&mut candidates);
         self.candidates = candidates;
@@ -149,6 +157,36 @@ impl Draw {
     }
 }
 
+/// The tokens that `mask` lets come.
+fn allowed<'a>(expected: &'a [f32], mask: &'a Mask) -> impl Iterator<Item = (u32, f32)> + 'a {
+    mask.tokens().filter_map(|token| Some((token, *expected.get(token as usize)?)))
+}
+
+/// Numbers that are compared at once: a vocabulary is gone through for every token.
+const AT_ONCE: usize = 16;
+
+/// The largest of `expected`.
+fn most(expected: &[f32]) -> f32 {
+    let (chunks, rest) = expected.as_chunks::<AT_ONCE>();
+    let mut most = [f32::MIN; AT_ONCE];
+    for chunk in chunks {
+        for (most, expected) in most.iter_mut().zip(chunk) {
+            *most = if expected > most { *expected } else { *most };
+        }
+    }
+    most.iter().chain(rest).copied().fold(f32::MIN, f32::max)
+}
+
+/// Appends all tokens to `likely` that are expected as much as `least` or more.
+fn not_below(least: f32, expected: &[f32], likely: &mut Vec<(u32, f32)>) {
+    for (first, chunk) in (0..).step_by(AT_ONCE).zip(expected.chunks(AT_ONCE)) {
+        // Without a branch for each, since most chunks have none.
+        if chunk.iter().map(|expected| u32::from(*expected >= least)).sum::<u32>() > 0 {
+            likely.extend((first..).zip(chunk.iter().copied()).filter(|(_, expected)| *expected >= least));
+        }
+    }
+}
+
 /// Whether a request leaves it to us how tokens are drawn.
 fn says_nothing(sampling: &Sampling, further: Further) -> bool {
     let Sampling { temperature, presence_penalty, frequency_penalty, .. } = sampling;
@@ -160,6 +198,7 @@ fn says_nothing(sampling: &Sampling, further: Further) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cmp::Ordering;
 
     const EXPECTED: [f32; 4] = [1.0, 3.0, 2.0, 2.9];
 
@@ -180,6 +219,26 @@ mod tests {
         assert_eq!(drawn(&narrow, Further::default(), 9), [1; 9]);
         let single = Sampling { top_k: Some(1), ..seeded(1) };
         assert_eq!(drawn(&single, Further::default(), 9), [1; 9]);
+    }
+
+    #[test]
+    fn a_vocabulary_of_any_size_is_gone_through_whole() {
+        let expected: Vec<f32> = (0..100).map(|at| ((at * 37 + 11) % 101) as f32 - 50.0).collect();
+        for len in 0..expected.len() {
+            let expected = &expected[..len];
+            assert_eq!(
+                most(expected).total_cmp(&expected.iter().copied().fold(f32::MIN, f32::max)),
+                Ordering::Equal
+            );
+            for least in [-60.0, -3.0, 44.0, 60.0] {
+                let mut likely = Vec::new();
+                not_below(least, expected, &mut likely);
+                let one_by_one =
+                    (0..).zip(expected.iter().copied()).filter(|(_, expected)| *expected >= least);
+                assert_eq!(likely, one_by_one.collect::<Vec<_>>(), "{len} from {least}");
+            }
+        }
+        assert!(most(&[f32::NAN; 40]) <= f32::MIN);
     }
 
     #[test]
