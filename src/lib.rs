@@ -20,6 +20,7 @@ pub mod pipeline;
 // The words: no I/O, no async.
 pub mod chat;
 pub mod clock;
+pub mod device;
 pub mod numerals;
 pub mod secret;
 pub mod vector;

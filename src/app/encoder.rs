@@ -1,7 +1,8 @@
 //! The sentence model of the configuration, loaded and proven to be the right one.
 
 use crate::config::{self, SentenceModel};
-use crate::embed::{Embedder, Encoder as _, SentenceEncoder, device};
+use crate::device;
+use crate::embed::{Embedder, Encoder as _, SentenceEncoder};
 use crate::models::{self, Installed};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,6 @@ use std::thread;
 
 /// More threads than this embed more than any sidecar is asked.
 const MOST_THREADS: usize = 16;
-/// In front of a GPU: one cuts texts into pieces while the other's batch runs.
-const GPU_THREADS: usize = 2;
 
 /// A model that is ready, and how it runs.
 pub struct LoadedEncoder {
@@ -35,8 +34,8 @@ pub fn load_encoder(wanted: &config::Encoder, models_dir: &Path) -> Result<Loade
     proven.map_err(|_| "a thread died while it read the model".to_owned())??;
     let encoder = loaded.map_err(|error| error.to_string())?;
     let suits = match () {
-        () if !encoder.gains_from_threads() => 1,
-        () if !device.is_cpu() => GPU_THREADS,
+        // Two in front of a card keep each other waiting, unless hundreds of texts come at once.
+        () if !encoder.gains_from_threads() || !device.is_cpu() => 1,
         () => thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS),
     };
     let threads = wanted.threads.unwrap_or(suits).max(1);
@@ -49,6 +48,11 @@ impl LoadedEncoder {
         let threads =
             if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
         format!("{} ({}, {threads})", self.encoder.id(), self.encoder.arithmetic())
+    }
+
+    /// How many threads it gets.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Gives it its threads and a queue.

@@ -8,7 +8,8 @@ use crate::cache::judge;
 use crate::chat::Usage;
 use crate::clock::Clock;
 use crate::config::{self, Config, SentenceModel};
-use crate::embed::{Embedder, device};
+use crate::device;
+use crate::embed::Embedder;
 use crate::intent::{self, Book};
 use crate::models::{self, Installed};
 use crate::server::Component;
@@ -203,7 +204,8 @@ impl LocalModel {
             return Component::idle(NO_LOCAL_MODEL, "off (local.enabled, or not in chain.order)");
         };
         match local.as_ref().map(|local| local.status()) {
-            Ok(Status::Ready { .. }) => Component::ready(model),
+            Ok(Status::Ready { on: "cpu", .. }) => Component::ready(model),
+            Ok(Status::Ready { on, .. }) => Component::ready(format!("{model} on {on}")),
             Ok(Status::Loading) => Component::idle(model, "loading"),
             Ok(Status::Failed(why)) => Component::failed(model, why),
             Err(why) => Component::failed(model, why.as_str()),

@@ -11,8 +11,8 @@ use super::{
     upstreams, webhooks,
 };
 use crate::cache::bound::AnswerJudge;
+use crate::device::DeviceChoice;
 use crate::embed::Precision;
-use crate::embed::device::DeviceChoice;
 use crate::intent::Naming;
 use crate::models::is_model_name;
 use crate::store::{Room, embedded};
@@ -40,6 +40,9 @@ pub(super) const QUEUE: RangeInclusive<i64> = 1..=1_000_000;
 const MAX_WRONG: RangeInclusive<f64> = 0.0..=0.2;
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
 /// A switch, in words.
+/// Where a model may be wanted to run.
+const DEVICES: [(&str, DeviceChoice); 3] =
+    [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", DeviceChoice::Cuda)];
 pub(super) const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
 /// Below, MiniLM takes questions for the same that are not: an answer from there would often be wrong.
 const SIMILARITY: RangeInclusive<f64> = 0.0..=1.0;
@@ -281,14 +284,12 @@ impl Checker<'_> {
             max_batch: self.whole(raw.max_batch.as_ref(), 1..=1024, default.max_batch),
             deadline: self.millis(raw.deadline_ms.as_ref(), default.deadline),
         };
-        let devices =
-            [("auto", DeviceChoice::Auto), ("cpu", DeviceChoice::Cpu), ("cuda", DeviceChoice::Cuda)];
         let changes = [("reembed", true), ("ignore", false)];
         let default = Encoder::default();
         let encoder = Encoder {
             model: self.sentence_model(raw.model.as_ref()).unwrap_or(default.model),
             reembed: self.choice(raw.on_model_change.as_ref(), &changes).unwrap_or(default.reembed),
-            device: self.choice(raw.device.as_ref(), &devices).unwrap_or(default.device),
+            device: self.choice(raw.device.as_ref(), &DEVICES).unwrap_or(default.device),
             precision: self.choice(raw.precision.as_ref(), &Precision::ALL).unwrap_or(default.precision),
             threads: match self.whole(raw.threads.as_ref(), 0..=256, 0) {
                 0 => None,
@@ -390,6 +391,7 @@ impl Checker<'_> {
             name,
             model: self.filled(raw.model.as_ref()).unwrap_or(model),
             config: crate::upstream::local::Config {
+                device: self.choice(raw.device.as_ref(), &DEVICES).unwrap_or(default.device),
                 queue: self.whole(raw.queue.as_ref(), QUEUE, default.queue),
                 context: self.whole(raw.context.as_ref(), 64..=4096, default.context),
                 max_tokens: self.whole(raw.max_tokens.as_ref(), 1..=1_048_576, default.max_tokens),

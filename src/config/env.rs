@@ -341,6 +341,7 @@ mod tests {
         ("journal.queue", "21", "21"),
         ("local.enabled", "false", "false"),
         ("local.model", "other", r#""other""#),
+        ("local.device", "cpu", r#""cpu""#),
         ("local.queue", "16", "16"),
         ("local.context", "1024", "1024"),
         ("local.max_tokens", "18", "18"),

@@ -34,8 +34,8 @@ pub use env::{CONFIG_VARIABLE, Environment};
 pub use error::{Error, Problem, Problems};
 pub use origin::{Origin, Origins};
 
+use crate::device::DeviceChoice;
 use crate::embed::Precision;
-use crate::embed::device::DeviceChoice;
 use crate::intent::Naming;
 use crate::secret::Secret;
 use crate::store::{Room, embedded};

@@ -365,6 +365,7 @@ section! {
     Local {
         enabled: bool,
         model: Text,
+        device: Text,
         queue: i64,
         context: i64,
         max_tokens: i64,

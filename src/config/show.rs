@@ -451,7 +451,7 @@ fn local_keys(local: Option<&Local>) -> Keys {
     let Some(Local { name: _, model, config }) = local else {
         return vec![("enabled", Value::Boolean(false))];
     };
-    let local::Config { file: _, queue, context, max_tokens, too_long, idle_unload } = config;
+    let local::Config { file: _, device, queue, context, max_tokens, too_long, idle_unload } = config;
     let too_long = match too_long {
         local::TooLong::Trim => "trim",
         local::TooLong::Refuse => "refuse",
@@ -459,6 +459,7 @@ fn local_keys(local: Option<&Local>) -> Keys {
     vec![
         ("enabled", Value::Boolean(true)),
         ("model", text(model)),
+        ("device", text(&device.to_string())),
         ("queue", number(*queue)),
         ("context", number(*context)),
         ("max_tokens", number(*max_tokens)),

@@ -10,7 +10,6 @@
 //! with a deadline. A full queue is an error at once, never a wait: the request is then a miss, and goes on.
 
 mod batched;
-pub mod device;
 mod folder;
 mod fused;
 mod kernels;

@@ -1,4 +1,4 @@
-//! How fast the local model reads and writes, on one thread.
+//! How fast the local model reads and writes, on one thread or on a card.
 
 use super::embed::cpu_time;
 use crate::upstream::local::{Fault, Probe};
@@ -9,22 +9,26 @@ use std::time::{Duration, Instant};
 const PROMPT: usize = 512;
 /// Tokens that are written one after the other.
 const WRITTEN: usize = 128;
-/// Answers that are written together.
-const TOGETHER: usize = 8;
+/// Answers that are written together, on a processor and on a card.
+const TOGETHER: [usize; 2] = [8, 16];
 /// What else runs on the machine only adds, so the best of several runs counts.
 const RUNS: usize = 3;
 
-/// What was measured. Tokens are by the second of CPU time, where the system tells it, else of the clock on the
-/// wall.
+/// What was measured. Tokens are by the second of CPU time, where a processor computes and the system tells it, else
+/// of the clock on the wall.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Where it ran.
+    pub on: &'static str,
     /// What the arithmetic is called.
     pub arithmetic: &'static str,
     /// Tokens of a prompt of 512.
     pub prompt_tokens_per_second: f64,
     /// Tokens of one answer.
     pub written_tokens_per_second: f64,
-    /// Tokens of eight answers that are written together.
+    /// How many answers were written together.
+    pub together: usize,
+    /// Tokens of all of them.
     pub together_tokens_per_second: f64,
     /// From a prompt of 40 tokens to the first token of the answer, on the wall.
     pub first_token_of_40_ms: f64,
@@ -38,23 +42,27 @@ pub struct Report {
 
 /// Measures `model`.
 pub fn measure(model: &mut Probe) -> Result<Report, Fault> {
+    let on_card = model.place() != "cpu";
+    let count = TOGETHER[usize::from(on_card)];
+    let timed =
+        |work: &mut dyn FnMut() -> Result<(), Fault>| if on_card { on_the_wall(work) } else { timed(work) };
     let prompt: Vec<u32> = (0..PROMPT as u32).map(|at| 504 + at % 97).collect();
     let read = best(|| {
         model.forget();
-        timed(|| model.read(&prompt).map(drop))
+        timed(&mut || model.read(&prompt).map(drop))
     })?;
     let written = best(|| {
         model.forget();
         let mut token = model.read(&prompt[..31])?;
-        timed(|| {
+        timed(&mut || {
             for _ in 0..WRITTEN {
                 token = model.read(&[token])?;
             }
             Ok(())
         })
     })?;
-    let steps = WRITTEN / TOGETHER;
-    let together = best(|| timed(|| model.read_together(prompt[0], TOGETHER, steps)))?;
+    let steps = if on_card { WRITTEN } else { WRITTEN / count };
+    let together = best(|| timed(&mut || model.read_together(prompt[0], count, steps)))?;
     let first = best(|| {
         model.forget();
         on_the_wall(|| model.read(&prompt[..40]).map(drop))
@@ -65,10 +73,12 @@ pub fn measure(model: &mut Probe) -> Result<Report, Fault> {
         on_the_wall(|| model.read(&prompt[500..508]).map(drop))
     })?;
     Ok(Report {
+        on: model.place(),
         arithmetic: model.arithmetic(),
+        together: count,
         prompt_tokens_per_second: PROMPT as f64 / read.as_secs_f64(),
         written_tokens_per_second: WRITTEN as f64 / written.as_secs_f64(),
-        together_tokens_per_second: (steps * TOGETHER) as f64 / together.as_secs_f64(),
+        together_tokens_per_second: (steps * count) as f64 / together.as_secs_f64(),
         first_token_of_40_ms: first.as_secs_f64() * 1e3,
         first_token_after_500_known_ms: again.as_secs_f64() * 1e3,
         weight_bytes: model.memory().map(|(weights, _)| weights),

@@ -11,9 +11,10 @@ const MAY_USE: &[(&str, &str)] = &[
     ("numerals", ""),
     ("vector", ""),
     ("clock", ""),
+    ("device", ""),
     ("secret", ""),
     // layer 1: skills
-    ("embed", "vector"),
+    ("embed", "vector device"),
     ("intent", "chat numerals vector"),
     ("journal", "chat secret"),
     ("limits", "chat clock"),
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &str)] = &[
     ("wire", "chat clock"),
     // layer 2: judgement
     ("cache", "store chat numerals vector clock secret"),
-    ("upstream", "wire limits chat clock secret"),
+    ("upstream", "wire limits chat clock device secret"),
     // layer 3: the path
     ("pipeline", "cache embed intent limits upstream chat vector clock"),
     // layer 4: faces
@@ -34,7 +35,7 @@ const MAY_USE: &[(&str, &str)] = &[
     // layer 5: assembly
     (
         "config",
-        "journal chat cache embed intent limits server store telemetry upstream webhook models secret",
+        "journal chat cache embed intent limits server store telemetry upstream webhook models device secret",
     ),
     ("app", "*"),
     ("cli", "*"),
@@ -46,7 +47,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["server/"]),
     ("hyper_util", &["server/"]),
     ("reqwest", &["upstream/provider/", "cli/"]),
-    ("candle_core", &["embed/", "upstream/local/"]),
+    ("candle_core", &["device.rs", "embed/", "upstream/local/"]),
     ("candle_nn", &["embed/", "upstream/local/"]),
     ("candle_transformers", &["embed/", "upstream/local/"]),
     ("safetensors", &["embed/"]),

@@ -1233,6 +1233,7 @@ requests_per_minute = 5
         [local]
         enabled = true  # default
         model = "smollm2-135m-instruct"  # default
+        device = "auto"  # default
         queue = 16  # default
         context = 2048  # default
         max_tokens = 512  # default

@@ -14,6 +14,7 @@ use weir::chat::{
     ToolCall, ToolChoice,
 };
 use weir::clock::SystemClock;
+use weir::device::DeviceChoice;
 use weir::upstream::local::{
     Config, Local, Metadata, Piece, Probe, Status, Template, Tokenizer, TooLong, Turn,
 };
@@ -389,7 +390,7 @@ fn the_engine_is_as_near_to_f32_as_llama_cpp() {
     // A difference of two logits is off by the square root of two times as much as each: at four times that, chance
     // does not turn it round.
     let clear = 4.0 * std::f64::consts::SQRT_2 * their_off;
-    let mut model = Probe::load(&model_file()).unwrap();
+    let mut model = Probe::load(&model_file(), DeviceChoice::Cpu).unwrap();
     let (mut same, mut all, mut squares, mut numbers) = (0, 0, 0.0, 0);
     for (Written { question, prompt, ids }, InFull { places }) in greedy_ids().into_iter().zip(truth.answers)
     {

@@ -3,6 +3,7 @@
 use super::super::{Outcome, output};
 use super::all::{Figure, figure};
 use crate::config::Config;
+use crate::device::DeviceChoice;
 use crate::lab::local::{self, Report};
 use crate::models::{self, Installed};
 use crate::upstream::local::Probe;
@@ -15,6 +16,9 @@ pub(super) struct Args {
     /// A GGUF file [default: that of local.model]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Where it runs: auto, cpu or cuda [default: local.device]
+    #[arg(long)]
+    device: Option<DeviceChoice>,
     /// Print a line of JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +30,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
         .clone()
         .or_else(|| default_file(config))
         .ok_or("there is no local model; name one with --file")?;
-    let report = local::measure(&mut Probe::load(&file)?)?;
+    let device = args.device.unwrap_or_else(|| default_device(config));
+    let report = local::measure(&mut Probe::load(&file, device)?)?;
     output::line(if args.json { serde_json::to_string(&report)? } else { page(&report) });
     Ok(())
 }
@@ -34,12 +39,18 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
 /// What a short run finds.
 pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
     let file = default_file(config).ok_or("there is no local model")?;
-    let report = local::measure(&mut Probe::load(&file)?)?;
+    let report = local::measure(&mut Probe::load(&file, default_device(config))?)?;
+    let reading =
+        if report.on == "cpu" { "reading a prompt, one thread" } else { "reading a prompt, on a card" };
     Ok(vec![
-        figure("reading a prompt, one thread", format!("{:.0} tokens/s", report.prompt_tokens_per_second)),
+        figure(reading, format!("{:.0} tokens/s", report.prompt_tokens_per_second)),
         figure("writing", format!("{:.0} tokens/s", report.written_tokens_per_second)),
         figure("the first word after 40 tokens", format!("{:.0} ms", report.first_token_of_40_ms)),
     ])
+}
+
+fn default_device(config: &Config) -> DeviceChoice {
+    config.local.clone().unwrap_or_default().config.device
 }
 
 fn default_file(config: &Config) -> Option<PathBuf> {
@@ -51,7 +62,9 @@ fn default_file(config: &Config) -> Option<PathBuf> {
 
 fn page(report: &Report) -> String {
     let Report {
+        on,
         arithmetic,
+        together,
         prompt_tokens_per_second,
         written_tokens_per_second,
         together_tokens_per_second,
@@ -68,10 +81,13 @@ fn page(report: &Report) -> String {
         )
     });
     [
-        format!("{arithmetic}, one thread; tokens by the second of CPU time"),
+        match *on {
+            "cpu" => format!("{arithmetic}, one thread; tokens by the second of CPU time"),
+            on => format!("{on}, {arithmetic}; tokens by the second"),
+        },
         format!("  prompt     {prompt_tokens_per_second:.0} tokens/s"),
-        format!("  writing    {written_tokens_per_second:.0} tokens/s; eight answers together {together_tokens_per_second:.0}"),
-        format!("  begins     {first_token_of_40_ms:.0} ms after a prompt of 40 tokens, {first_token_after_500_known_ms:.0} ms after 8 that follow 500 known ones"),
+        format!("  writing    {written_tokens_per_second:.0} tokens/s; {together} answers together {together_tokens_per_second:.0}"),
+        format!("  begins     {first_token_of_40_ms:.1} ms after a prompt of 40 tokens, {first_token_after_500_known_ms:.1} ms after 8 that follow 500 known ones"),
     ]
     .into_iter()
     .chain(memory)

@@ -59,6 +59,7 @@ pub use tokenizer::{Metadata, Tokenizer};
 
 use crate::chat::{Chunk, Request};
 use crate::clock::Clock;
+use crate::device::DeviceChoice;
 use crate::upstream::{Call, Chunks, Error, Kind, Load, Opened, Origin, Upstream};
 use ask::Ask;
 use async_trait::async_trait;
@@ -80,6 +81,8 @@ const FIRST_CHUNK_DEADLINE: Duration = Duration::from_mins(2);
 pub struct Config {
     /// The GGUF file.
     pub file: PathBuf,
+    /// Where it runs.
+    pub device: DeviceChoice,
     /// How many requests may wait for it.
     pub queue: usize,
     /// The most tokens of a conversation and its answer together.
@@ -105,6 +108,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             file: PathBuf::new(),
+            device: DeviceChoice::Auto,
             queue: 16,
             context: 2048,
             max_tokens: 512,
@@ -123,6 +127,8 @@ pub enum Status {
     Ready {
         /// How long loading and warming up took.
         load_ms: u64,
+        /// Where it runs: `cpu` or `cuda:0`.
+        on: &'static str,
     },
     /// It will not answer, and why.
     Failed(String),

@@ -1,11 +1,14 @@
 //! The model itself: weights, tokenizer and template from one GGUF file.
 
+#[cfg(feature = "cuda")]
+use super::engine::card;
 use super::engine::{self, Engine};
 use super::fault::Fault;
 use super::gguf;
 use super::requantise::Requantised;
 use super::template::Template;
 use super::tokenizer::Tokenizer;
+use crate::device::DeviceChoice;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
@@ -26,14 +29,36 @@ pub(super) struct Model {
 /// What reads.
 pub(super) enum Network {
     Own(Box<Engine>),
+    /// The same on a card.
+    #[cfg(feature = "cuda")]
+    Card(Box<card::Engine>),
     /// For shapes that the engine does not know. What it expects next is copied to beside it.
     Candle(Box<ModelWeights>, Vec<f32>),
+}
+
+/// How much is done in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Answers that are worked on together.
+    pub(super) together: usize,
+    /// Tokens that are read in a step at most: enough to be quick, few enough that who is in the middle of an answer
+    /// hardly notices a long prompt beside it, and that a cancelled request is noticed soon.
+    pub(super) step: usize,
+}
+
+impl Pace {
+    /// More answers would save little, since by then the products take longer than loading the weights.
+    const PROCESSOR: Self = Self { together: 8, step: 64 };
+    #[cfg(feature = "cuda")]
+    const CARD: Self = Self { together: 32, step: 512 };
 }
 
 /// Tokens that have been read, and what attention remembers of them.
 #[derive(Clone)]
 pub(super) enum Sequence {
     Own(engine::Sequence),
+    #[cfg(feature = "cuda")]
+    Card(card::Sequence),
     /// Weights are shared; what attention remembers is the sequence's own.
     Candle(Box<ModelWeights>, usize),
 }
@@ -47,27 +72,78 @@ pub(super) struct Run<'a> {
 }
 
 impl Model {
-    /// Reads `file`, for sequences of at most `context` tokens. Takes about a second.
-    pub(super) fn load(file: &Path, context: usize) -> Result<Self, Fault> {
+    /// Reads `file`, for sequences of at most `context` tokens, to run on `device`. Takes about a second.
+    pub(super) fn load(file: &Path, context: usize, device: DeviceChoice) -> Result<Self, Fault> {
         let opened = File::open(file).map_err(|source| Fault::Open { path: file.to_owned(), source })?;
         let mut reader = BufReader::new(opened);
         let content = gguf::read(&mut reader)?;
         let tokenizer = Tokenizer::from_metadata(&content.metadata)?;
         let template = Template::from_metadata(&content.metadata)?;
-        let network = match Engine::load(&content, &mut reader, context)? {
-            Some(engine) => Network::Own(Box::new(engine)),
-            // Where it is a llama of another shape.
-            None => Network::candle(reader, content)?,
-        };
+        let network = Network::load(content, reader, context, device)?;
         Ok(Self { tokenizer, template, network })
     }
 }
 
 impl Network {
+    fn load(
+        content: Content,
+        mut reader: BufReader<File>,
+        context: usize,
+        device: DeviceChoice,
+    ) -> Result<Self, Fault> {
+        if device != DeviceChoice::Cpu
+            && let Some(network) = Self::on_card(&content, &mut reader, context)
+        {
+            return Ok(network);
+        }
+        Ok(match Engine::load(&content, &mut reader, context)? {
+            Some(engine) => Self::Own(Box::new(engine)),
+            // Where it is a llama of another shape.
+            None => Self::candle(reader, content)?,
+        })
+    }
+
+    /// The network on a card, where there is one that can run it: the processor always can.
+    #[cfg(feature = "cuda")]
+    fn on_card(content: &Content, reader: &mut BufReader<File>, context: usize) -> Option<Self> {
+        match card::Engine::load(content, reader, context) {
+            Ok(engine) => engine.map(|engine| Self::Card(Box::new(engine))),
+            Err(fault) => {
+                tracing::warn!(%fault, "the card cannot be used: the local model runs on the processor");
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn on_card(_: &Content, _: &mut BufReader<File>, _: usize) -> Option<Self> {
+        None
+    }
+
+    /// Where it runs.
+    pub(super) fn place(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => "cuda:0",
+            Self::Own(_) | Self::Candle(..) => "cpu",
+        }
+    }
+
+    /// How much is done in a step.
+    pub(super) fn pace(&self) -> Pace {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => Pace::CARD,
+            Self::Own(_) | Self::Candle(..) => Pace::PROCESSOR,
+        }
+    }
+
     /// What its arithmetic is called.
     pub(super) fn arithmetic(&self) -> &'static str {
         match self {
             Self::Own(engine) => engine.arithmetic(),
+            #[cfg(feature = "cuda")]
+            Self::Card(_) => "f16 and f32",
             Self::Candle(..) => "candle",
         }
     }
@@ -76,6 +152,8 @@ impl Network {
     pub(super) fn memory(&self) -> Option<(usize, usize)> {
         match self {
             Self::Own(engine) => Some((engine.bytes(), engine.bytes_per_token())),
+            #[cfg(feature = "cuda")]
+            Self::Card(engine) => Some((engine.bytes(), engine.bytes_per_token())),
             Self::Candle(..) => None,
         }
     }
@@ -84,6 +162,8 @@ impl Network {
     pub(super) fn sequence(&self) -> Sequence {
         match self {
             Self::Own(engine) => Sequence::Own(engine.sequence()),
+            #[cfg(feature = "cuda")]
+            Self::Card(engine) => Sequence::Card(engine.sequence()),
             Self::Candle(weights, _) => Sequence::Candle(weights.clone(), 0),
         }
     }
@@ -96,6 +176,8 @@ impl Network {
     ) -> Result<impl Iterator<Item = &'a [f32]> + use<'a>, Fault> {
         let (numbers, stride, vocabulary) = match self {
             Self::Own(engine) => engine.step(&mut own_runs(runs)),
+            #[cfg(feature = "cuda")]
+            Self::Card(engine) => engine.step(&mut card_runs(runs))?,
             Self::Candle(_, expected) => step_by_candle(runs, expected)?,
         };
         Ok(numbers.chunks_exact(stride).map(move |row| &row[..vocabulary]))
@@ -111,9 +193,20 @@ impl Network {
 fn own_runs<'a>(runs: &'a mut [Run<'_>]) -> Vec<engine::Run<'a>> {
     let own = |run: &'a mut Run<'_>| match run.sequence {
         Sequence::Own(sequence) => Some(engine::Run { sequence, ids: run.ids, wants_next: run.wants_next }),
+        #[cfg(feature = "cuda")]
+        Sequence::Card(_) => None,
         Sequence::Candle(..) => None,
     };
     runs.iter_mut().filter_map(own).collect()
+}
+
+#[cfg(feature = "cuda")]
+fn card_runs<'a>(runs: &'a mut [Run<'_>]) -> Vec<card::Run<'a>> {
+    let on_card = |run: &'a mut Run<'_>| match run.sequence {
+        Sequence::Card(sequence) => Some(card::Run { sequence, ids: run.ids, wants_next: run.wants_next }),
+        Sequence::Own(_) | Sequence::Candle(..) => None,
+    };
+    runs.iter_mut().filter_map(on_card).collect()
 }
 
 fn step_by_candle<'a>(
@@ -141,6 +234,8 @@ impl Sequence {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Own(sequence) => sequence.len(),
+            #[cfg(feature = "cuda")]
+            Self::Card(sequence) => sequence.len(),
             Self::Candle(_, len) => *len,
         }
     }
@@ -152,6 +247,12 @@ impl Sequence {
                 let mut beginning = sequence.clone();
                 beginning.truncate(len);
                 Some(Self::Own(beginning))
+            }
+            #[cfg(feature = "cuda")]
+            Self::Card(sequence) => {
+                let mut beginning = sequence.clone();
+                beginning.truncate(len);
+                Some(Self::Card(beginning))
             }
             Self::Candle(..) => None,
         }

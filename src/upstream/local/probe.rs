@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::model::{MAX_CONTEXT, Model, Run, Sequence};
+use crate::device::DeviceChoice;
 use std::path::Path;
 
 /// A model and one sequence, without a queue, a template or a thread of its own.
@@ -12,9 +13,9 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Reads the model in `file`.
-    pub fn load(file: &Path) -> Result<Self, Fault> {
-        let model = Model::load(file, MAX_CONTEXT)?;
+    /// Reads the model in `file`, to run it on `device`.
+    pub fn load(file: &Path, device: DeviceChoice) -> Result<Self, Fault> {
+        let model = Model::load(file, MAX_CONTEXT, device)?;
         let sequence = model.network.sequence();
         Ok(Self { model, sequence, expected: Vec::new() })
     }
@@ -22,6 +23,11 @@ impl Probe {
     /// What its arithmetic is called.
     pub fn arithmetic(&self) -> &'static str {
         self.model.network.arithmetic()
+    }
+
+    /// Where it runs: `cpu` or `cuda:0`.
+    pub fn place(&self) -> &'static str {
+        self.model.network.place()
     }
 
     /// The memory in bytes that the weights take, and a token of a sequence; `None` where nobody tells.

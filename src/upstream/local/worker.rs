@@ -11,6 +11,7 @@ use super::voice::Voice;
 use super::{Config, Status, TooLong};
 use crate::chat::{Chunk, Event};
 use crate::clock::Clock;
+use crate::device::DeviceChoice;
 use crate::upstream::{Error, Kind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,14 +19,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-
-/// Answers that are worked on together. Each remembers what it has read; more would save little, since by then the
-/// products take longer than loading the weights.
-const TOGETHER: usize = 8;
-
-/// How many tokens are read in a step at most: enough to be quick, few enough that who is in the middle of an
-/// answer hardly notices a long prompt beside it, and that a cancelled request is noticed soon.
-const STEP: usize = 64;
 
 /// A request that waits for its turn.
 pub(super) struct Job {
@@ -57,23 +50,34 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves `jobs` until nobody can send any more.
     pub(super) fn run(&self, jobs: &Receiver<Job>, status: &watch::Sender<Status>) {
-        let mut first = None;
+        let (mut first, mut device) = (None, self.config.device);
         loop {
             let began = Instant::now();
-            let model = match unpanicked(|| self.load()) {
+            let model = match unpanicked(|| self.load(device)) {
                 Ok(model) => model,
                 Err(fault) => {
                     status.send_replace(Status::Failed(fault.with_advice()));
                     return;
                 }
             };
-            status.send_replace(Status::Ready { load_ms: began.elapsed().as_millis() as u64 });
-            let mut desk =
-                Desk { worker: self, model, beginnings: Beginnings::default(), answers: Vec::new() };
+            let load_ms = began.elapsed().as_millis() as u64;
+            status.send_replace(Status::Ready { load_ms, on: model.network.place() });
+            let mut desk = Desk {
+                worker: self,
+                model,
+                beginnings: Beginnings::default(),
+                answers: Vec::new(),
+                failed: false,
+            };
             first.take().into_iter().for_each(|job| desk.begin(job));
             match desk.serve(jobs) {
                 Ended::Closed => return,
                 Ended::Idle => drop(desk),
+                Ended::Failed => {
+                    tracing::warn!("the card failed: the local model goes on without it");
+                    device = DeviceChoice::Cpu;
+                    continue;
+                }
             }
             tracing::info!("nobody has asked the local model for a while: its memory is freed");
             match jobs.recv() {
@@ -84,8 +88,8 @@ impl Worker {
     }
 
     /// Loads the model, and lets it say a few words to nobody: the first tokens touch every weight.
-    fn load(&self) -> Result<Model, Fault> {
-        let mut model = Model::load(&self.config.file, self.context())?;
+    fn load(&self, device: DeviceChoice) -> Result<Model, Fault> {
+        let mut model = Model::load(&self.config.file, self.context(), device)?;
         let mut sequence = model.network.sequence();
         for ids in [&[0; 8][..], &[0]] {
             model.network.step(&mut [Run { sequence: &mut sequence, ids, wants_next: true }])?.for_each(drop);
@@ -133,6 +137,8 @@ struct Desk<'a> {
     model: Model,
     beginnings: Beginnings,
     answers: Vec<Answer>,
+    /// Whether the card has failed.
+    failed: bool,
 }
 
 /// Why a desk is left.
@@ -141,6 +147,8 @@ enum Ended {
     Closed,
     /// Nobody has asked for long.
     Idle,
+    /// The card has failed, and will again.
+    Failed,
 }
 
 impl Desk<'_> {
@@ -151,13 +159,16 @@ impl Desk<'_> {
                 return ended;
             }
             self.step();
+            if self.failed {
+                return Ended::Failed;
+            }
         }
     }
 
     /// Takes what waits, as long as there is room; waits itself where there is nothing else to do, unless that is
     /// the end.
     fn take(&mut self, jobs: &Receiver<Job>) -> Option<Ended> {
-        while self.answers.len() < TOGETHER {
+        while self.answers.len() < self.model.network.pace().together {
             if self.answers.is_empty() {
                 match next(jobs, self.worker.config.idle_unload) {
                     Ok(job) => self.begin(job),
@@ -197,11 +208,12 @@ impl Desk<'_> {
     }
 
     /// Reads the next tokens of every answer. A failure costs the answers, not the model: nothing that was left
-    /// half done outlives them.
+    /// half done outlives them, but on a card.
     fn step(&mut self) {
         self.answers.retain(|answer| answer.voice.is_heard());
         let worked = unpanicked(|| self.go_on());
         if let Err(fault) = worked {
+            self.failed = self.model.network.place() != "cpu";
             for mut answer in self.answers.drain(..) {
                 answer.voice.fail(Kind::Server, fault.to_string());
             }
@@ -210,7 +222,8 @@ impl Desk<'_> {
 
     fn go_on(&mut self) -> Result<(), Fault> {
         let Self { model, answers, beginnings, .. } = self;
-        let shares = shares(&answers.iter().map(Answer::unread).collect::<Vec<_>>());
+        let unread: Vec<usize> = answers.iter().map(Answer::unread).collect();
+        let shares = shares(&unread, model.network.pace().step);
         let asking: Vec<bool> =
             answers.iter().zip(&shares).map(|(answer, share)| answer.unread() == *share).collect();
         let mut runs: Vec<Run<'_>> =
@@ -245,10 +258,10 @@ fn next(jobs: &Receiver<Job>, idle: Duration) -> Result<Job, RecvTimeoutError> {
 }
 
 /// How many tokens each answer reads in a step, where it has so many to read: each at least one, and the others go
-/// to those who have the fewest first, so that a short prompt never waits for a long one.
-fn shares(unread: &[usize]) -> Vec<usize> {
+/// to those who have the fewest first, so that a short prompt never waits for a long one. `most` is read in all.
+fn shares(unread: &[usize], most: usize) -> Vec<usize> {
     let mut shares: Vec<usize> = unread.iter().map(|unread| (*unread).min(1)).collect();
-    let mut left = STEP.saturating_sub(shares.iter().sum());
+    let mut left = most.saturating_sub(shares.iter().sum());
     let mut order: Vec<usize> = (0..unread.len()).collect();
     order.sort_by_key(|at| unread[*at]);
     for at in order {
@@ -291,10 +304,10 @@ mod tests {
 
     #[test]
     fn everyone_reads_in_every_step_and_the_shortest_prompt_first() {
-        assert_eq!(shares(&[1, 1, 1]), [1, 1, 1]);
-        assert_eq!(shares(&[500]), [STEP]);
-        assert_eq!(shares(&[500, 1, 20]), [STEP - 21, 1, 20]);
-        assert_eq!(shares(&[500, 500]), [STEP - 1, 1]);
+        assert_eq!(shares(&[1, 1, 1], 64), [1, 1, 1]);
+        assert_eq!(shares(&[500], 64), [64]);
+        assert_eq!(shares(&[500, 1, 20], 64), [64 - 21, 1, 20]);
+        assert_eq!(shares(&[500, 500], 64), [64 - 1, 1]);
     }
 
     #[test]

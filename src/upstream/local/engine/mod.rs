@@ -9,6 +9,8 @@
 //! together, so the weights are loaded once for all. Between steps nothing is allocated but a page of memory for
 //! every [`PAGE`] tokens of a sequence.
 
+#[cfg(feature = "cuda")]
+pub(super) mod card;
 mod pack;
 mod pages;
 mod rotation;
@@ -19,7 +21,8 @@ mod tests;
 pub(super) mod tiny;
 mod weights;
 
-pub(super) use pages::Sequence;
+/// What this engine remembers of a sequence.
+pub(super) type Sequence = pages::Sequence<[u16]>;
 
 use super::fault::Fault;
 use super::kernels::{Kernels, Memory, PAGE, Place, QuantisedRows};
@@ -27,13 +30,13 @@ use candle_core::quantized::gguf_file::Content;
 use rotation::Rotation;
 use shape::Shape;
 use std::io::{Read, Seek};
-use weights::{Layer, Stack, Weights};
+use weights::{Layer, Processor, Stack, Weights};
 
 /// A model that is ready to read.
 pub(super) struct Engine {
     kernels: Kernels,
     shape: Shape,
-    weights: Weights,
+    weights: Weights<Processor>,
     rotation: Rotation,
     /// For layers that attend to what is near only.
     near: Option<Rotation>,
@@ -72,7 +75,7 @@ impl Engine {
         context: usize,
     ) -> Result<Option<Self>, Fault> {
         let Some(shape) = Shape::of(&content.metadata, context)? else { return Ok(None) };
-        let Some(weights) = Weights::load(content, file, &shape)? else {
+        let Some(weights) = Weights::load(&Processor, content, file, &shape)? else {
             return if shape.is_known_to_candle() { Ok(None) } else { Err(Fault::Shape("size of a matrix")) };
         };
         let slower = weights.slower.as_deref();
@@ -112,7 +115,7 @@ impl Engine {
     /// the vocabulary is to be expected next; with it how long a row is, and how much of it is vocabulary.
     pub(super) fn step(&mut self, runs: &mut [Run<'_>]) -> (&[f32], usize, usize) {
         for run in &mut *runs {
-            run.sequence.make_room(run.ids.len());
+            run.sequence.make_room(run.ids.len(), |numbers| std::iter::repeat_n(0, numbers).collect());
         }
         self.embed(runs);
         for layer in 0..self.weights.layers.len() {
@@ -240,7 +243,7 @@ fn multiply(kernels: Kernels, x: &QuantisedRows, stack: &Stack, out: &mut Vec<f3
 fn prepare(
     kernels: Kernels,
     row: &mut [f32],
-    weights: &Layer,
+    weights: &Layer<Processor>,
     shape: &Shape,
     rotation: &Rotation,
     at: usize,

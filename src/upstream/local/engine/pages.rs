@@ -6,23 +6,22 @@ use std::sync::Arc;
 
 /// Tokens that have been read. A copy is cheap: it shares the pages, and whoever goes on writing in one that is
 /// shared takes a copy of that page.
-#[derive(Clone)]
-pub(in super::super) struct Sequence {
-    pages: Vec<Arc<[u16]>>,
+pub(in super::super) struct Sequence<Page: ?Sized> {
+    pages: Vec<Arc<Page>>,
     len: usize,
     /// Numbers in a page.
     page: usize,
 }
 
-impl Sequence {
+impl<Page: ?Sized> Clone for Sequence<Page> {
+    fn clone(&self) -> Self {
+        Self { pages: self.pages.clone(), ..*self }
+    }
+}
+
+impl<Page: ?Sized> Sequence<Page> {
     pub(super) fn new(page: usize) -> Self {
         Self { pages: Vec::new(), len: 0, page }
-    }
-
-    /// One that has read `len` tokens, as far as anybody can tell who does not look into it.
-    #[cfg(test)]
-    pub(in super::super) fn of_len(len: usize) -> Self {
-        Self { pages: vec![Arc::from([0; 4]); len.div_ceil(PAGE)], len, page: 4 }
     }
 
     /// How many tokens have been read.
@@ -31,7 +30,7 @@ impl Sequence {
     }
 
     /// The pages it holds, alone or with others.
-    pub(in super::super) fn pages(&self) -> &[Arc<[u16]>] {
+    pub(in super::super) fn pages(&self) -> &[Arc<Page>] {
         &self.pages
     }
 
@@ -41,14 +40,43 @@ impl Sequence {
         self.pages.truncate(self.len.div_ceil(PAGE));
     }
 
-    pub(super) fn make_room(&mut self, tokens: usize) {
+    /// Makes room for so many tokens more, in new pages of so many numbers.
+    pub(super) fn make_room(&mut self, tokens: usize, mut new: impl FnMut(usize) -> Arc<Page>) {
         while self.pages.len() * PAGE < self.len + tokens {
-            self.pages.push(std::iter::repeat_n(0, self.page).collect());
+            self.pages.push(new(self.page));
         }
     }
 
     pub(super) fn have_read(&mut self, tokens: usize) {
         self.len += tokens;
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<Page> Sequence<Page> {
+    /// Makes room for so many tokens more. `page` makes one of so many numbers, or a copy of one that others share.
+    pub(super) fn make_room_of_its_own<E>(
+        &mut self,
+        tokens: usize,
+        mut page: impl FnMut(usize, Option<&Page>) -> Result<Page, E>,
+    ) -> Result<(), E> {
+        if let Some(begun) = self.pages.get_mut(self.len / PAGE)
+            && Arc::get_mut(begun).is_none()
+        {
+            *begun = Arc::new(page(self.page, Some(begun))?);
+        }
+        while self.pages.len() * PAGE < self.len + tokens {
+            self.pages.push(Arc::new(page(self.page, None)?));
+        }
+        Ok(())
+    }
+}
+
+impl Sequence<[u16]> {
+    /// One that has read `len` tokens, as far as anybody can tell who does not look into it.
+    #[cfg(test)]
+    pub(in super::super) fn of_len(len: usize) -> Self {
+        Self { pages: vec![Arc::from([0; 4]); len.div_ceil(PAGE)], len, page: 4 }
     }
 
     /// Writes down the keys and values of the token at position `at`.

@@ -25,6 +25,12 @@ impl Rotation {
         Self { pairing: shape.pairing, pairs, turns: (0..context).flat_map(turn).map(long).collect() }
     }
 
+    /// A cosine and a sine for each pair of each position.
+    #[cfg(feature = "cuda")]
+    pub(super) fn numbers(&self) -> Vec<f32> {
+        self.turns.iter().flat_map(|(cosine, sine)| [*cosine, *sine]).collect()
+    }
+
     /// Turns a head of a query or key at position `at`.
     pub(super) fn rotate(&self, head: &mut [f32], at: usize) {
         let turns = &self.turns[at * self.pairs..][..self.pairs];

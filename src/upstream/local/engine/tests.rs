@@ -98,10 +98,10 @@ fn a_shared_beginning_is_read_once_and_written_by_nobody_else() {
 }
 
 #[derive(serde::Deserialize)]
-struct Families {
-    ids: Vec<u32>,
+pub(super) struct Families {
+    pub(super) ids: Vec<u32>,
     /// Of each family, the logarithm of how likely each token is after the ids.
-    expected: std::collections::BTreeMap<String, Vec<f32>>,
+    pub(super) expected: std::collections::BTreeMap<String, Vec<f32>>,
 }
 
 fn logarithms(logits: &[f32]) -> Vec<f32> {
@@ -110,20 +110,26 @@ fn logarithms(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|logit| logit - most - sum.ln()).collect()
 }
 
-fn families() -> Families {
+pub(super) fn families() -> Families {
     let told: Families =
         serde_json::from_str(include_str!("../../../../fixtures/local/families.json")).unwrap();
     assert_eq!(told.expected.keys().collect::<Vec<_>>(), ["gemma3", "llama", "phi3", "qwen2", "qwen3"]);
     told
 }
 
-/// How far `engine` is off after `ids`, in shares of how far the expected differ among each other.
+/// How far `engine` is off after `ids`.
 fn off(engine: &mut Engine, ids: &[u32], pieces: &[usize], expected: &[f32]) -> f32 {
     let (mut sequence, mut begin, mut ours) = (engine.sequence(), 0, Vec::new());
     for len in pieces {
-        ours = logarithms(&read(engine, &mut sequence, &ids[begin..begin + len]));
+        ours = read(engine, &mut sequence, &ids[begin..begin + len]);
         begin += len;
     }
+    off_by(&ours, expected)
+}
+
+/// How far `ours` is off, in shares of how far the expected differ among each other.
+pub(super) fn off_by(ours: &[f32], expected: &[f32]) -> f32 {
+    let ours = logarithms(ours);
     let mean = expected.iter().sum::<f32>() / expected.len() as f32;
     let spread: f32 = expected.iter().map(|x| (x - mean).powi(2)).sum();
     let off: f32 = ours.iter().zip(expected).map(|(ours, theirs)| (ours - theirs).powi(2)).sum();

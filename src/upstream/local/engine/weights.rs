@@ -1,4 +1,4 @@
-//! The weights of a GGUF file, packed for the kernels.
+//! The weights of a GGUF file, packed for where they are multiplied.
 
 use super::super::fault::Fault;
 use super::super::kernels::{BLOCK, Matrix, TILE};
@@ -9,35 +9,53 @@ use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::Content;
 use std::io::{Read, Seek};
 
+/// How weights are kept where they are multiplied.
+pub(super) trait Packing {
+    type Matrix;
+    type Vector;
+
+    /// `tensors` of rows of one width, side by side.
+    fn matrix(&self, tensors: &[QTensor]) -> Result<Self::Matrix, Fault>;
+    fn vector(&self, numbers: Vec<f32>) -> Result<Self::Vector, Fault>;
+    /// Whether every row of `matrix` is `inputs` wide, and there is one for each of `outputs`.
+    fn is(matrix: &Self::Matrix, inputs: usize, outputs: usize) -> bool;
+    fn len(vector: &Self::Vector) -> usize;
+    fn bytes(matrix: &Self::Matrix) -> usize;
+}
+
 /// All the weights of a model.
-pub(super) struct Weights {
+pub(super) struct Weights<P: Packing> {
     /// Nothing where the output serves for this too.
-    embedding: Option<Matrix>,
-    pub(super) layers: Vec<Layer>,
-    pub(super) norm: Vec<f32>,
-    pub(super) output: Stack,
+    embedding: Option<P::Matrix>,
+    pub(super) layers: Vec<Layer<P>>,
+    pub(super) norm: P::Vector,
+    pub(super) output: P::Matrix,
     /// How much slower than usual each pair turns, where the model says so.
     pub(super) slower: Option<Vec<f32>>,
 }
 
 /// The weights of a layer.
-pub(super) struct Layer {
-    pub(super) attention_norm: Vec<f32>,
+pub(super) struct Layer<P: Packing> {
+    pub(super) attention_norm: P::Vector,
     /// Queries, keys and values.
-    pub(super) qkv: Stack,
+    pub(super) qkv: P::Matrix,
     /// What is added to them.
-    pub(super) bias: Option<Vec<f32>>,
-    pub(super) query_norm: Option<Vec<f32>>,
-    pub(super) key_norm: Option<Vec<f32>>,
-    pub(super) out: Stack,
+    pub(super) bias: Option<P::Vector>,
+    pub(super) query_norm: Option<P::Vector>,
+    pub(super) key_norm: Option<P::Vector>,
+    pub(super) out: P::Matrix,
     /// What attention adds is normalised by this.
-    pub(super) after_attention: Option<Vec<f32>>,
-    pub(super) feed_norm: Vec<f32>,
-    pub(super) gate_up: Stack,
-    pub(super) down: Stack,
+    pub(super) after_attention: Option<P::Vector>,
+    pub(super) feed_norm: P::Vector,
+    /// Gates, then what they let through.
+    pub(super) gate_up: P::Matrix,
+    pub(super) down: P::Matrix,
     /// What the gates add is normalised by this.
-    pub(super) after_feed: Option<Vec<f32>>,
+    pub(super) after_feed: Option<P::Vector>,
 }
+
+/// For the kernels of the processor.
+pub(super) struct Processor;
 
 /// Matrices that the same rows are multiplied with, side by side: one, where all have one format.
 pub(super) struct Stack(pub(super) Vec<Matrix>);
@@ -47,96 +65,117 @@ impl Stack {
     pub(super) fn outputs(&self) -> usize {
         self.0.iter().map(|matrix| matrix.outputs).sum()
     }
+}
 
-    fn bytes(&self) -> usize {
-        self.0.iter().map(Matrix::bytes).sum()
+impl Packing for Processor {
+    type Matrix = Stack;
+    type Vector = Vec<f32>;
+
+    fn matrix(&self, tensors: &[QTensor]) -> Result<Stack, Fault> {
+        Ok(Stack(pack(tensors)?))
+    }
+
+    fn vector(&self, numbers: Vec<f32>) -> Result<Vec<f32>, Fault> {
+        Ok(numbers)
+    }
+
+    fn is(stack: &Stack, inputs: usize, outputs: usize) -> bool {
+        stack.outputs() == outputs.next_multiple_of(TILE)
+            && stack.0.iter().all(|matrix| matrix.inputs == inputs)
+    }
+
+    fn len(vector: &Vec<f32>) -> usize {
+        vector.len()
+    }
+
+    fn bytes(stack: &Stack) -> usize {
+        stack.0.iter().map(Matrix::bytes).sum()
     }
 }
 
-impl Weights {
+impl Weights<Processor> {
+    /// The row of a token in the embedding.
+    pub(super) fn embed(&self, id: usize, out: &mut [f32]) {
+        self.embedding().0.iter().for_each(|matrix| matrix.row(id, out));
+    }
+}
+
+impl<P: Packing> Weights<P> {
     /// The weights in `file`, or `None` where they are not those that `shape` has.
     pub(super) fn load<R: Read + Seek>(
+        packing: &P,
         content: &Content,
         file: &mut R,
         shape: &Shape,
     ) -> Result<Option<Self>, Fault> {
-        let mut reader = Reader { content, file };
+        let mut reader = Reader { packing, content, file };
         let embedding = reader.matrix("token_embd.weight")?;
         let (embedding, output) = match reader.optional("output.weight")? {
-            Some(output) => (pack(&[embedding])?.pop(), Stack(pack(&[output])?)),
-            None => (None, Stack(pack(&[embedding])?)),
+            Some(output) => (Some(packing.matrix(&[embedding])?), packing.matrix(&[output])?),
+            None => (None, packing.matrix(&[embedding])?),
         };
-        let layers: Vec<Layer> =
+        let layers: Vec<Layer<P>> =
             (0..shape.layers).map(|layer| reader.layer(layer, shape)).collect::<Result<_, Fault>>()?;
         let norm = reader.vector("output_norm.weight")?;
-        let slower = match reader.optional_vector("rope_freqs.weight")? {
+        let slower = match reader.optional_numbers("rope_freqs.weight")? {
             Some(slower) => Some(slower),
-            None => reader.optional_vector(shape.factors)?,
+            None => reader.optional_numbers(shape.factors)?,
         };
         let weights = Self { embedding, layers, norm, output, slower };
         Ok(weights.fit(shape).then_some(weights))
     }
 
-    /// The row of a token in the embedding.
-    pub(super) fn embed(&self, id: usize, out: &mut [f32]) {
-        let matrix = self.embedding.as_ref().or(self.output.0.first());
-        matrix.into_iter().for_each(|matrix| matrix.row(id, out));
+    /// A row for each token.
+    pub(super) fn embedding(&self) -> &P::Matrix {
+        self.embedding.as_ref().unwrap_or(&self.output)
     }
 
     /// How much memory they take.
     pub(super) fn bytes(&self) -> usize {
-        let layer = |Layer { qkv, out, gate_up, down, .. }: &Layer| {
-            qkv.bytes() + out.bytes() + gate_up.bytes() + down.bytes()
+        let layer = |Layer { qkv, out, gate_up, down, .. }: &Layer<P>| -> usize {
+            [qkv, out, gate_up, down].into_iter().map(P::bytes).sum()
         };
-        let embedding = self.embedding.as_ref().map_or(0, Matrix::bytes);
-        embedding + self.output.bytes() + self.layers.iter().map(layer).sum::<usize>()
+        let embedding = self.embedding.as_ref().map_or(0, P::bytes);
+        embedding + P::bytes(&self.output) + self.layers.iter().map(layer).sum::<usize>()
     }
 
     fn fit(&self, shape: &Shape) -> bool {
-        let is = |stack: &Stack, inputs, outputs| {
-            stack.outputs() == outputs && stack.0.iter().all(|matrix| matrix.inputs == inputs)
-        };
         let qkv = shape.queries() + 2 * shape.kv_heads * shape.size;
-        let vocabulary = shape.vocabulary.next_multiple_of(TILE);
-        let layer = |layer: &Layer| {
-            is(&layer.qkv, shape.width, qkv)
-                && is(&layer.out, shape.queries(), shape.width)
-                && is(&layer.gate_up, shape.width, 2 * shape.hidden)
-                && is(&layer.down, shape.hidden, shape.width)
-                && [&layer.attention_norm, &layer.feed_norm].iter().all(|norm| norm.len() == shape.width)
-                && [&layer.after_attention, &layer.after_feed]
-                    .iter()
-                    .all(|norm| norm.as_ref().is_none_or(|norm| norm.len() == shape.width))
-                && layer.bias.as_ref().is_none_or(|bias| bias.len() == qkv)
-                && [&layer.query_norm, &layer.key_norm]
-                    .iter()
-                    .all(|norm| norm.as_ref().is_none_or(|norm| norm.len() == shape.size))
+        let long = |vector: &Option<P::Vector>, len: usize| vector.as_ref().is_none_or(|v| P::len(v) == len);
+        let layer = |layer: &Layer<P>| {
+            P::is(&layer.qkv, shape.width, qkv)
+                && P::is(&layer.out, shape.queries(), shape.width)
+                && P::is(&layer.gate_up, shape.width, 2 * shape.hidden)
+                && P::is(&layer.down, shape.hidden, shape.width)
+                && [&layer.attention_norm, &layer.feed_norm].iter().all(|norm| P::len(norm) == shape.width)
+                && [&layer.after_attention, &layer.after_feed].iter().all(|norm| long(norm, shape.width))
+                && long(&layer.bias, qkv)
+                && [&layer.query_norm, &layer.key_norm].iter().all(|norm| long(norm, shape.size))
         };
-        let embeds =
-            self.embedding.as_ref().is_none_or(|m| m.outputs == vocabulary && m.inputs == shape.width);
-        embeds
-            && is(&self.output, shape.width, vocabulary)
-            && self.norm.len() == shape.width
+        P::is(self.embedding(), shape.width, shape.vocabulary)
+            && P::is(&self.output, shape.width, shape.vocabulary)
+            && P::len(&self.norm) == shape.width
             && self.slower.as_ref().is_none_or(|slower| slower.len() >= shape.turned / 2)
             && self.layers.iter().all(layer)
     }
 }
 
 /// Reads tensors by name.
-struct Reader<'a, R> {
+struct Reader<'a, P, R> {
+    packing: &'a P,
     content: &'a Content,
     file: &'a mut R,
 }
 
-impl<R: Read + Seek> Reader<'_, R> {
-    fn layer(&mut self, layer: usize, shape: &Shape) -> Result<Layer, Fault> {
+impl<P: Packing, R: Read + Seek> Reader<'_, P, R> {
+    fn layer(&mut self, layer: usize, shape: &Shape) -> Result<Layer<P>, Fault> {
         let name = |part: &str| format!("blk.{layer}.{part}");
         // Some have written together what others have apart.
         let together = self.has(&name("attn_qkv.weight"));
-        let mut matrices = |parts: &[&str]| -> Result<Stack, Fault> {
+        let mut matrices = |parts: &[&str]| -> Result<P::Matrix, Fault> {
             let tensors: Vec<QTensor> =
                 parts.iter().map(|part| self.matrix(&name(part))).collect::<Result<_, _>>()?;
-            Ok(Stack(pack(&tensors)?))
+            self.packing.matrix(&tensors)
         };
         let apart: &[&str] = &["attn_q.weight", "attn_k.weight", "attn_v.weight"];
         let qkv = matrices(if together { &["attn_qkv.weight"] } else { apart })?;
@@ -146,12 +185,13 @@ impl<R: Read + Seek> Reader<'_, R> {
         let down = matrices(&["ffn_down.weight"])?;
         let bias: Option<Vec<Vec<f32>>> = ["attn_q.bias", "attn_k.bias", "attn_v.bias"]
             .iter()
-            .map(|part| self.optional_vector(&name(part)))
+            .map(|part| self.optional_numbers(&name(part)))
             .collect::<Result<_, _>>()?;
+        let bias = bias.map(|parts| self.packing.vector(parts.concat())).transpose()?;
         Ok(Layer {
             attention_norm: self.vector(&name("attn_norm.weight"))?,
             qkv,
-            bias: bias.map(|parts| parts.concat()),
+            bias,
             query_norm: self.optional_vector(&name("attn_q_norm.weight"))?,
             key_norm: self.optional_vector(&name("attn_k_norm.weight"))?,
             out,
@@ -164,7 +204,7 @@ impl<R: Read + Seek> Reader<'_, R> {
     }
 
     /// A norm of what is added, where the family has those.
-    fn after(&mut self, shape: &Shape, name: &str) -> Result<Option<Vec<f32>>, Fault> {
+    fn after(&mut self, shape: &Shape, name: &str) -> Result<Option<P::Vector>, Fault> {
         shape.norms_after.then(|| self.vector(name)).transpose()
     }
 
@@ -177,7 +217,12 @@ impl<R: Read + Seek> Reader<'_, R> {
         Ok(tensor)
     }
 
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>, Fault> {
+    fn vector(&mut self, name: &str) -> Result<P::Vector, Fault> {
+        let numbers = self.numbers(name)?;
+        self.packing.vector(numbers)
+    }
+
+    fn numbers(&mut self, name: &str) -> Result<Vec<f32>, Fault> {
         let tensor = self.content.tensor(&mut *self.file, name, &Device::Cpu)?;
         Ok(tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?)
     }
@@ -190,7 +235,11 @@ impl<R: Read + Seek> Reader<'_, R> {
         if self.has(name) { self.matrix(name).map(Some) } else { Ok(None) }
     }
 
-    fn optional_vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Fault> {
+    fn optional_vector(&mut self, name: &str) -> Result<Option<P::Vector>, Fault> {
         if self.has(name) { self.vector(name).map(Some) } else { Ok(None) }
+    }
+
+    fn optional_numbers(&mut self, name: &str) -> Result<Option<Vec<f32>>, Fault> {
+        if self.has(name) { self.numbers(name).map(Some) } else { Ok(None) }
     }
 }

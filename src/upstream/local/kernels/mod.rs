@@ -28,6 +28,8 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(feature = "cuda")]
+pub(super) mod gpu;
 mod half;
 mod lanes;
 mod packed;
