@@ -23,6 +23,8 @@ pub struct Report {
     pub arithmetic: String,
     /// One short text after the other, on one thread.
     pub single: Single,
+    /// How many texts a batch had.
+    pub batch: usize,
     /// Texts a second on one thread, in batches of short texts.
     pub batch_texts_per_second: f64,
     /// Behind the queue.

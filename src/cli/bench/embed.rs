@@ -2,13 +2,12 @@
 
 use super::super::{Outcome, output};
 use super::all::{Figure, figure};
-use crate::app::load_encoder;
+use crate::app::{LoadedEncoder, load_encoder};
 use crate::config::Config;
-use crate::embed::{Encoder as _, Precision, SentenceEncoder};
+use crate::embed::{Encoder as _, Precision};
 use crate::lab::embed::{self, Agreement, BATCH_SIZE, Queue, Report, Single};
 use std::error::Error;
 use std::path::PathBuf;
-use std::thread::available_parallelism;
 
 /// Texts of every kind, so that the figures do not need a file.
 const VARIED: &str = include_str!("../../../fixtures/sentences/varied.txt");
@@ -22,6 +21,9 @@ pub(super) struct Args {
     /// The precisions to measure [default: embed.precision]
     #[arg(long, value_name = "auto|f32|bf16|int8", value_delimiter = ',')]
     precision: Vec<Precision>,
+    /// How many texts are embedded together
+    #[arg(long, default_value_t = BATCH_SIZE as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
     /// How many callers ask at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
     callers: u16,
@@ -59,7 +61,14 @@ pub(super) fn run(args: &Args, config: &Config) -> Outcome {
 
 /// What a short run finds.
 pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
-    let args = Args { texts: None, precision: Vec::new(), callers: 32, quick: true, json: false };
+    let args = Args {
+        texts: None,
+        precision: Vec::new(),
+        batch: BATCH_SIZE as u16,
+        callers: 32,
+        quick: true,
+        json: false,
+    };
     let texts: Vec<&str> = VARIED.lines().filter(|line| !line.trim().is_empty()).collect();
     let report = measure(&args, config, config.encoder.precision, &texts)?;
     let Single { wall_p50_ms, wall_p99_ms, pieces, .. } = report.single;
@@ -80,9 +89,9 @@ pub(super) fn short(config: &Config) -> Result<Vec<Figure>, Box<dyn Error>> {
     Ok(figures)
 }
 
-fn load(config: &Config, precision: Precision) -> Result<SentenceEncoder, String> {
+fn load(config: &Config, precision: Precision) -> Result<LoadedEncoder, String> {
     let wanted = crate::config::Encoder { precision, ..config.encoder.clone() };
-    Ok(load_encoder(&wanted, &config.models_dir)?.encoder)
+    load_encoder(&wanted, &config.models_dir)
 }
 
 fn measure(
@@ -91,11 +100,11 @@ fn measure(
     precision: Precision,
     texts: &[&str],
 ) -> Result<Report, Box<dyn Error>> {
-    let mut encoder = load(config, precision)?;
+    let loaded = load(config, precision)?;
+    let (threads, mut encoder) = (loaded.threads(), loaded.encoder);
     let short = embed::short(&encoder, texts)?;
     let single = embed::single(&mut encoder, &short)?;
-    let batch_texts_per_second = embed::batches(&mut encoder, &short, BATCH_SIZE)?;
-    let threads = config.encoder.threads.or(available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    let batch_texts_per_second = embed::batches(&mut encoder, &short, args.batch.into())?;
     let queue = if encoder.gains_from_threads() {
         Some(embed::queue(&encoder, &short, args.callers.into(), threads)?)
     } else {
@@ -104,14 +113,15 @@ fn measure(
     let agreement = if args.quick || precision == Precision::F32 {
         None
     } else {
-        Some(embed::agreement(&mut encoder, &mut load(config, Precision::F32)?, texts)?)
+        Some(embed::agreement(&mut encoder, &mut load(config, Precision::F32)?.encoder, texts)?)
     };
     let (id, arithmetic) = (encoder.id().to_owned(), encoder.arithmetic());
-    Ok(Report { encoder: id, arithmetic, single, batch_texts_per_second, queue, agreement })
+    let batch = args.batch.into();
+    Ok(Report { encoder: id, arithmetic, single, batch, batch_texts_per_second, queue, agreement })
 }
 
 fn page(report: &Report) -> String {
-    let Report { encoder, arithmetic, single, batch_texts_per_second, queue, agreement } = report;
+    let Report { encoder, arithmetic, single, batch, batch_texts_per_second, queue, agreement } = report;
     let Single { pieces, texts, wall_p50_ms, wall_p99_ms, cpu_mean_ms } = single;
     let cpu = cpu_mean_ms.map_or(String::new(), |cpu| format!(", CPU {cpu:.3} ms in the mean"));
     let mut lines = vec![
@@ -119,7 +129,7 @@ fn page(report: &Report) -> String {
         format!(
             "  one text     {wall_p50_ms:.3} ms at p50, {wall_p99_ms:.3} at p99{cpu}; {texts} texts of {pieces} word pieces, one thread"
         ),
-        format!("  batches      {batch_texts_per_second:.0} texts/s on one thread, {BATCH_SIZE} together"),
+        format!("  batches      {batch_texts_per_second:.0} texts/s on one thread, {batch} together"),
     ];
     if let Some(Queue { callers, texts_per_second, share_of_best, wait_p50_ms, wait_p99_ms, batch_ms }) =
         queue
