@@ -9,7 +9,7 @@
 use super::budget::Budget;
 use super::graph::Graph;
 use super::merge::{self, LARGEST, Merge, Merged, Origins, Outline};
-use super::rows::{Quantised, Rows};
+use super::rows::{Quantised, Rows, Scored};
 use super::segment::{Dead, Segment, scan};
 use super::snapshot::Picture;
 use crate::store::EntryId;
@@ -260,9 +260,10 @@ impl Vectors {
         }
         let query = Quantised::of(query);
         let most = k + SPARE;
-        let mut found = Vec::with_capacity((self.segments.len() + 1) * most);
+        let mut found: Vec<(Scored, &Rows, &[EntryId])> =
+            Vec::with_capacity((self.segments.len() + 1) * most);
         for segment in &self.segments {
-            let near = segment.nearest(&query, most);
+            let near = segment.nearest(&query, k, most);
             found.extend(near.into_iter().map(|near| (near, segment.rows(), segment.ids())));
         }
         let near = scan(&self.tail.rows, &self.tail.dead, &query, most);
@@ -271,9 +272,8 @@ impl Vectors {
             found.select_nth_unstable_by(most, |(a, ..), (b, ..)| b.score.total_cmp(&a.score));
             found.truncate(most);
         }
-        let sure = |(near, rows, ids): (_, &Rows, &[EntryId])| {
-            let super::rows::Scored { row, .. } = near;
-            (rows.cosine(&query, row as usize), ids[row as usize])
+        let sure = |(near, rows, ids): (Scored, &Rows, &[EntryId])| {
+            (rows.cosine(&query, near.row as usize), ids[near.row as usize])
         };
         best(found.into_iter().map(sure).collect(), k)
     }

@@ -1,15 +1,14 @@
 //! [`Segment`]: some vectors of a scope with their ids, searched through a graph where they have one.
 
-use super::graph::Graph;
+use super::graph::{Graph, Reach};
 use super::rows::{Quantised, Rows, Scored};
 use super::snapshot::Picture;
 use crate::store::EntryId;
 use std::sync::Arc;
 
-/// How many candidates a search of a graph looks at. Measured on clusters of 200 like sentences: 48 found the very
-/// nearest of 10,000 always, 64 that of 30,000.
-const WIDTHS: [(usize, usize); 2] = [(20_000, 48), (100_000, 64)];
-const WIDEST: usize = 96;
+/// How many candidates a search of a graph follows at most. Measured on sentences: with 64 it named the very nearest
+/// of 50,000 in 97.5 % of searches, with this in 99.3 %. Where something is near it ends long before.
+const WIDTH: usize = 96;
 
 /// A list of vectors that gets no more; some may be forgotten.
 pub(super) struct Segment {
@@ -130,22 +129,17 @@ impl Segment {
             + graph
     }
 
-    /// About the `most` nearest of the living, by the upper halves.
-    pub(super) fn nearest(&self, query: &Quantised, most: usize) -> Vec<Scored> {
+    /// About the `most` nearest of the living, by the upper halves, to choose from those that are `asked` for.
+    pub(super) fn nearest(&self, query: &Quantised, asked: usize, most: usize) -> Vec<Scored> {
         let Some(graph) = &self.graph else { return scan(&self.rows, &self.dead, query, most) };
-        let mut found =
-            graph.search(&self.rows, query.probe(), self.width().max(most), |row| !self.dead.has(row));
+        let reach = Reach { asked, most, width: WIDTH.max(most) };
+        let mut found = graph.search(&self.rows, query.probe(), reach, |row| !self.dead.has(row));
         if found.len() < most.min(self.living()) {
             // The dead have crowded out the living, or lie between them.
             return scan(&self.rows, &self.dead, query, most);
         }
         keep_best(&mut found, most);
         found
-    }
-
-    fn width(&self) -> usize {
-        let fits = |(rows, _): &&(usize, usize)| self.rows.len() <= *rows;
-        WIDTHS.iter().find(fits).map_or(WIDEST, |(_, width)| *width)
     }
 }
 

@@ -335,7 +335,7 @@ mod tests {
             head.append(&mut body);
             head.extend(crc32fast::hash(&head).to_le_bytes());
             if let Some(segment) = read(&head, 7, HERE, 3) {
-                segment.nearest(&Quantised::of(&[1.0, 0.0, 0.0]), 3);
+                segment.nearest(&Quantised::of(&[1.0, 0.0, 0.0]), 3, 9);
             }
         }
     }

@@ -7,16 +7,16 @@
 
 pub(super) mod build;
 pub(super) mod grow;
+mod walk;
 
 use super::rows::{Probe, Rows, Scored};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use walk::{Enough, Seen, Walk};
 
 const LINKS: usize = Graph::LINKS;
 const UPPER_LINKS: usize = Graph::UPPER_LINKS;
 /// How many rows a search goes down with through the layers above: with one alone it is easily lost, for clusters
 /// that lie apart say nothing about the way from one to another.
-const DESCENT_WIDTH: usize = 4;
+const DESCENT_WIDTH: usize = 8;
 /// Where there are fewer links than there is room for.
 const NONE: u32 = u32::MAX;
 
@@ -38,6 +38,17 @@ struct Layer {
     rows: Vec<u32>,
     /// [`UPPER_LINKS`] for each.
     links: Vec<u32>,
+}
+
+/// How far a search goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// So many are asked for.
+    pub(super) asked: usize,
+    /// So many are to be found, to choose from.
+    pub(super) most: usize,
+    /// So many are followed at most.
+    pub(super) width: usize,
 }
 
 /// A graph as plain numbers: where a search begins, the lowest layer's links, and rows and links of those above.
@@ -79,13 +90,14 @@ impl Graph {
         size_of::<u32>() * (self.links.len() + upper)
     }
 
-    /// About the `width` nearest of the rows that are `wanted`, in no order. The more are looked for, the surer
-    /// the first is right.
+    /// About the nearest of the rows that are `wanted`, in no order: `most`, or all where there are fewer, and up to
+    /// the `width`. The more are looked for, the surer the first is right. It ends early where all that is left is
+    /// much farther away than those asked for, as far as they have been found.
     pub(super) fn search(
         &self,
         rows: &Rows,
         query: Probe<'_>,
-        width: usize,
+        Reach { asked, most, width }: Reach,
         wanted: impl Fn(u32) -> bool,
     ) -> Vec<Scored> {
         let mut walk = Walk::of(rows, query, Seen::of(rows.len()));
@@ -93,7 +105,8 @@ impl Graph {
         for layer in &self.layers {
             nearest = walk.spread(|row| layer.links_of(row), &nearest, DESCENT_WIDTH, |_| true);
         }
-        walk.spread(|row| links_of(&self.links, row), &nearest, width, wanted)
+        let enough = Some(Enough::of(asked, most));
+        walk.spread_until(|row| links_of(&self.links, row), &nearest, width, enough, wanted)
     }
 }
 
@@ -107,110 +120,6 @@ impl Layer {
 /// The links of a row in the lowest layer.
 fn links_of(links: &[u32], row: u32) -> &[u32] {
     until_none(&links[row as usize * LINKS..][..LINKS])
-}
-
-/// One search.
-struct Walk<'r> {
-    rows: &'r Rows,
-    query: Probe<'r>,
-    products: Vec<i32>,
-    found: Vec<Scored>,
-    unseen: Vec<u32>,
-    seen: Seen,
-}
-
-impl<'r> Walk<'r> {
-    fn of(rows: &'r Rows, query: Probe<'r>, seen: Seen) -> Self {
-        let (products, found) = (Vec::with_capacity(LINKS), Vec::with_capacity(LINKS));
-        Self { rows, query, products, found, unseen: Vec::with_capacity(LINKS), seen }
-    }
-
-    fn score(&mut self, row: u32) -> Scored {
-        self.unseen.clear();
-        self.unseen.push(row);
-        self.score_unseen();
-        self.found[0]
-    }
-
-    fn score_unseen(&mut self) {
-        let Self { rows, query, products, found, unseen, .. } = self;
-        found.clear();
-        rows.score_some(*query, unseen, products, |scored| found.push(scored));
-    }
-
-    /// Follows the links of the nearest found so far, until none leads to a row nearer than the `width` best.
-    fn spread<'l>(
-        &mut self,
-        links_of: impl Fn(u32) -> &'l [u32],
-        from: &[Scored],
-        width: usize,
-        wanted: impl Fn(u32) -> bool,
-    ) -> Vec<Scored> {
-        let mut seen = std::mem::take(&mut self.seen);
-        seen.forget_all();
-        let mut open = BinaryHeap::with_capacity(4 * width);
-        let mut best = BinaryHeap::with_capacity(width + 1);
-        for begin in from {
-            seen.insert(begin.row);
-            open.push(*begin);
-            if wanted(begin.row) {
-                best.push(Reverse(*begin));
-            }
-        }
-        while let Some(nearest) = open.pop() {
-            if best.len() >= width && best.peek().is_some_and(|Reverse(worst)| nearest.score < worst.score) {
-                break;
-            }
-            self.unseen.clear();
-            self.unseen.extend(links_of(nearest.row).iter().copied().filter(|row| seen.insert(*row)));
-            self.score_unseen();
-            for scored in &self.found {
-                let is_full = best.len() >= width;
-                if is_full && best.peek().is_some_and(|Reverse(worst)| scored.score <= worst.score) {
-                    continue;
-                }
-                open.push(*scored);
-                if wanted(scored.row) {
-                    best.push(Reverse(*scored));
-                    if is_full {
-                        best.pop();
-                    }
-                }
-            }
-        }
-        self.seen = seen;
-        best.into_iter().map(|Reverse(scored)| scored).collect()
-    }
-}
-
-/// Which rows have been looked at.
-#[derive(Default)]
-struct Seen {
-    words: Vec<u64>,
-    /// The words that are not zero: there are few of them, and many layers.
-    changed: Vec<u32>,
-}
-
-impl Seen {
-    fn of(rows: usize) -> Self {
-        Self { words: vec![0; rows.div_ceil(64)], changed: Vec::new() }
-    }
-
-    /// Says whether it was not in yet.
-    fn insert(&mut self, row: u32) -> bool {
-        let (at, bit) = (row / 64, 1 << (row % 64));
-        let word = &mut self.words[at as usize];
-        let is_new = *word & bit == 0;
-        if *word == 0 {
-            self.changed.push(at);
-        }
-        *word |= bit;
-        is_new
-    }
-
-    fn forget_all(&mut self) {
-        self.changed.drain(..).for_each(|at| self.words[at as usize] = 0);
-    }
 }
 
 fn until_none(links: &[u32]) -> &[u32] {
