@@ -42,8 +42,8 @@ fn build(index: &Weak<ScopeIndex>, snapshots: &Snapshots) -> Option<()> {
     let merged = catch_unwind(AssertUnwindSafe(|| merge.run(|| index.strong_count() > 0)));
     let index = index.upgrade()?;
     if let Ok(Some(merged)) = merged {
-        let old = index.write().as_mut()?.install(merged);
-        drop(old);
+        let replaced = index.write().as_mut()?.install(merged);
+        drop(replaced);
         while index.write().as_mut()?.settle() {}
         index.save(snapshots);
         return Some(());

@@ -87,7 +87,7 @@ impl Segment {
         &self.rows
     }
 
-    pub(super) fn ids(&self) -> &[EntryId] {
+    pub(super) fn ids(&self) -> &Arc<Vec<EntryId>> {
         &self.ids
     }
 
