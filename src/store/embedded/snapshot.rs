@@ -113,7 +113,12 @@ impl Snapshots {
     /// Those of a scope, the oldest first.
     fn files(&self, scope: &Scope) -> Vec<(u32, PathBuf)> {
         let Ok(files) = fs::read_dir(self.folder(scope)) else { return Vec::new() };
-        let named = |file: fs::DirEntry| Some((file.file_name().to_str()?.parse().ok()?, file.path()));
+        let named = |file: fs::DirEntry| {
+            let serial: u32 = file.file_name().to_str()?.parse().ok()?;
+            // No other spelling of the same number, and nothing that cannot be read to its end.
+            let is_ours = file.file_name() == *serial.to_string() && file.file_type().ok()?.is_file();
+            is_ours.then(|| (serial, file.path()))
+        };
         let mut files: Vec<(u32, PathBuf)> = files.flatten().filter_map(named).collect();
         files.sort_unstable();
         files
@@ -217,8 +222,9 @@ fn read(bytes: &[u8], serial: u32, space: Space, dimensions: usize) -> Option<Se
     let (upper, lower) = (Numbers::of_bytes(rest.take(half)?), Numbers::of_bytes(rest.take(half)?));
     let entry = u32::try_from(rest.number()?).ok()?;
     let links = rest.all(count.checked_mul(Graph::LINKS)?, u32::from_le_bytes)?;
-    let mut layers = Vec::new();
-    for _ in 0..rest.number()? {
+    let count_of_layers = rest.number().filter(|count| *count <= Graph::LAYERS)?;
+    let mut layers = Vec::with_capacity(count_of_layers);
+    for _ in 0..count_of_layers {
         let rows = rest.number()?;
         let links = rows.checked_mul(Graph::UPPER_LINKS)?;
         layers.push((rest.all(rows, u32::from_le_bytes)?, rest.all(links, u32::from_le_bytes)?));
@@ -312,6 +318,35 @@ mod tests {
         assert!(serials(&there).is_empty(), "what is of no use is removed");
         snapshots.prune(|scope| *scope != here);
         assert!(serials(&here).is_empty());
+    }
+
+    #[test]
+    fn what_is_called_otherwise_or_is_no_file_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(folder.path().join("graphs"));
+        let here = Scope([1; 32]);
+        snapshots.save(&here, HERE, &[picture(50)]);
+        let folder = snapshots.folder(&here);
+        // Names that are the same number, or none; and what would be read for ever.
+        for name in ["+7", "07", "7.old", "-1", "4294967296"] {
+            fs::copy(folder.join("7"), folder.join(name)).unwrap();
+        }
+        fs::create_dir(folder.join("8")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/dev/zero", folder.join("9")).unwrap();
+        assert_eq!(snapshots.load(&here, HERE, 3, 1 << 20).len(), 1);
+    }
+
+    #[test]
+    fn no_more_layers_are_read_than_there_can_be() {
+        let with = |layers: usize| {
+            let picture = picture(40);
+            let (entry, links, _) = picture.graph.parts();
+            let graph = Graph::from_parts((entry, links.to_vec(), vec![(vec![], vec![]); layers]), 40);
+            Picture { graph: Arc::new(graph.expect("it is sound")), ..picture }
+        };
+        assert!(read(&file(&with(Graph::LAYERS)), 7, HERE, 3).is_some());
+        assert!(read(&file(&with(Graph::LAYERS + 1)), 7, HERE, 3).is_none());
     }
 
     proptest! {

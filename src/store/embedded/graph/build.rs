@@ -10,8 +10,8 @@ use crate::store::embedded::rows::Rows;
 use hnsw_rs::prelude::{Distance, Hnsw};
 use std::sync::Arc;
 
-/// The most layers `hnsw_rs` knows.
-const LAYERS: usize = 16;
+/// The most layers `hnsw_rs` knows, the lowest among them.
+const LAYERS: usize = Graph::LAYERS + 1;
 /// How many candidates an insertion looks at: more make a better graph, more slowly.
 const CONSTRUCTION_WIDTH: usize = 100;
 

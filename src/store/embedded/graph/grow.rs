@@ -15,8 +15,6 @@ const WIDTH: usize = 64;
 const DESCENT_WIDTH: usize = 2;
 /// How many links a row begins with in the lowest layer; the rest of the room is for those that link back.
 const FIRST_LINKS: usize = LINKS / 2;
-/// The most layers above the lowest.
-const LAYERS: usize = 15;
 
 /// Puts rows into a graph, some at a time.
 pub(in super::super) struct Grower {
@@ -142,7 +140,7 @@ fn height(row: u32) -> usize {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     bits ^= bits >> 31;
-    (bits.trailing_zeros() as usize / UPPER_LINKS.ilog2() as usize).min(LAYERS)
+    (bits.trailing_zeros() as usize / UPPER_LINKS.ilog2() as usize).min(Graph::LAYERS)
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ impl Graph {
     pub(super) const LINKS: usize = 32;
     /// The links of a row in the layers above.
     pub(super) const UPPER_LINKS: usize = 16;
+    /// The most layers above the lowest.
+    pub(super) const LAYERS: usize = 15;
     /// About what a row costs, beside itself.
     pub(super) const BYTES_PER_ROW: usize = size_of::<u32>() * (LINKS + 2);
 
