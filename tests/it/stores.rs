@@ -769,6 +769,46 @@ mod graph {
         assert!(stored(&folder).is_empty(), "what is cleared leaves nothing");
     }
 
+    /// More scopes than there is room for, each with a graph: one that was dropped comes back with the graph that
+    /// was stored, and nothing is left of scopes whose entries have expired.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn scopes_with_graphs_come_and_go_and_leave_nothing() {
+        const SCOPES: u32 = 8;
+        const EACH: u32 = 200;
+        const LIMIT: usize = 250_000;
+        let folder = Folder::new();
+        let tuning = Tuning { graph_from: 100, ..Tuning::default() };
+        let (store, _) = opened(Config { index_bytes: LIMIT, ..folder.config() }, tuning);
+        let mut random = Random(10);
+        let entries = clustered(&mut random, SCOPES * EACH);
+        let home = |n: u32| Scope([(n / EACH) as u8 + 1; 32]);
+        let expiring = |entry: &Entry| Entry { expires: Some(Millis(1000)), ..entry.clone() };
+        for (n, entry) in (0..).zip(&entries) {
+            if n % EACH == 0 {
+                store.nearest(&home(n), entry.vector.as_ref().unwrap(), 1).await.unwrap();
+            }
+            store.put(&home(n), expiring(entry)).await.unwrap();
+            if n % EACH == EACH - 1 {
+                settle(&store).await;
+            }
+        }
+        assert_eq!(stored(&folder).len(), SCOPES as usize);
+        for _ in 0..2 {
+            for (n, entry) in (0..).zip(&entries).step_by(EACH as usize / 4) {
+                let found = store.nearest(&home(n), entry.vector.as_ref().unwrap(), 1).await.unwrap();
+                assert_eq!(found[0].entry, expiring(entry));
+                settle(&store).await;
+                let index = store.counters().index;
+                assert!(index.bytes <= LIMIT, "{index:?}");
+                assert!((2..SCOPES as usize).contains(&index.scopes), "{index:?}");
+                assert!(index.graphs >= 1, "{index:?}");
+            }
+        }
+        assert_eq!(stored(&folder).len(), SCOPES as usize, "what was dropped from memory is still stored");
+        assert_eq!(store.sweep(Millis(1000)).await.unwrap(), u64::from(SCOPES * EACH));
+        assert_eq!(std::fs::read_dir(folder.path().join("graphs")).unwrap().count(), 0);
+    }
+
     /// Of a large scope nobody waits for the reading: searches answer from what is there, and what is written
     /// meanwhile counts.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
