@@ -796,7 +796,7 @@ mod graph {
         for _ in 0..2 {
             for (n, entry) in (0..).zip(&entries).step_by(EACH as usize / 4) {
                 let found = store.nearest(&home(n), entry.vector.as_ref().unwrap(), 1).await.unwrap();
-                assert_eq!(found[0].entry, expiring(entry));
+                assert_eq!(found[0].entry, expiring(entry).into());
                 settle(&store).await;
                 let index = store.counters().index;
                 assert!(index.bytes <= LIMIT, "{index:?}");
