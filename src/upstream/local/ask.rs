@@ -25,6 +25,8 @@ pub(super) struct Ask {
     pub(super) one_call: bool,
     /// Whether it may be thought about first.
     thinking: bool,
+    /// Whether a text is to be gone on with, as it stands.
+    goes_on: bool,
     further: Further,
 }
 
@@ -64,12 +66,14 @@ impl Ask {
             |thinking: &Thinking| thinking.effort.as_deref() == Some("none") || thinking.budget == Some(0);
         let thinking = form.is_none() && request.thinking.as_ref().is_some_and(|thinking| !off(thinking));
         let further = further(request);
-        Ok(Self { turns, sampling: sampling.clone(), form, tools, one_call, thinking, further })
+        let goes_on = request.is_continuation();
+        Ok(Self { turns, sampling: sampling.clone(), form, tools, one_call, thinking, goes_on, further })
     }
 
     /// The conversation, with what its answer may call.
     pub(super) fn conversation(&self) -> Conversation<'_> {
-        Conversation { turns: &self.turns, tools: &self.tools, thinking: self.thinking }
+        let Self { turns, tools, thinking, goes_on, .. } = self;
+        Conversation { turns, tools, thinking: *thinking, goes_on: *goes_on }
     }
 
     /// Looks for calls in the answer, where `style` says how they are written and there are tools to be called.

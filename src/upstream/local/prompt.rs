@@ -24,6 +24,9 @@ pub(super) struct Conversation<'a> {
     pub(super) tools: &'a [Value],
     /// Whether it may be thought about first.
     pub(super) thinking: bool,
+    /// Whether it is one text to go on with, as it stands: its author has written all of it, the template's words too,
+    /// where there are any.
+    pub(super) goes_on: bool,
 }
 
 impl Turn {
@@ -130,7 +133,7 @@ fn without_oldest(turns: &[Turn], mut dropped: usize, alternates: bool) -> Vec<&
 
 fn encode_if_fits(
     turns: &[&Turn],
-    Conversation { tools, thinking, .. }: Conversation<'_>,
+    Conversation { tools, thinking, goes_on, .. }: Conversation<'_>,
     room: usize,
     template: &Template,
     tokenizer: &Tokenizer,
@@ -140,7 +143,11 @@ fn encode_if_fits(
     if turns.len() > room || bytes > room.saturating_mul(tokenizer.longest_token()) {
         return Ok(None);
     }
-    let ids = tokenizer.encode(&template.render_with(turns, tools, thinking)?)?;
+    let ids = match goes_on {
+        true => tokenizer
+            .encode(&turns.iter().map(|turn| Piece::Template(turn.text.clone())).collect::<Vec<_>>())?,
+        false => tokenizer.encode(&template.render_with(turns, tools, thinking)?)?,
+    };
     Ok((ids.len() <= room).then_some(ids))
 }
 
@@ -209,8 +216,13 @@ mod tests {
             turn(Role::User, "[last]"),
         ];
         let fit_in = |room| {
-            fit(Conversation { turns: &turns, tools: &[], thinking: false }, room, &template(), &toy())
-                .unwrap()
+            fit(
+                Conversation { turns: &turns, tools: &[], thinking: false, goes_on: false },
+                room,
+                &template(),
+                &toy(),
+            )
+            .unwrap()
         };
         let (all, left_out) = fit_in(10_000).unwrap();
         assert_eq!(left_out, 0);
@@ -228,8 +240,13 @@ mod tests {
         assert_eq!(fit_in(least.len() - 1), None);
 
         let whole = |room| {
-            fit_whole(Conversation { turns: &turns, tools: &[], thinking: false }, room, &template(), &toy())
-                .unwrap()
+            fit_whole(
+                Conversation { turns: &turns, tools: &[], thinking: false, goes_on: false },
+                room,
+                &template(),
+                &toy(),
+            )
+            .unwrap()
         };
         assert_eq!(whole(all.len()), Some(all.clone()));
         assert_eq!(whole(all.len() - 1), None);
@@ -252,11 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn a_text_to_go_on_with_is_read_as_it_stands() {
+        let turns = [turn(Role::User, "once upon<|im_end|>")];
+        let goes_on = Conversation { turns: &turns, tools: &[], thinking: false, goes_on: true };
+        let (ids, _) = fit(goes_on, 100, &template(), &toy()).unwrap().unwrap();
+        assert_eq!(ids, toy().encode(&[Piece::Template("once upon<|im_end|>".to_owned())]).unwrap());
+        assert!(ids.len() < 20 && fit(goes_on, 5, &template(), &toy()).unwrap().is_none());
+    }
+
+    #[test]
     fn megabytes_do_not_fit() {
         let turns = [turn(Role::User, &"x".repeat(1 << 24))];
         assert_eq!(
-            fit(Conversation { turns: &turns, tools: &[], thinking: false }, 100, &template(), &toy())
-                .unwrap(),
+            fit(
+                Conversation { turns: &turns, tools: &[], thinking: false, goes_on: false },
+                100,
+                &template(),
+                &toy()
+            )
+            .unwrap(),
             None
         );
     }
