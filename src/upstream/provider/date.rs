@@ -1,5 +1,7 @@
 //! Dates as HTTP writes them (RFC 7231, section 7.1.1.1), of which `retry-after` may be one.
 
+use crate::clock;
+
 /// Unix seconds of a date in any of the three forms that a recipient must understand.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let words: Vec<&str> = text.trim().split([' ', ',']).filter(|word| !word.is_empty()).collect();
@@ -25,8 +27,7 @@ pub(super) fn parse_rfc3339(text: &str) -> Option<u64> {
     let (time, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-'])?);
     let mut parts = date.split('-').map(number);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let month = Some(month).filter(|month| (1..=12).contains(month))?;
-    let days = days_since_epoch(year, month, Some(day).filter(|day| (1..=31).contains(day))?)?;
+    let days = days_since_epoch(year, month, day)?;
     let mut clock = time.split_once('.').map_or(time, |(whole, _)| whole).split(':').map(number);
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     let here = ((days * 24 + hour) * 60 + minute) * 60 + second;
@@ -50,7 +51,7 @@ fn seconds(year: u64, month: &str, day: &str, time: &str) -> Option<u64> {
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
     // Sixty is a leap second.
     let sane = hour < 24 && minute < 60 && second <= 60 && clock.next().is_none();
-    let days = days_since_epoch(year, month, number(day).filter(|day| (1..=31).contains(day))?)?;
+    let days = days_since_epoch(year, month, number(day)?)?;
     sane.then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
@@ -60,12 +61,10 @@ fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the leap day is the
-/// last of its year.
+/// Days from 1970-01-01, where there is such a date.
 fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    days.checked_sub(719_468)
+    let signed = |number: u64| i64::try_from(number).ok();
+    u64::try_from(clock::days(signed(year)?, signed(month)?, signed(day)?)?).ok()
 }
 
 #[cfg(test)]

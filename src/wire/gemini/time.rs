@@ -1,10 +1,8 @@
 //! Moments in RFC 3339, which is how `createTime` is written.
 
+use crate::clock;
+
 const DAY: u64 = 86_400;
-/// The days of four hundred years: after these the calendar repeats itself.
-const ERA: u64 = 146_097;
-/// The days from the first of March of the year 0, where an era begins, to the first of January 1970.
-const EPOCH: u64 = 719_468;
 
 /// The moment in Unix seconds; fractions are cut off. `None` where it is none, or is before 1970, or not in UTC.
 pub(super) fn read(text: &str) -> Option<u64> {
@@ -12,15 +10,12 @@ pub(super) fn read(text: &str) -> Option<u64> {
     let time = time.split('.').next()?;
     let [year, month, day] = three(date, '-')?;
     let [hour, minute, second] = three(time, ':')?;
-    let fits = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !fits || hour > 23 || minute > 59 || second > 60 {
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // Years begin in March, so that the leap day is the last of them.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let of_year = (153 * month + 2) / 5 + day - 1;
-    let of_era = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + of_year;
-    let days = (year / 400 * ERA + of_era).checked_sub(EPOCH)?;
+    let signed = |number: u64| i64::try_from(number).ok();
+    let days = clock::days(signed(year)?, signed(month)?, signed(day)?)?;
+    let days = u64::try_from(days).ok()?;
     Some(days * DAY + hour * 3_600 + minute * 60 + second)
 }
 
@@ -32,14 +27,8 @@ fn three(text: &str, between: char) -> Option<[u64; 3]> {
 
 /// Undoes [`read`].
 pub(super) fn write(seconds: u64) -> String {
-    let (days, rest) = (seconds / DAY + EPOCH, seconds % DAY);
-    let (era, day) = (days / ERA, days % ERA);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + later;
+    let (days, rest) = (seconds / DAY, seconds % DAY);
+    let (year, month, day) = clock::date(i64::try_from(days).unwrap_or(i64::MAX));
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
