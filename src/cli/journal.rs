@@ -173,29 +173,13 @@ struct Found {
 impl Found {
     fn of(journal: Option<PathBuf>, load: impl FnOnce() -> Made<Config>) -> Made<Self> {
         // The configuration is not needed to read a journal that is named and lies in the clear.
-        let (path, keys, load) = match journal {
-            Some(path) => (path, None, Some(load)),
-            None => {
-                let config = load()?.journal;
-                (config.folder, Some(config.keys), None)
-            }
-        };
-        let files = match files(&path) {
-            Ok(files) => files,
-            Err(crate::journal::Fault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Vec::new()
-            }
-            Err(fault) => return Err(fault.into()),
-        };
-        if files.is_empty() {
-            return Err(crate::journal::Fault::Nothing(path).into());
+        if let Some(path) = journal {
+            let files = files(&path)?;
+            let keys = keys(&files, load)?;
+            return Ok(Self { files, keys });
         }
-        let keys = match (keys, load) {
-            (Some(keys), _) => keys,
-            (None, Some(load)) => self::keys(&files, load)?,
-            (None, None) => Keys::default(),
-        };
-        Ok(Self { files, keys })
+        let config = load()?.journal;
+        Ok(Self { files: files(&config.folder)?, keys: config.keys })
     }
 }
 
@@ -248,7 +232,8 @@ fn ls(Found { files, keys }: &Found) -> Outcome {
         })?;
         let mib = std::fs::metadata(path).map_or(0.0, |facts| facts.len() as f64 / f64::from(1 << 20));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let time = |at: u64| if requests == 0 { "-".to_owned() } else { minute(at) };
+        // What another program has kept may not say when it was.
+        let time = |at: u64| if requests == 0 || at == 0 { "-".to_owned() } else { minute(at) };
         output::line(format!("{name:<28}{mib:>10.2}{requests:>12}  {:<18}{}", time(from), time(to)));
     }
     Ok(())

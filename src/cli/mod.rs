@@ -88,7 +88,7 @@ enum Command {
     Journal(journal::Args),
     /// Ask again what a journal holds, under other settings: what would be saved, and how much would be wrong
     Replay(replay::Args),
-    /// Say which settings a journal speaks for, with evidence
+    /// Say which settings a journal or a running sidecar speaks for, with evidence
     Advise(advise::Args),
     /// Set replays side by side
     Report(report::Args),

@@ -29,12 +29,17 @@ pub(super) fn left_over(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries.filter(|path| is_journal(path) && !kept.contains(path)).collect())
 }
 
+/// Whether a file was closed, and compressed; `None` where it is none of a journal.
+fn kind(path: &Path) -> Option<bool> {
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(".sealed").unwrap_or(name);
+    let closed = name.strip_suffix(".zst");
+    let stem = closed.unwrap_or(name).strip_suffix(".jsonl")?;
+    (!stem.starts_with('.')).then_some(closed.is_some())
+}
+
 fn is_journal(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    name.is_some_and(|name| {
-        let name = name.strip_suffix(".sealed").unwrap_or(&name);
-        !name.starts_with('.') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.zst"))
-    })
+    kind(path).is_some()
 }
 
 /// Whether two files are the same one, compressed and not.
@@ -44,8 +49,7 @@ fn are_one(one: &Path, other: &Path) -> bool {
 
 /// Whether a file was closed, and compressed.
 pub(super) fn is_closed(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    name.is_some_and(|name| name.strip_suffix(".sealed").unwrap_or(&name).ends_with(".zst"))
+    kind(path) == Some(true)
 }
 
 /// Whether a file is sealed, by its name.

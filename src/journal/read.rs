@@ -1,7 +1,7 @@
 //! Reads a journal back, line by line, whatever a crash has left: a torn or unreadable line is passed over and
 //! counted.
 
-use super::file::{in_folder, is_closed};
+use super::file::in_folder;
 use super::row::{Line, VERSION};
 use super::seal::{Inside, Keys, MAGIC, Opening, is_changed};
 use std::fs::{self, File};
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// The longest line. A longer one is nothing that was written here.
 const MAX_LINE: u64 = 128 << 20;
+
+/// How what is compressed begins.
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// Why a journal cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +60,17 @@ impl Fault {
     }
 }
 
-/// The files of a journal, the oldest first: those in a folder, or the one that is named.
+/// The files of a journal, the oldest first: those in a folder, or the one that is named. There is one at least.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let failed = |source| Fault::Io { path: path.to_owned(), source };
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => Fault::Nothing(path.to_owned()),
+        _ => Fault::Io { path: path.to_owned(), source },
+    };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    in_folder(path).map_err(failed)
+    let files = in_folder(path).map_err(failed)?;
+    if files.is_empty() { Err(Fault::Nothing(path.to_owned())) } else { Ok(files) }
 }
 
 /// The lines of one file.
@@ -96,7 +103,7 @@ impl Reader {
             };
         }
         file.rewind().map_err(failed)?;
-        match is_closed(path) {
+        match magic.starts_with(ZSTD) {
             true => Ok(unpacked(file).map_err(failed)?),
             false => Ok(Box::new(BufReader::with_capacity(1 << 20, file))),
         }
@@ -197,5 +204,9 @@ mod tests {
         let names: Vec<_> = files(folder.path()).unwrap();
         let names: Vec<_> = names.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         assert_eq!(names, ["00000001.jsonl.zst", "00000002.jsonl"]);
+        for nothing in [folder.path().join("nothing"), tempfile::tempdir().unwrap().keep()] {
+            let why = files(&nothing).unwrap_err().to_string();
+            assert!(why.starts_with("there is no journal in"), "{why}");
+        }
     }
 }

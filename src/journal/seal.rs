@@ -311,7 +311,7 @@ pub(super) struct Changed;
 
 /// Whether an error says that a piece is not as it was sealed.
 pub(super) fn is_changed(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Changed>())
+    error.get_ref().is_some_and(|inner| inner.downcast_ref::<Changed>().is_some())
 }
 
 fn hex(name: KeyName) -> String {

@@ -110,7 +110,7 @@ fn help_names_every_command_and_the_common_flags() {
                    records
       replay       Ask again what a journal holds, under other settings: what would be saved, and how
                    much would be wrong
-      advise       Say which settings a journal speaks for, with evidence
+      advise       Say which settings a journal or a running sidecar speaks for, with evidence
       report       Set replays side by side
       completions  Print a completion script for a shell
       version      Print the version

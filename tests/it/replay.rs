@@ -46,7 +46,7 @@ impl Upstream for Knowing {
     async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         let asked = request.question().map(Message::plain_text).unwrap_or_default();
         // Long enough for others to join, on a machine that is busy with other things.
-        let millis = if asked.contains("Nauru") { 100 } else { 3 };
+        let millis = if asked.contains("Nauru") { 500 } else { 3 };
         tokio::time::sleep(Duration::from_millis(millis)).await;
         if asked.contains("fail") {
             return Err(Error::new(Kind::Server, &"primary".into(), "it failed"));

@@ -8,11 +8,10 @@ use super::{Outcome, output};
 use crate::cache::Semantic;
 use crate::config::{Config, Environment, Overrides};
 use crate::intent::mine;
-use crate::journal::{Fault, files};
 use crate::lab::advise::{Advice, Findings, advise, advise_running};
 use crate::lab::questions::questions;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The bounds that are tried.
 const BOUNDS: [f64; 4] = [0.005, 0.01, 0.02, 0.05];
@@ -56,7 +55,8 @@ fn of_sidecar(url: &str, overrides: &Overrides, environment: &Environment) -> Ma
     let status = runtime.block_on(running::status(&sidecar))?;
     let folder = status.journal.as_ref().map(|journal| journal.folder.clone());
     let note = match folder {
-        Some(folder) => match by_its_journal(&folder, overrides, environment) {
+        // Whoever may not read the folder, or is on another machine, is not wrong to ask.
+        Some(folder) => match of_journal(Some(folder), overrides, environment) {
             Ok(advice) => return Ok(advice),
             Err(why) => format!("its journal cannot be replayed here ({why})"),
         },
@@ -73,15 +73,6 @@ fn of_sidecar(url: &str, overrides: &Overrides, environment: &Environment) -> Ma
     };
     output::note(format!("{note}; this is by what it has counted since it was started"));
     Ok(advice)
-}
-
-/// Whoever may not read the folder, or is on another machine, is not wrong to ask.
-fn by_its_journal(folder: &Path, overrides: &Overrides, environment: &Environment) -> Made<Vec<Advice>> {
-    let files = files(folder)?;
-    if files.is_empty() {
-        return Err(Fault::Nothing(folder.to_owned()).into());
-    }
-    of_journal(Some(folder.to_owned()), overrides, environment)
 }
 
 /// By what a journal holds.

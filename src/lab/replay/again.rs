@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long one request may take, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_hours(1);
 
+/// The lane of a request of which nobody has written down who answered it.
+pub(super) const NOT_RECORDED: &str = "not recorded";
+
 /// What a row asks; `None` where its words were not written down, or nobody understands them.
 pub fn request(row: &Row) -> Option<Request> {
     decoded(row, row.body.as_deref()?)
@@ -36,7 +39,7 @@ pub(super) fn lane_then(row: &Row) -> &str {
         // The client left, or it took too long, while somebody was asked.
         None if row.miss.is_some() && Kind::named(&row.ended).is_none() => "upstream",
         // Another program's record does not say.
-        None if row.ended == "complete" => "not recorded",
+        None if row.ended == "complete" => NOT_RECORDED,
         None => "failed",
     }
 }

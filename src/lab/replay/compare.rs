@@ -1,6 +1,6 @@
 //! What is decided now, beside what was decided then; and answers beside answers.
 
-use super::again::lane_then;
+use super::again::{NOT_RECORDED, lane_then};
 use super::recorded::{self, is_known};
 use super::run::Replay;
 use super::tally::{Change, count};
@@ -67,6 +67,10 @@ impl Replay<'_> {
         (served, said): (Option<Reply>, Option<Equivalence>),
     ) {
         let was = lane_then(row);
+        // What was decided then is not known, so it is neither the same now nor another one.
+        if was == NOT_RECORDED {
+            return;
+        }
         let rule = match source {
             Some(Source::Rule { rule }) => Some(rule),
             _ => None,

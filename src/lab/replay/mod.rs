@@ -78,9 +78,6 @@ impl Recordings {
     /// Looks through a journal: a folder, or a file. What is sealed is opened with one of `keys`.
     pub fn open(path: &Path, keys: &Keys) -> Result<Self, Error> {
         let files = crate::journal::files(path)?;
-        if files.is_empty() {
-            return Err(Fault::Nothing(path.to_owned()).into());
-        }
         let overview = Overview::of(&files, keys)?;
         Ok(Self { files, keys: keys.clone(), overview })
     }

@@ -48,11 +48,10 @@ impl Report {
 
     fn results(&self, page: &mut String) {
         let decisions = &self.decisions;
-        row(
-            page,
-            "decisions",
-            &format!("{} the same, {} others", whole(decisions.same), whole(decisions.changed)),
-        );
+        if decisions.same + decisions.changed > 0 {
+            let told = format!("{} the same, {} others", whole(decisions.same), whole(decisions.changed));
+            row(page, "decisions", &told);
+        }
         let saved = &self.saved;
         let mut text = format!("{} calls upstream ({})", whole(saved.calls), percent(saved.share));
         let _ = write!(
@@ -90,8 +89,8 @@ impl Report {
                 page,
                 "not known",
                 &format!(
-                    "{} requests would be asked that were answered from memory then: what would be said is not \
-                     in the journal; {} hits repeat such an answer",
+                    "of {} requests that would be asked upstream the journal holds no answer; {} hits repeat one of \
+                     these",
                     whole(unknown.answers),
                     whole(unknown.hits)
                 ),
