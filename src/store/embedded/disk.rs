@@ -440,7 +440,7 @@ fn aged(trees: &Trees, pair: sled::Result<(sled::IVec, sled::IVec)>) -> Result<A
     let facts = match codec::split_age_value(&noted) {
         Noted::Of(facts) => facts,
         // Hardly ever: a crash has left it.
-        of_two => of_two.about(trees.entries.get(key).map_err(failed)?.as_deref()),
+        of_two @ Noted::OfTwo { .. } => of_two.about(trees.entries.get(key).map_err(failed)?.as_deref()),
     };
     Ok((Place { created, scope, id }, facts))
 }
