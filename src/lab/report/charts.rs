@@ -205,11 +205,76 @@ pub(super) fn against(points: &[Point], named: (&str, &str)) -> Drawn {
         let means = points.iter().map(|point| (point.wrong.0, point.served));
         chart.draw_series(LineSeries::new(means.clone(), BLUE.stroke_width(2)))?;
         chart.draw_series(means.map(|at| Circle::new(at, 4, BLUE.filled())))?;
-        chart.draw_series(points.iter().map(|Point { name, served, wrong }| {
-            EmptyElement::at((wrong.0, *served)) + Text::new(name.clone(), (7, 7), small())
-        }))?;
+        let at = |point: (f64, f64)| chart.backend_coord(&point);
+        let whiskers = points.iter().map(|Point { served, wrong: (_, least, most), .. }| {
+            let ((left, y), (right, _)) = (at((*least, *served)), at((*most, *served)));
+            Spot { left, top: y - 2, right, bottom: y + 2 }
+        });
+        let dots = points.iter().map(|point| {
+            let (x, y) = at((point.wrong.0, point.served));
+            Spot { left: x - 5, top: y - 5, right: x + 5, bottom: y + 5 }
+        });
+        let line = points.windows(2).flat_map(|pair| {
+            let [from, to] = [&pair[0], &pair[1]].map(|point| at((point.wrong.0, point.served)));
+            (1..LINE_SPOTS).map(move |step| {
+                let along = |from: i32, to: i32| from + (to - from) * step / LINE_SPOTS;
+                let (x, y) = (along(from.0, to.0), along(from.1, to.1));
+                Spot { left: x - 2, top: y - 2, right: x + 2, bottom: y + 2 }
+            })
+        });
+        let mut taken: Vec<Spot> = whiskers.chain(dots).chain(line).collect();
+        // From above down, so that of two that are close the upper one has the upper name.
+        let mut from_above: Vec<&Point> = points.iter().collect();
+        from_above.sort_by(|a, b| b.served.total_cmp(&a.served));
+        for Point { name, served, wrong } in from_above {
+            let end = at((wrong.2, *served)).0;
+            let place = free(at((wrong.0, *served)), end, name, &taken);
+            area.draw(&Text::new(name.clone(), (place.left, place.top), small()))?;
+            taken.push(place);
+        }
         Ok(())
     })
+}
+
+/// Into how many parts a line is cut that names keep away from.
+const LINE_SPOTS: i32 = 64;
+
+/// A part of a picture, in dots.
+#[derive(Clone, Copy)]
+struct Spot {
+    left: i32,
+    top: i32,
+    right: i32,
+    bottom: i32,
+}
+
+impl Spot {
+    fn touches(&self, other: &Self) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
+    }
+}
+
+/// Where there is room for the name of a point: behind the `end` of its line, below, above, and ever farther away.
+fn free((x, y): (i32, i32), end: i32, name: &str, taken: &[Spot]) -> Spot {
+    const LETTER: i32 = 8;
+    const LINE: i32 = 15;
+    /// Left of it stand the numbers.
+    const AXIS: i32 = 74;
+    let width = count(name.chars().count()) * LETTER;
+    let spot = |left: i32, top: i32| {
+        let left = left.min(WIDTH - width).max(AXIS);
+        Spot { left, top, right: left + width, bottom: top + LINE }
+    };
+    let beside = |away: i32| {
+        let (below, above) = (y + 7 + away * LINE, y - 6 - LINE - away * LINE);
+        [spot(x + 8, below), spot(x + 8, above), spot(x - 8 - width, above), spot(x - 8 - width, below)]
+    };
+    let mut all = std::iter::once(spot(end + 6, y - 8)).chain((0..6).flat_map(beside));
+    let able = all.find(|spot| spot.top >= 0 && !taken.iter().any(|other| spot.touches(other)));
+    able.unwrap_or_else(|| spot(x + 8, y + 7))
 }
 
 /// Quantiles of each, on a scale on which ten times as long is one step further.
@@ -242,4 +307,20 @@ pub(super) fn quantiles(rows: &[(&str, [f64; 3])]) -> Drawn {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_points_that_are_close_do_not_cover_each_other() {
+        let mut taken = vec![Spot { left: 95, top: 95, right: 140, bottom: 110 }];
+        for at in [(100, 100), (102, 104), (104, 108), (106, 100)] {
+            let spot = free(at, at.0 + 20, "0.005", &taken);
+            assert!(taken.iter().all(|other| !spot.touches(other)));
+            taken.push(spot);
+        }
+        assert!(free((WIDTH, 50), WIDTH, "a long name", &[]).right <= WIDTH);
+    }
 }

@@ -4,6 +4,7 @@ mod charts;
 
 use super::replay::{Interval, Lanes, Report};
 use charts::{AMBER, BLUE, GREEN, GREY, Point, RED, SKY, Step};
+use plotters::style::RGBColor;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -37,7 +38,9 @@ pub fn page(title: &str, runs: &[Run]) -> Made {
 
 /// A text, as it stands in a page.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    // A number and its sign stay on one line.
+    text.replace(" %", "&nbsp;%")
 }
 
 fn one(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
@@ -60,13 +63,15 @@ fn one(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
     let wrong = &report.wrong;
     let _ = writeln!(page, "<div class=\"tiles\">");
     tile(page, &percent(saved.share), "of requests answered here");
-    tile(page, &dollars(saved.cost), "not spent");
+    if saved.cost_without > 0.0 {
+        tile(page, &dollars(saved.cost), &format!("not spent, of {}", dollars(saved.cost_without)));
+    } else {
+        tile(page, &whole(saved.calls), "calls not made");
+    }
     tile(page, &whole(wrong.served), "answers in other words");
-    let judged = match wrong.compared {
-        0 => "cannot be compared".to_owned(),
-        all => format!("{} of {all} differ", wrong.different),
-    };
-    tile(page, &judged, "where both answers are known");
+    let believed = wrong.believed.mean / journal.replayed.max(1) as f64;
+    let allowed = format!("of requests believed to be answered wrongly; {} may be", fine(wrong.max_wrong));
+    tile(page, &fine(believed), &allowed);
     let _ = writeln!(page, "</div>");
 
     section(page, "Who answers", "Each request then, and now.");
@@ -83,10 +88,15 @@ fn one(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
     table(
         page,
         &["", "then", "now"],
-        LANES.iter().filter_map(|(lane, _)| {
+        LANES.iter().filter_map(|(lane, colour)| {
             let count = |lanes: &Lanes| lanes.get(*lane).copied().unwrap_or_default();
             let (then, now) = (count(&report.recorded), count(&report.replayed));
-            (then + now > 0).then(|| vec![(*lane).to_owned(), whole(then), whole(now)])
+            let of = |some: u64| {
+                let share = some as f64 / journal.replayed.max(1) as f64;
+                Cell::Two(whole(some), percent(share))
+            };
+            let named = Cell::Marked(*colour, (*lane).to_owned());
+            (then + now > 0).then(|| vec![named, of(then), of(now)])
         }),
     );
 
@@ -99,7 +109,7 @@ fn one(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const LANES: [(&str, plotters::style::RGBColor); 7] = [
+const LANES: [(&str, RGBColor); 7] = [
     ("rule", AMBER),
     ("exact", BLUE),
     ("semantic", GREEN),
@@ -130,7 +140,7 @@ fn wrong_answers(page: &mut String, report: &Report) {
         ),
         ("requests that may be answered wrongly", percent(wrong.max_wrong)),
     ];
-    table(page, &[], rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]));
+    table(page, &[], rows.into_iter().map(|(name, value)| vec![name.into(), value.into()]));
 }
 
 fn over_time(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
@@ -154,8 +164,9 @@ fn over_time(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
         sum += if cost { slice.cost } else { slice.saved as f64 };
         points.push(((nth + 1) as f64 / count * span, sum));
     }
-    let up = |at: f64| if cost { dollars(at) } else { whole(at as u64) };
-    page.push_str(&figure(&charts::growth(&points, (unit, ""), (&|at| format!("{at:.1}"), &up))?));
+    let up = |at: f64| if cost { tidy(format!("${at:.4}")) } else { whole(at as u64) };
+    let across = |at: f64| tidy(format!("{at:.1}"));
+    page.push_str(&figure(&charts::growth(&points, (unit, ""), (&across, &up))?));
     Ok(())
 }
 
@@ -166,9 +177,10 @@ fn similarity(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> 
     section(
         page,
         "How like the nearest question is",
-        "Of requests that were looked up in other words: green are those that were answered from memory. Cosine alone \
-         decides nothing: a question that is as like may be another one.",
+        "Of requests that were looked up in other words. Cosine alone decides nothing: a question that is as like may be \
+         another one.",
     );
+    legend(page, &[(GREEN, "answered from memory"), (GREY, "not")]);
     let steps: Vec<Step> = report
         .similarity
         .iter()
@@ -193,17 +205,17 @@ fn latency(page: &mut String, report: &Report) -> Result<(), Box<dyn Error>> {
     if rows.is_empty() {
         return Ok(());
     }
-    section(
-        page,
-        "How long requests took",
-        "Then, by who answered: half of them (blue), nine in ten (green), ninety-nine in a hundred (amber).",
-    );
+    section(page, "How long requests took", "Then, by who answered.");
+    legend(page, &[(BLUE, "half of them"), (GREEN, "nine in ten"), (AMBER, "ninety-nine in a hundred")]);
     page.push_str(&figure(&charts::quantiles(&rows)?));
     Ok(())
 }
 
 fn changes(page: &mut String, report: &Report) {
     let decisions = &report.decisions;
+    if decisions.same + decisions.changed == 0 {
+        return;
+    }
     section(
         page,
         "What changes",
@@ -216,7 +228,10 @@ fn changes(page: &mut String, report: &Report) {
     table(
         page,
         &["", "requests"],
-        decisions.moves.iter().map(|(kind, count)| vec![kind.replace(" -> ", " → "), whole(*count)]),
+        decisions
+            .moves
+            .iter()
+            .map(|(kind, count)| vec![kind.replace(" -> ", " → ").into(), whole(*count).into()]),
     );
     if report.changes.is_empty() {
         return;
@@ -244,8 +259,7 @@ fn unknown(page: &mut String, report: &Report) {
     let mut notes = Vec::new();
     if unknown.answers > 0 {
         notes.push(format!(
-            "{} requests would be asked upstream that were answered from memory then. What would be said is not in the \
-             journal; {} hits repeat such an answer.",
+            "Of {} requests that would be asked upstream the journal holds no answer; {} hits repeat one of these.",
             whole(unknown.answers),
             whole(unknown.hits)
         ));
@@ -296,31 +310,36 @@ fn several(page: &mut String, runs: &[Run]) -> Result<(), Box<dyn Error>> {
         })
         .collect();
     page.push_str(&figure(&charts::against(&points, ("answered wrongly", "answered here"))?));
-    let head =
-        [what, "saved", "share (95 %)", "believed wrong", "differ (95 %)", "exact", "semantic", "cost saved"];
+    let head = [what, "answered here", "calls saved", "exact", "other words", "believed wrong", "differ"];
     table(
         page,
         &head,
         runs.iter().zip(&labels).map(|(Run { report, .. }, name)| {
             let count = |lane: &str| whole(report.replayed.get(lane).copied().unwrap_or_default());
             let wrong = &report.wrong;
+            let Interval { mean, least, most } = wrong.believed;
+            let share = |Interval { mean, least, most }: Interval| {
+                Cell::Two(percent(mean), format!("{:.1} to {:.1}", 100.0 * least, 100.0 * most))
+            };
+            let differ = if wrong.compared > 0 { share(wrong.share) } else { "–".to_owned().into() };
             vec![
-                (*name).to_owned(),
-                whole(report.saved.calls),
-                interval(Interval::share(report.saved.calls, report.journal.replayed), true),
-                format!(
-                    "{:.1} ({:.1} to {:.1})",
-                    wrong.believed.mean, wrong.believed.least, wrong.believed.most
-                ),
-                interval(wrong.share, wrong.compared > 0),
-                count("exact"),
-                count("semantic"),
-                dollars(report.saved.cost),
+                (*name).to_owned().into(),
+                share(Interval::share(report.saved.calls, report.journal.replayed)),
+                Cell::Two(whole(report.saved.calls), dollars(report.saved.cost)),
+                count("exact").into(),
+                count("semantic").into(),
+                Cell::Two(format!("{mean:.1}"), format!("{least:.1} to {most:.1}")),
+                differ,
             ]
         }),
     );
+    let _ = writeln!(
+        page,
+        "<p class=\"quiet\">In small: what it is at least and at most (95&nbsp;%), and what the saved calls would \
+         have cost.</p>"
+    );
     for Run { name, report } in runs {
-        let _ = writeln!(page, "<details><summary>{}</summary>", escaped(name));
+        let _ = writeln!(page, "<details class=\"run\"><summary>{}</summary>", escaped(name));
         one(page, report)?;
         let _ = writeln!(page, "</details>");
     }
@@ -390,14 +409,61 @@ fn tile(page: &mut String, value: &str, name: &str) {
     let _ = writeln!(page, "<div><b>{}</b><span>{}</span></div>", escaped(value), escaped(name));
 }
 
+/// What stands in a cell of a table.
+enum Cell {
+    Text(String),
+    /// A number, and what there is to say of it.
+    Two(String, String),
+    /// What a colour stands for.
+    Marked(RGBColor, String),
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl Cell {
+    fn html(&self) -> String {
+        match self {
+            Self::Text(text) => escaped(text),
+            Self::Two(first, second) => format!("{}<small>{}</small>", escaped(first), escaped(second)),
+            Self::Marked(colour, text) => format!("{}{}", dot(*colour), escaped(text)),
+        }
+    }
+}
+
+/// A dot of a colour: a picture, so that it is another one on a dark page as those in the pictures are.
+fn dot(RGBColor(red, green, blue): RGBColor) -> String {
+    format!(
+        "<svg class=\"dot\" viewBox=\"0 0 10 10\" aria-hidden=\"true\"><circle cx=\"5\" cy=\"5\" r=\"5\" \
+         fill=\"#{red:02X}{green:02X}{blue:02X}\"/></svg>"
+    )
+}
+
+/// What the colours of a picture stand for.
+fn legend(page: &mut String, colours: &[(RGBColor, &str)]) {
+    let named =
+        colours.iter().map(|(colour, name)| format!("<span>{}{}</span>", dot(*colour), escaped(name)));
+    let _ = writeln!(page, "<p class=\"quiet legend\">{}</p>", named.collect::<String>());
+}
+
 fn figure(svg: &str) -> String {
     format!("<figure>{svg}</figure>\n")
 }
 
-fn table(page: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+fn table(page: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<Cell>>) {
     let mut body = String::new();
     for row in rows {
-        body.push_str(&listed("td", "tr", row.iter().map(String::as_str)));
+        let cells = row.iter().map(|cell| format!("<td>{}</td>", cell.html()));
+        let _ = writeln!(body, "<tr>{}</tr>", cells.collect::<String>());
     }
     if body.is_empty() {
         return;
@@ -419,6 +485,19 @@ fn listed<'t>(each: &str, all: &str, texts: impl Iterator<Item = &'t str>) -> St
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
+}
+
+/// A share that is often far below one in a hundred.
+fn fine(share: f64) -> String {
+    format!("{} %", tidy(format!("{:.2}", 100.0 * share)))
+}
+
+/// A number without zeros that say nothing.
+fn tidy(number: String) -> String {
+    match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => number,
+    }
 }
 
 fn interval(Interval { mean, least, most }: Interval, known: bool) -> String {
@@ -478,6 +557,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_say_no_more_than_they_must() {
+        let told = |text: &str| tidy(text.to_owned());
+        assert_eq!([told("5.0"), told("$0.0600"), told("$0.0000"), told("100")], ["5", "$0.06", "$0", "100"]);
+        assert_eq!((fine(0.01), fine(0.00071)), ("1 %".to_owned(), "0.07 %".to_owned()));
+    }
+
+    #[test]
     fn what_all_have_in_common_is_said_once() {
         let runs = [run("cache.max_wrong = 0.01", 1, 0.0), run("cache.max_wrong = 0.02", 1, 0.0)];
         assert_eq!(labels(&runs), ("cache.max_wrong", vec!["0.01", "0.02"]));
@@ -494,7 +580,7 @@ mod tests {
             assert!(!page.contains("<script") && !page.contains("<i>"));
             let without_names = page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "");
             assert!(!without_names.contains("http"), "nothing is fetched");
-            assert!(page.matches("<svg").count() >= 3);
+            assert!(page.matches("<figure>").count() >= 3);
         }
     }
 }
