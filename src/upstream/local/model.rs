@@ -96,6 +96,9 @@ impl Network {
         {
             return Ok(network);
         }
+        if device == DeviceChoice::Cuda && !cfg!(feature = "cuda") {
+            tracing::warn!("this binary was built without cuda: the local model runs on the processor");
+        }
         Ok(match Engine::load(&content, &mut reader, context)? {
             Some(engine) => Self::Own(Box::new(engine)),
             // Where it is a llama of another shape.
