@@ -1,6 +1,8 @@
 # `make` prints what there is. CI runs the same commands that you type.
 
 CARGO ?= cargo
+# What is built is looked for below target.
+unexport CARGO_TARGET_DIR
 # The models are fetched by our own binary; in development that is the quick build.
 WEIR_DEV = $(CARGO) run --quiet --locked --
 TOOLS = target/tools
