@@ -55,6 +55,12 @@ impl Worker {
             let began = Instant::now();
             let model = match unpanicked(|| self.load(device)) {
                 Ok(model) => model,
+                // Whatever a card has to do with it, the processor has not.
+                Err(fault) if cfg!(feature = "cuda") && device != DeviceChoice::Cpu => {
+                    tracing::warn!(%fault, "the local model is loaded for the processor");
+                    device = DeviceChoice::Cpu;
+                    continue;
+                }
                 Err(fault) => {
                     status.send_replace(Status::Failed(fault.with_advice()));
                     return;
@@ -67,14 +73,14 @@ impl Worker {
                 model,
                 beginnings: Beginnings::default(),
                 answers: Vec::new(),
-                failed: false,
+                failed: None,
             };
             first.take().into_iter().for_each(|job| desk.begin(job));
             match desk.serve(jobs) {
                 Ended::Closed => return,
                 Ended::Idle => drop(desk),
-                Ended::Failed => {
-                    tracing::warn!("the card failed: the local model goes on without it");
+                Ended::Failed(why) => {
+                    tracing::warn!(why, "the card failed: the local model goes on without it");
                     device = DeviceChoice::Cpu;
                     continue;
                 }
@@ -137,8 +143,8 @@ struct Desk<'a> {
     model: Model,
     beginnings: Beginnings,
     answers: Vec<Answer>,
-    /// Whether the card has failed.
-    failed: bool,
+    /// Why the card has failed, if it has.
+    failed: Option<String>,
 }
 
 /// Why a desk is left.
@@ -147,8 +153,8 @@ enum Ended {
     Closed,
     /// Nobody has asked for long.
     Idle,
-    /// The card has failed, and will again.
-    Failed,
+    /// The card has failed, and will again: why.
+    Failed(String),
 }
 
 impl Desk<'_> {
@@ -159,8 +165,8 @@ impl Desk<'_> {
                 return ended;
             }
             self.step();
-            if self.failed {
-                return Ended::Failed;
+            if let Some(why) = self.failed.take() {
+                return Ended::Failed(why);
             }
         }
     }
@@ -213,7 +219,7 @@ impl Desk<'_> {
         self.answers.retain(|answer| answer.voice.is_heard());
         let worked = unpanicked(|| self.go_on());
         if let Err(fault) = worked {
-            self.failed = self.model.network.place() != "cpu";
+            self.failed = (self.model.network.place() != "cpu").then(|| fault.to_string());
             for mut answer in self.answers.drain(..) {
                 answer.voice.fail(Kind::Server, fault.to_string());
             }
