@@ -55,6 +55,16 @@ fn small() -> TextStyle<'static> {
     (FONT, 13).into_font().color(&QUIET)
 }
 
+/// The most numbers along an axis.
+const LABELS: usize = 8;
+
+/// Shares of an axis up to `most`, written so that no two of its numbers look the same.
+fn percents(most: f64) -> impl Fn(f64) -> String {
+    let step = 100.0 * most / LABELS as f64;
+    let decimals = (-step.log10()).ceil().clamp(1.0, 6.0) as usize;
+    move |share| format!("{:.decimals$} %", 100.0 * share)
+}
+
 /// Axes and what they are called.
 struct Axes<'a> {
     x: Range<f64>,
@@ -81,7 +91,7 @@ macro_rules! plane {
             .axis_style(GREY)
             .label_style(small())
             .axis_desc_style(small())
-            .x_labels(8)
+            .x_labels(LABELS)
             .y_labels(5)
             .x_label_formatter(&|at| write_x(*at))
             .y_label_formatter(&|at| write_y(*at))
@@ -191,12 +201,12 @@ pub(super) struct Point {
 
 /// What is served against what is wrong of it.
 pub(super) fn against(points: &[Point], named: (&str, &str)) -> Drawn {
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let most = points.iter().map(|point| point.served).fold(0.0, f64::max);
-    let worst = points.iter().map(|point| point.wrong.2).fold(0.0, f64::max);
+    let most = up_to(points.iter().map(|point| point.served).fold(0.0, f64::max));
+    let worst = up_to(points.iter().map(|point| point.wrong.2).fold(0.0, f64::max));
+    let written = (percents(worst), percents(most));
     drawn(300, |area| {
-        let written: (&dyn Fn(f64) -> String, &dyn Fn(f64) -> String) = (&percent, &percent);
-        let axes = Axes { x: 0.0..up_to(worst), y: 0.0..up_to(most), named, written };
+        let written: (&dyn Fn(f64) -> String, &dyn Fn(f64) -> String) = (&written.0, &written.1);
+        let axes = Axes { x: 0.0..worst, y: 0.0..most, named, written };
         let mut chart = plane!(area, axes);
         let spreads = points.iter().map(|Point { served, wrong: (_, least, most), .. }| {
             PathElement::new([(*least, *served), (*most, *served)], GREY.stroke_width(2))
@@ -312,6 +322,18 @@ pub(super) fn quantiles(rows: &[(&str, [f64; 3])]) -> Drawn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_numbers_of_an_axis_look_the_same() {
+        for most in [1.0, 0.5, 0.013, 0.0009, 0.00002] {
+            let write = percents(most);
+            let mut written: Vec<String> =
+                (0..=LABELS).map(|at| write(most * at as f64 / LABELS as f64)).collect();
+            written.dedup();
+            assert_eq!(written.len(), LABELS + 1, "up to {most}: {written:?}");
+        }
+        assert_eq!(percents(0.5)(0.25), "25.0 %");
+    }
 
     #[test]
     fn names_of_points_that_are_close_do_not_cover_each_other() {
