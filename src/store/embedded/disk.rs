@@ -228,8 +228,8 @@ impl Disk {
         if let Some((known, before)) = known {
             change += -self.came(&self::age_key(known), Some(before));
         }
+        let is_of_another = known.is_none_or(|(known, _)| known != place);
         for write in writes(place, value, facts, known) {
-            let is_of_another = known.is_none_or(|(known, _)| known != place);
             let replaced = self.apply(&write)?;
             // A crash had left an age key without its entry.
             if let (Write::Age(at, Some(_)), Some(orphan), true) = (write, replaced, is_of_another) {
