@@ -6,7 +6,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 use weir::store::embedded::{Config, Embedded, Tuning};
 use weir::store::guarded::{self, Guarded};
 use weir::store::{Entry, EntryId, Error, Scope, Store as _};
@@ -170,7 +171,7 @@ async fn the_guard_does_not_pause_for_a_store_that_is_not_there() {
 struct Other {
     child: Child,
     told: Option<ChildStdin>,
-    said: BufReader<std::process::ChildStdout>,
+    said: Receiver<String>,
 }
 
 impl Other {
@@ -183,7 +184,9 @@ impl Other {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let (line, said) = channel();
+        std::thread::spawn(move || lines.into_iter().try_for_each(|said| line.send(said)));
         Self { told: child.stdin.take(), child, said }
     }
 
@@ -193,14 +196,16 @@ impl Other {
 
     /// Waits for a line that begins so, and gives the rest of it.
     fn says(&mut self, word: &str) -> String {
-        let mut all = String::new();
+        let (mut all, until) = (String::new(), Instant::now() + 2 * PATIENCE);
         loop {
-            let mut line = String::new();
-            assert!(self.said.read_line(&mut line).unwrap() > 0, "no {word:?}, but {all:?}");
+            let Ok(line) = self.said.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                panic!("no {word:?}, but {all:?}");
+            };
             if let Some(rest) = line.strip_prefix(word) {
                 return rest.trim().to_owned();
             }
             all.push_str(&line);
+            all.push('\n');
         }
     }
 }
@@ -286,17 +291,20 @@ async fn fills_its_disk() {
     // The last one may or may not be there.
     let failed = loop {
         let Some(Operation::Put(n, version)) = puts.next() else { continue };
-        match store.put(&here(), entry(1, n, &version)).await {
+        let put = tokio::time::timeout(PATIENCE, store.put(&here(), entry(1, n, &version))).await;
+        match put.expect("an error is told at once") {
             Ok(()) => drop(acknowledged.insert(n, version)),
             Err(_) => break n,
         }
     };
-    while store.why_away().is_none() {
-        // Whoever asks meanwhile gets an answer.
-        let asked = tokio::time::timeout(PATIENCE, store.load(&here(), &EntryId([0; 32]))).await;
-        let _ = asked.expect("an error is told at once");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let gone = async {
+        while store.why_away().is_none() {
+            // Whoever asks meanwhile gets an answer.
+            let _ = store.load(&here(), &EntryId([0; 32])).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("that it fails is noticed");
     say(&format!("away {}", store.why_away().unwrap_or_default()));
     wait_for_the_end_of_input();
     comes_back(&store).await;

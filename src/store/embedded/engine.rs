@@ -415,7 +415,7 @@ impl Engine {
     pub(super) fn probe(&self) -> Result<(), Error> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // The mark of an orderly end must stay.
-        if writer.closed { Ok(()) } else { recovery::mark_open(&self.disk.now()) }
+        if writer.closed { Ok(()) } else { recovery::probe(&self.disk.now()) }
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {

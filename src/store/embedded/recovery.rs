@@ -30,6 +30,10 @@ const STATE_KEY: &str = "state";
 const OPEN: &[u8] = b"open";
 const CLOSED: &[u8] = b"closed";
 
+/// Counts the probes. sled writes nothing where a value stays as it is, and says that all is well also when nothing
+/// can be written any more.
+const PROBES_KEY: &str = "probes";
+
 /// How much there is: exactly, when it was closed, and about, while it is open.
 const USED_KEY: &str = "used";
 
@@ -246,6 +250,14 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 /// Leaves the mark that it is in use, on disk.
 pub(super) fn mark_open(trees: &Trees) -> Result<(), Error> {
     trees.meta.insert(STATE_KEY, OPEN).map_err(failed)?;
+    trees.db.flush().map(drop).map_err(failed)
+}
+
+/// Writes something, and makes it survive a crash: whether that still works.
+pub(super) fn probe(trees: &Trees) -> Result<(), Error> {
+    let probes = trees.meta.get(PROBES_KEY).map_err(failed)?;
+    let probes = probes.and_then(|probes| probes.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes);
+    trees.meta.insert(PROBES_KEY, &probes.wrapping_add(1).to_le_bytes()).map_err(failed)?;
     trees.db.flush().map(drop).map_err(failed)
 }
 
