@@ -10,7 +10,7 @@
 //! `compact` writes it anew while it is in use, `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
 //! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
-//! tokio's blocking threads, a bounded number at a time.
+//! tokio's blocking threads, a bounded number at a time (`lanes`).
 
 mod budget;
 mod builder;
@@ -23,6 +23,7 @@ mod graph;
 mod hot;
 mod index;
 pub(super) mod kernels;
+mod lanes;
 mod merge;
 mod numbers;
 mod packed;
@@ -45,20 +46,12 @@ use crate::vector::UnitVector;
 use async_trait::async_trait;
 use compact::Due;
 use engine::{AtHand, Engine};
+use lanes::Lane;
 use sha2::{Digest as _, Sha256};
 use slot::Slot;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-
-/// How many calls by id may run at once. They take microseconds; the bound is for a disk that hangs.
-const KEYED_AT_ONCE: usize = 32;
-/// How many searches may run at once, beside the calls by id: filling an index takes long, and an exact hit
-/// must not wait for it.
-const SEARCHES_AT_ONCE: usize = 16;
-/// How many steps of walks may run at once, so that looking after the store leaves it to the requests.
-const WALKS_AT_ONCE: usize = 2;
 
 /// Where the store is, and how much it keeps.
 #[derive(Clone, Debug)]
@@ -157,11 +150,6 @@ pub struct Embedded {
     slot: Slot,
     config: Config,
     tuning: Tuning,
-    keyed: Arc<Semaphore>,
-    searches: Arc<Semaphore>,
-    walks: Arc<Semaphore>,
-    /// The store is written anew by one at a time.
-    rewrites: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -192,15 +180,7 @@ impl Embedded {
     }
 
     fn empty(config: Config, tuning: Tuning) -> Self {
-        Self {
-            slot: Slot::default(),
-            config,
-            tuning,
-            keyed: Arc::new(Semaphore::new(KEYED_AT_ONCE)),
-            searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
-            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
-            rewrites: Arc::new(Semaphore::new(1)),
-        }
+        Self { slot: Slot::default(), config, tuning }
     }
 
     /// Opens the store anew whenever it has failed, as soon as that works, until it is dropped.
@@ -233,7 +213,7 @@ impl Embedded {
     /// Writes the store anew, without what its files keep of what is gone. Requests go on meanwhile.
     pub async fn compact(&self) -> Result<Compacted, Error> {
         let config = self.config.clone();
-        let compacted = self.run(&self.rewrites, move |engine| compact::compact(engine, &config)).await?;
+        let compacted = self.run(Lane::Rewrites, move |engine| compact::compact(engine, &config)).await?;
         self.slot.compacted(compacted.after);
         Ok(compacted)
     }
@@ -245,7 +225,7 @@ impl Embedded {
             let used = engine.all_used(&*engine.writer()?);
             Ok((compact::file_bytes(engine, &path), used))
         };
-        let (files, used) = self.run(&self.walks, look).await?;
+        let (files, used) = self.run(Lane::Walks, look).await?;
         self.slot.looked(files);
         Ok((files, used))
     }
@@ -271,7 +251,7 @@ impl Embedded {
         progress: Progress,
         most: usize,
     ) -> Result<(Vec<(Scope, Entry)>, Option<Progress>), Error> {
-        let found = self.run(&self.searches, move |engine| engine.of_other_spaces(progress.0, most)).await;
+        let found = self.run(Lane::Searches, move |engine| engine.of_other_spaces(progress.0, most)).await;
         found.map(|(entries, last)| (entries, last.map(|last| Progress(Some(last)))))
     }
 
@@ -284,17 +264,17 @@ impl Embedded {
         vector: Option<UnitVector>,
     ) -> Result<bool, Error> {
         let (scope, id) = (*scope, *id);
-        self.run(&self.keyed, move |engine| engine.set_vector(&scope, &id, created, vector)).await
+        self.run(Lane::Keyed, move |engine| engine.set_vector(&scope, &id, created, vector)).await
     }
 
     /// Makes everything written up to now survive a crash.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.run(&self.keyed, Engine::flush).await
+        self.run(Lane::Keyed, Engine::flush).await
     }
 
     /// Ends the store in an orderly way: all is flushed, and the next start knows. Writes are refused afterwards.
     pub async fn close(&self) -> Result<(), Error> {
-        match self.run(&self.keyed, Engine::close).await {
+        match self.run(Lane::Keyed, Engine::close).await {
             // There is nothing to close.
             Err(Error::Away(_)) => Ok(()),
             closed => closed,
@@ -303,23 +283,28 @@ impl Embedded {
 
     /// Removes what has expired by `now`, and says how many entries that were. Writes go on in between.
     pub async fn sweep(&self, now: Millis) -> Result<u64, Error> {
-        self.run(&self.keyed, move |engine| engine.sweep(now)).await
+        self.run(Lane::Keyed, move |engine| engine.sweep(now)).await
     }
 
     /// Notes on disk how often entries have answered. Until then it is known in memory only.
     pub async fn note_hits(&self) -> Result<(), Error> {
-        self.run(&self.walks, Engine::note_hits).await
+        self.run(Lane::Walks, Engine::note_hits).await
     }
 
     /// Runs `job` on a blocking thread, in its lane. A job whose caller has gone still ends, and holds its place
     /// until then, so that a disk that hangs cannot use up the threads.
     async fn run<T: Send + 'static>(
         &self,
-        lane: &Arc<Semaphore>,
+        lane: Lane,
         job: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let place = Arc::clone(lane).acquire_owned().await.map_err(|closed| Error::Io(closed.to_string()))?;
-        let engine = self.slot.engine()?;
+        let asked = Asked { slot: &self.slot, is_answered: false };
+        let (engine, lanes) = self.slot.live()?;
+        let Ok(place) = Arc::clone(lanes.lane(lane)).acquire_owned().await else {
+            // The engine has been taken away meanwhile.
+            let why = self.slot.why_away();
+            return Err(Error::Away(why.unwrap_or_else(|| "it is being opened anew".to_owned())));
+        };
         let job = move || {
             let _place = place;
             job(&engine)
@@ -327,10 +312,31 @@ impl Embedded {
         // sled may panic on damaged pages: that is an error of this call, and of no other.
         let done = tokio::task::spawn_blocking(job).await;
         let done = done.unwrap_or_else(|panic| Err(Error::Damaged(panic.to_string())));
+        asked.answered();
         if let Err(error @ (Error::Io(_) | Error::Damaged(_))) = &done {
             self.slot.suspect(error);
         }
         done
+    }
+}
+
+/// A call that somebody waits for. Where that one gives up before there is an answer, the store may be hanging.
+struct Asked<'s> {
+    slot: &'s Slot,
+    is_answered: bool,
+}
+
+impl Asked<'_> {
+    fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.slot.doubt();
+        }
     }
 }
 
@@ -347,7 +353,7 @@ impl Store for Embedded {
             Some(ids) => engine.read_matches(&scope, &query, &ids, k),
             None => engine.nearest(&scope, &query, k),
         };
-        self.run(&self.searches, search).await
+        self.run(Lane::Searches, search).await
     }
 
     async fn load(&self, scope: &Scope, id: &EntryId) -> Result<Option<Entry>, Error> {
@@ -355,26 +361,26 @@ impl Store for Embedded {
             return Ok(Some(entry));
         }
         let (scope, id) = (*scope, *id);
-        self.run(&self.keyed, move |engine| engine.load(&scope, &id)).await
+        self.run(Lane::Keyed, move |engine| engine.load(&scope, &id)).await
     }
 
     async fn put(&self, scope: &Scope, entry: Entry) -> Result<(), Error> {
         let scope = *scope;
-        self.run(&self.keyed, move |engine| engine.put(&scope, &entry)).await
+        self.run(Lane::Keyed, move |engine| engine.put(&scope, &entry)).await
     }
 
     async fn remove(&self, scope: &Scope, id: &EntryId) -> Result<bool, Error> {
         let (scope, id) = (*scope, *id);
-        self.run(&self.keyed, move |engine| engine.remove(&scope, &id)).await
+        self.run(Lane::Keyed, move |engine| engine.remove(&scope, &id)).await
     }
 
     async fn clear(&self, scope: &Scope) -> Result<u64, Error> {
         let scope = *scope;
-        self.run(&self.keyed, move |engine| engine.clear(&scope)).await
+        self.run(Lane::Keyed, move |engine| engine.clear(&scope)).await
     }
 
     async fn walk(&self, walk: Walk) -> Result<Steps, Error> {
-        self.run(&self.walks, move |engine| engine.walk(&walk)).await
+        self.run(Lane::Walks, move |engine| engine.walk(&walk)).await
     }
 
     fn asked(&self, scope: &Scope, id: &EntryId, answered: bool) {
@@ -385,5 +391,56 @@ impl Store for Embedded {
 
     fn counters(&self) -> Counters {
         self.slot.counters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::full_entry;
+    use std::sync::mpsc::sync_channel;
+    use tokio::time::{sleep, timeout};
+
+    const HERE: Scope = Scope([7; 32]);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_that_hangs_without_an_error_is_left_and_a_copy_of_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { path: folder.path().join("store"), flush: Duration::ZERO, ..Config::default() };
+        let patience = Duration::from_millis(100);
+        let tuning = Tuning { retry: patience / 4, probe: patience, ..Tuning::default() };
+        let store = Arc::new(Embedded::open_or_wait(config, tuning).unwrap());
+        let healed = Arc::clone(&store);
+        tokio::spawn(async move { healed.heal().await });
+        let one = full_entry();
+        store.put(&HERE, one.clone()).await.unwrap();
+
+        // As where sled hangs, one call keeps the lock of all writers, and more wait for it than there are places.
+        let (end, ended) = sync_channel::<()>(0);
+        let hangs = move |engine: &Engine| {
+            let _writer = engine.writer()?;
+            let _ = ended.recv();
+            Ok(())
+        };
+        timeout(patience, store.run(Lane::Keyed, hangs)).await.unwrap_err();
+        let puts: Vec<_> = (0..100)
+            .map(|n| {
+                let (store, one) = (Arc::clone(&store), Entry { id: EntryId([n; 32]), ..full_entry() });
+                tokio::spawn(async move { timeout(patience, store.put(&HERE, one)).await })
+            })
+            .collect();
+        for put in puts {
+            assert!(!matches!(put.await.unwrap(), Ok(Ok(()))), "nothing can be written");
+        }
+
+        let back = async {
+            while store.counters().reopened == 0 {
+                sleep(patience / 20).await;
+            }
+        };
+        timeout(Duration::from_mins(1), back).await.expect("it is opened again");
+        assert_eq!(store.load(&HERE, &one.id).await.unwrap(), Some(one));
+        store.put(&HERE, Entry { id: EntryId([101; 32]), ..full_entry() }).await.unwrap();
+        drop(end);
     }
 }

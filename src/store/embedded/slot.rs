@@ -1,11 +1,13 @@
 //! [`Slot`]: the place of the engine, which may be empty for a while.
 //!
 //! A disk that is full, a folder without rights, another process that holds it: sled fails from then on, or hangs, also
-//! when the cause has gone, until it is opened anew; where it hangs, a copy of its files is. So whoever meets an error says so here ([`Slot::suspect`]);
-//! [`heal`] looks whether the store still takes a write, takes its engine away where it does not, and opens it again
-//! as soon as that works. Until then every call is told at once that there is no store.
+//! when the cause has gone, until it is opened anew; where it hangs, a copy of its files is. So whoever meets an error
+//! says so here ([`Slot::suspect`]), and whoever has waited in vain ([`Slot::doubt`]); [`heal`] looks whether the store
+//! still takes a write, takes its engine away where it does not, and opens it again as soon as that works. Until then
+//! every call is told at once that there is no store.
 
 use super::engine::Engine;
+use super::lanes::Lanes;
 use super::recovery::{self, Recovery};
 use super::{Config, Space, Tuning, stock};
 use crate::store::{Counters, Error};
@@ -31,6 +33,7 @@ pub(super) struct Slot {
 /// A store that is open.
 pub(super) struct Live {
     engine: Arc<Engine>,
+    lanes: Arc<Lanes>,
     /// Ends what is read in the background.
     _reading: Option<SyncSender<()>>,
 }
@@ -54,11 +57,14 @@ struct Held {
 impl Slot {
     /// The engine, or why there is none.
     pub(super) fn engine(&self) -> Result<Arc<Engine>, Error> {
+        self.live().map(|(engine, _)| engine)
+    }
+
+    /// The engine and where its calls wait for their turn, or why there is none.
+    pub(super) fn live(&self) -> Result<(Arc<Engine>, Arc<Lanes>), Error> {
         let held = self.held();
-        held.live
-            .as_ref()
-            .map(|live| Arc::clone(&live.engine))
-            .ok_or_else(|| Error::Away(held.why.to_string()))
+        let live = held.live.as_ref().map(|live| (Arc::clone(&live.engine), Arc::clone(&live.lanes)));
+        live.ok_or_else(|| Error::Away(held.why.to_string()))
     }
 
     /// Why there is no store, where there is none.
@@ -97,6 +103,7 @@ impl Slot {
     pub(super) fn leave(&self, why: &str) {
         let mut held = self.held();
         if let Some(live) = held.live.take() {
+            live.lanes.close();
             held.last = live.engine.disk.now().held();
             let Counters { evicted, turned_away, damaged, .. } = live.engine.counters();
             let counted = Counters { evicted, turned_away, damaged, ..Counters::default() };
@@ -111,6 +118,13 @@ impl Slot {
     pub(super) fn suspect(&self, error: &Error) {
         self.held().met = error.to_string();
         self.wake.notify_one();
+    }
+
+    /// Nobody waits for a call any more that has not ended: the store may be hanging.
+    pub(super) fn doubt(&self) {
+        if self.held().live.is_some() {
+            self.wake.notify_one();
+        }
     }
 
     /// Whether sled has not let go of the folder yet, of which there is no engine any more.
@@ -175,7 +189,7 @@ pub(super) fn opened(config: &Config, tuning: &Tuning, is_ours: bool) -> Result<
             .map_err(|error| Error::Io(error.to_string()))?;
         Some(reading)
     };
-    Ok((Live { engine, _reading: reading }, recovery))
+    Ok((Live { engine, lanes: Arc::default(), _reading: reading }, recovery))
 }
 
 /// Looks after the slot until it is dropped.
