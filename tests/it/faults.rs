@@ -22,7 +22,7 @@ use weir::upstream::provider::{self, Provider, ProviderKind};
 
 /// What a mock does with a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
     /// 429, with or without a time to come back, in seconds.
     Limited(Option<u64>),
@@ -50,7 +50,7 @@ enum Fault {
 
 /// A provider that fails on demand.
 #[derive(Clone)]
-struct Mock {
+pub(crate) struct Mock {
     name: &'static str,
     address: SocketAddr,
     fault: Arc<Mutex<Fault>>,
@@ -59,7 +59,7 @@ struct Mock {
 }
 
 impl Mock {
-    async fn start(name: &'static str, fault: Fault) -> Self {
+    pub(crate) async fn start(name: &'static str, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mock = Self {
@@ -79,11 +79,11 @@ impl Mock {
         mock
     }
 
-    fn set(&self, fault: Fault) {
+    pub(crate) fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
@@ -236,7 +236,7 @@ fn config(name: &str, base_url: String) -> provider::Config {
     }
 }
 
-fn link(mock: &Mock) -> Link {
+pub(crate) fn link(mock: &Mock) -> Link {
     at(mock.name, format!("http://{}/v1", mock.address))
 }
 
@@ -245,24 +245,24 @@ fn at(name: &str, base_url: String) -> Link {
 }
 
 /// The model in the process.
-fn local() -> Link {
+pub(crate) fn local() -> Link {
     Link::new(Arc::new(Scripted::local([Step::say("answered by local")])) as Arc<dyn Upstream>, vec![])
 }
 
 /// The sidecar, and a client of it.
 #[derive(Clone)]
-struct Running {
+pub(crate) struct Running {
     address: SocketAddr,
     client: reqwest::Client,
-    ward: Arc<Ward>,
+    pub(crate) ward: Arc<Ward>,
     asked: Arc<AtomicUsize>,
 }
 
 /// What a client gets.
 #[derive(Debug)]
-struct Got {
-    status: u16,
-    by: String,
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    pub(crate) by: String,
     said: String,
     headers: reqwest::header::HeaderMap,
     took: Duration,
@@ -274,11 +274,11 @@ impl Got {
     }
 }
 
-async fn start(links: Vec<Link>) -> Running {
+pub(crate) async fn start(links: Vec<Link>) -> Running {
     start_with(links, Rules::default()).await
 }
 
-async fn start_with(links: Vec<Link>, rules: Rules) -> Running {
+pub(crate) async fn start_with(links: Vec<Link>, rules: Rules) -> Running {
     let ward = Arc::new(Ward::new(rules, BudgetRules::default()));
     let backoff = Backoff { first: Duration::from_millis(50), ..Backoff::default() };
     let config = Config { backoff, max_wait: Duration::from_secs(2), ..Config::default() };
@@ -301,7 +301,7 @@ async fn start_with(links: Vec<Link>, rules: Rules) -> Running {
 }
 
 impl Running {
-    async fn ask(&self) -> Got {
+    pub(crate) async fn ask(&self) -> Got {
         self.ask_as(false).await
     }
 
@@ -322,7 +322,7 @@ impl Running {
     }
 
     /// Asks for both a whole reply and a stream; both must be answered in full, by the one that is named.
-    async fn is_answered_by(&self, name: &str) {
+    pub(crate) async fn is_answered_by(&self, name: &str) {
         for stream in [false, true] {
             let got = self.ask_as(stream).await;
             assert_eq!((got.status, got.by.as_str()), (200, name), "{got:?}");

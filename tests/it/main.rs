@@ -30,6 +30,7 @@ mod kit;
 mod learned;
 mod limits;
 mod local;
+mod looks;
 mod matrix;
 mod minilm;
 mod models;

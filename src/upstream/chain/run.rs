@@ -136,7 +136,7 @@ impl<'r> Run<'r> {
         let mut nth = 0;
         loop {
             nth += 1;
-            let alone = !self.another_may_be_asked(candidate, all);
+            let alone = !self.another_may_be_asked(candidate, all) && !self.was_of_no_use(candidate);
             let attempt = match self.attempt(candidate, alone) {
                 Ok(attempt) => attempt,
                 Err(passed_over) => return Tried::PassedOver(passed_over),
@@ -323,10 +323,11 @@ impl<'r> Run<'r> {
         self.earliest(&worth).filter(|wait| *wait <= short && self.has_time_for(*wait))
     }
 
-    /// Whether it failed for a reason that says nothing about how it is: it will again.
+    /// Whether it failed this request for a reason that does not pass in a moment: it will again.
     fn was_of_no_use(&self, candidate: &Candidate<'_>) -> bool {
-        let of_it = |error: &&Error| error.upstream == candidate.profile.name;
-        self.failed.iter().filter(of_it).any(|error| fault::reason(error).is_none())
+        let of_it = |error: &&Error| error.asked && error.upstream == candidate.profile.name;
+        let passes = |error: &Error| fault::reason(error).is_some_and(passes_by_itself);
+        self.failed.iter().filter(of_it).any(|error| !passes(error))
     }
 
     /// Whoever asks to be left alone for a moment again and again is not waited for again and again.

@@ -35,6 +35,8 @@ pub struct Cooldown {
     cooling: Option<Cooling>,
     /// Who finds out whether it is over.
     probe: Option<Probe>,
+    /// How many looked early in vain since the trouble began.
+    looks: u32,
     /// When it was last found to be over.
     recovered: Option<Moment>,
 }
@@ -44,6 +46,8 @@ pub(super) struct Cooling {
     pub(super) reason: Reason,
     pub(super) since: Moment,
     pub(super) until: Moment,
+    /// Before this the provider itself wants nobody to come, not even to look.
+    pub(super) named: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,8 +55,8 @@ struct Probe {
     sent: Moment,
     /// Sent before the time was over, since there was nobody else.
     early: bool,
-    /// Nothing is known of it yet.
-    out: bool,
+    /// When it came back with bad news; nothing is known of it before.
+    back: Option<Moment>,
 }
 
 impl Cooldown {
@@ -60,34 +64,46 @@ impl Cooldown {
     pub fn ask(&mut self, now: Moment, rules: &Rules, alone: bool) -> Verdict {
         let verdict = self.verdict(now, rules, alone);
         if let (Verdict::Probe, Some(cooling)) = (verdict, self.cooling) {
-            self.probe = Some(Probe { sent: now, early: now < cooling.until, out: true });
+            self.probe = Some(Probe { sent: now, early: now < cooling.until, back: None });
         }
         verdict
     }
 
     /// The same, without asking.
     pub fn verdict(&self, now: Moment, rules: &Rules, alone: bool) -> Verdict {
-        let Some(Cooling { reason, until, .. }) = self.cooling else { return Verdict::Ready };
+        let Some(cooling) = self.cooling else { return Verdict::Ready };
+        let Cooling { reason, until, .. } = cooling;
         let over = now >= until;
-        let next = self.next_probe(rules, over);
+        let due = if over { self.next_at_last(rules) } else { self.next_look(&cooling, rules) };
         let early = alone && reason.may_be_tried_early();
-        if (over || early) && now >= next {
+        if (over || early) && now >= due {
             return Verdict::Probe;
         }
-        let until = if early { next.min(until) } else { until };
-        Verdict::Wait { until: if over { next } else { until }, reason }
+        let until = match (over, early) {
+            (true, _) => due,
+            (false, true) => due.min(until),
+            (false, false) => until,
+        };
+        Verdict::Wait { until, reason }
     }
 
-    /// When the next one may find out. One that is out is taken for lost after a while; of those that came back
-    /// only early ones must be followed by a pause, since after the others everything is different.
-    fn next_probe(&self, rules: &Rules, over: bool) -> Moment {
-        let first = self.cooling.map_or(Moment(0), |cooling| cooling.since.plus(rules.probe_every));
-        match self.probe {
-            Some(probe) if probe.out || !over => probe.sent.plus(rules.probe_every),
-            Some(_) => Moment(0),
-            None if over => Moment(0),
-            None => first,
-        }
+    /// When the next one may find out whether it is over: one at a time, and one that is not heard of is taken for
+    /// lost after a while.
+    fn next_at_last(&self, rules: &Rules) -> Moment {
+        let out = self.probe.filter(|probe| probe.back.is_none());
+        out.map_or(Moment(0), |probe| probe.sent.plus(rules.probe_every))
+    }
+
+    /// When the next one may look though the time is not over: each that has found the trouble still there makes the
+    /// next one come later, and none comes before the moment that the provider itself has named.
+    fn next_look(&self, cooling: &Cooling, rules: &Rules) -> Moment {
+        let pause = rules.look_after(cooling.reason, self.looks.saturating_add(1));
+        let next = match self.probe {
+            Some(Probe { back: Some(back), .. }) => back.plus(pause),
+            Some(_) => self.next_at_last(rules),
+            None => cooling.since.plus(pause),
+        };
+        cooling.named.map_or(next, |named| next.max(named))
     }
 
     /// A call that began at `began` was answered. Only who was sent to find out brings good news: an answer that had
@@ -102,7 +118,7 @@ impl Cooldown {
         if self.cooling.is_some() {
             self.recovered = Some(now);
         }
-        (self.cooling, self.probe) = (None, None);
+        (self.cooling, self.probe, self.looks) = (None, None, 0);
     }
 
     /// A call that began at `began` failed. `wait` is for how long the provider itself wants to be left alone.
@@ -121,17 +137,21 @@ impl Cooldown {
         let sent = self.probe.filter(|sent| probe && sent.sent == began);
         let same_trouble = match (self.cooling, sent) {
             (None, _) => false,
-            // It was on its way when the trouble began, or looked too early.
+            // It was on its way when the trouble began.
             (Some(_), None) => true,
-            (Some(_), Some(probe)) => probe.early,
+            // It looked too early; but where it met what nobody may look at early, that is another trouble.
+            (Some(_), Some(probe)) => probe.early && reason.may_be_tried_early(),
         };
+        if sent.is_some_and(|probe| probe.early) {
+            self.looks = self.looks.saturating_add(1);
+        }
         if same_trouble {
             self.prolong(wait.map(|wait| now.plus(wait)));
         } else {
             self.begin(now, reason, wait, rules);
         }
         if let Some(probe) = self.probe.as_mut().filter(|_| sent.is_some()) {
-            probe.out = false;
+            probe.back = Some(now);
         }
         self.last_failure = Some(now);
     }
@@ -147,6 +167,7 @@ impl Cooldown {
     fn prolong(&mut self, until: Option<Moment>) {
         if let (Some(cooling), Some(until)) = (&mut self.cooling, until) {
             cooling.until = cooling.until.max(until);
+            cooling.named = cooling.named.max(Some(until));
         }
     }
 
@@ -161,8 +182,10 @@ impl Cooldown {
             // The provider knows better than we do.
             wait.unwrap_or_else(|| rules.ladder(reason).nth(*count))
         });
-        let until = now.plus(length).max(self.cooling.map_or(Moment(0), |cooling| cooling.until));
-        self.cooling = Some(Cooling { reason, since: now, until });
+        let before = self.cooling;
+        let until = now.plus(length).max(before.map_or(Moment(0), |cooling| cooling.until));
+        let named = wait.map(|wait| now.plus(wait)).max(before.and_then(|cooling| cooling.named));
+        self.cooling = Some(Cooling { reason, since: now, until, named });
         self.probe = None;
     }
 
@@ -185,7 +208,7 @@ impl Cooldown {
         last_failure: Option<Moment>,
         cooling: Option<Cooling>,
     ) -> Self {
-        Self { counts, last_failure, cooling, probe: None, recovered: None }
+        Self { counts, last_failure, cooling, probe: None, looks: 0, recovered: None }
     }
 }
 

@@ -89,10 +89,18 @@ impl Reason {
         }
     }
 
-    /// Whether it may be over any moment, and asking costs next to nothing: then one question now and then finds out
-    /// while there is nobody else to ask. A limit is over when it is over, and a silence costs the one who waits.
+    /// Whether asking costs next to nothing, since the answer comes at once: then one question now and then finds out
+    /// while there is nobody else to ask. A limit is over when it is over, asking does not pay what is owed, and a
+    /// silence costs the one who waits.
     pub fn may_be_tried_early(self) -> bool {
-        matches!(self, Self::Overloaded | Self::ServerError | Self::Connection | Self::BadResponse)
+        let passes =
+            matches!(self, Self::Overloaded | Self::ServerError | Self::Connection | Self::BadResponse);
+        passes || self.waits_for_hands()
+    }
+
+    /// Whether it lasts until somebody has repaired it: the key, or what is offered.
+    pub fn waits_for_hands(self) -> bool {
+        matches!(self, Self::Auth | Self::AuthPermanent | Self::ModelNotFound)
     }
 
     /// Whether the provider's own word on when to come back is heeded.

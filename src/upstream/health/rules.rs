@@ -92,6 +92,9 @@ pub struct Rules {
     pub short_wait: Duration,
     /// How long after one question that finds out whether somebody is well, another one may.
     pub probe_every: Duration,
+    /// With nobody else to ask: how long after trouble began somebody looks, and after each who did so in vain the
+    /// next.
+    pub look: Ladder,
     /// When too many of the last calls failed.
     pub breaker: BreakerRules,
     /// What is slow.
@@ -130,9 +133,17 @@ impl Rules {
             forgives: true,
             short_wait: seconds(2),
             probe_every: seconds(5),
+            look: Ladder::doubling(seconds(1), seconds(30)),
             breaker: BreakerRules::default(),
             latency: LatencyRules::default(),
         }
+    }
+
+    /// How long after trouble, or after the look before, the `nth` one may look at who is left alone for `reason`. What
+    /// passes by itself may be over any moment, and is not looked at less and less.
+    pub(super) fn look_after(&self, reason: Reason, nth: u32) -> Duration {
+        let pause = self.look.nth(nth);
+        if reason.waits_for_hands() { pause } else { pause.min(self.probe_every) }
     }
 
     /// What is counted together with `reason`, by the name of one of it.

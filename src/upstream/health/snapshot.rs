@@ -1,5 +1,6 @@
 //! What outlives a restart. Moments of this process mean nothing to the next one, so they are written by the clock on
-//! the wall; and since that one may be set while nobody looks, no time comes back longer than it ever was.
+//! the wall; and since that one may be set while nobody looks, no time comes back longer than it ever was. What lasts
+//! until somebody repairs it may have been repaired meanwhile: that is looked at again, and only its count comes back.
 
 use super::board::{Board, Key};
 use super::cooldown::Cooling;
@@ -8,7 +9,6 @@ use super::{Cooldown, Latency, Moment, Reason};
 use crate::clock::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// A board, written down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ struct SavedCooling {
     reason: Reason,
     since: Millis,
     until: Millis,
+    #[serde(default)]
+    named: Option<Millis>,
 }
 
 /// The same moment by both clocks.
@@ -129,19 +131,22 @@ impl SavedCooldown {
         Self {
             counts: counts.clone(),
             last_failure: last_failure.map(|moment| now.on_the_wall(moment)),
-            cooling: cooling.map(|Cooling { reason, since, until }| SavedCooling {
+            cooling: cooling.map(|Cooling { reason, since, until, named }| SavedCooling {
                 reason,
                 since: now.on_the_wall(since),
                 until: now.on_the_wall(until),
+                named: named.map(|named| now.on_the_wall(named)),
             }),
         }
     }
 
     fn restored(self, now: Now) -> Cooldown {
         let Self { counts, last_failure, cooling } = self;
-        let cooling = cooling.map(|SavedCooling { reason, since, until }| {
-            let left: Duration = until.since(now.wall).min(until.since(since));
-            Cooling { reason, since: now.moment, until: now.moment.plus(left) }
+        let lasting = cooling.filter(|cooling| !cooling.reason.waits_for_hands());
+        let cooling = lasting.map(|SavedCooling { reason, since, until, named }| {
+            // A clock that was set meanwhile prolongs nothing.
+            let left = |until: Millis| now.moment.plus(until.since(now.wall).min(until.since(since)));
+            Cooling { reason, since: now.moment, until: left(until), named: named.map(left) }
         });
         Cooldown::restored(counts, last_failure.map(|wall| now.past(wall)), cooling)
     }
@@ -151,6 +156,7 @@ impl SavedCooldown {
 mod tests {
     use super::super::{KeyId, Outcome, Rules};
     use super::*;
+    use std::time::Duration;
 
     const HOUR: u64 = 3_600_000;
     /// A process that has just begun.
@@ -193,6 +199,42 @@ mod tests {
             next.record(probe, START, Outcome::Failed(Reason::RateLimit, None), &Rules::default());
             assert_eq!(next.reports(START)[0].models[0].retry_after_ms, Some(seconds * 1000), "{hours} h");
         }
+    }
+
+    #[test]
+    fn a_refused_key_may_have_been_repaired_and_is_asked_again() {
+        let rules = Rules::default();
+        let mut board = Board::new(["p".into()]);
+        let fail_at = |board: &mut Board, now: Moment, reason, wait| {
+            let ticket = board.ask(KeyId(0), &"m".into(), now, &rules, false).unwrap();
+            board.record(ticket, now, Outcome::Failed(reason, wait), &rules);
+        };
+        fail_at(&mut board, Moment(7), Reason::Auth, None);
+        let mut next = Board::new(["p".into()]);
+        next.restore(board.snapshot(Moment(8), Millis(1_000 * HOUR)), START, Millis(1_000 * HOUR));
+        fail_at(&mut next, START, Reason::Auth, None);
+        assert_eq!(
+            next.reports(START)[0].retry_after_ms,
+            Some(60_000),
+            "it was not, and that is the second time"
+        );
+    }
+
+    #[test]
+    fn nobody_looks_sooner_after_a_restart_than_the_provider_wants() {
+        let rules = Rules::default();
+        let mut board = Board::new(["p".into()]);
+        let ticket = board.ask(KeyId(0), &"m".into(), Moment(7), &rules, false).unwrap();
+        let failed = Outcome::Failed(Reason::Overloaded, Some(Duration::from_mins(1)));
+        board.record(ticket, Moment(7), failed, &rules);
+        let wall = Millis(1_000 * HOUR);
+        let mut next = Board::new(["p".into()]);
+        next.restore(board.snapshot(Moment(7), wall), START, wall.plus(Duration::from_secs(30)));
+        let may_look = |after: u64| {
+            let now = START.plus(Duration::from_secs(after));
+            next.may_ask(KeyId(0), "m", now, &rules, true).is_ok()
+        };
+        assert_eq!([1, 29, 30].map(may_look), [false, false, true]);
     }
 
     #[test]

@@ -14,12 +14,36 @@ struct World {
     now: Moment,
     unit: Cooldown,
     calls: Vec<Sent>,
+    /// What it went through since it is left alone.
+    trouble: Trouble,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Sent {
     at: Moment,
     probe: bool,
+    early: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Trouble {
+    /// When it began, or somebody last found it still there.
+    since: Moment,
+    /// How many looked early in vain.
+    looks: u32,
+    /// Until when the provider itself wants to be left alone.
+    named: Moment,
+    /// Who was last sent to find out.
+    last: Option<Moment>,
+}
+
+impl Trouble {
+    /// When the next one may look early.
+    fn next_look(&self, reason: Reason) -> Moment {
+        let most = if reason == Reason::Auth { 30 } else { 5 };
+        let pause = 2_u64.pow(self.looks).min(most);
+        self.since.plus(Duration::from_secs(pause)).max(self.named)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +59,7 @@ enum Event {
     PassUntilOver,
 }
 
-const EVENTS: [Event; 12] = [
+const EVENTS: [Event; 15] = [
     Event::Ask { alone: false },
     Event::Ask { alone: true },
     Event::Answer,
@@ -43,9 +67,12 @@ const EVENTS: [Event; 12] = [
     Event::Fail(Reason::RateLimit, Some(1)),
     Event::Fail(Reason::RateLimit, Some(600)),
     Event::Fail(Reason::ServerError, None),
+    Event::Fail(Reason::ServerError, Some(600)),
+    Event::Fail(Reason::Auth, None),
     Event::Fail(Reason::Billing, None),
     Event::Leave,
     Event::Pass(1),
+    Event::Pass(1_000),
     Event::Pass(5_000),
     Event::PassUntilOver,
 ];
@@ -86,21 +113,33 @@ impl World {
             (Some((reason, until)), Verdict::Probe) => {
                 let may = self.now >= until || (alone && reason.may_be_tried_early());
                 assert!(may, "a deadline was not kept: {self:?}");
+                let early = self.now < until;
+                assert!(!early || self.now >= self.trouble.next_look(reason), "looked too soon: {self:?}");
                 let another =
                     self.calls.iter().any(|call| call.probe && call.at.plus(rules.probe_every) > self.now);
                 assert!(!another, "a second probe: {self:?}");
             }
-            (Some(_), Verdict::Wait { until, .. }) => {
+            (Some((reason, _)), Verdict::Wait { until, .. }) => {
                 assert!(until > self.now, "to be told to wait until now: {self:?}");
+                let out = self.calls.iter().any(|call| call.probe && Some(call.at) == self.trouble.last);
+                if alone && reason.may_be_tried_early() && !out {
+                    assert!(until <= self.trouble.next_look(reason), "to be left alone for longer: {self:?}");
+                }
                 return;
             }
         }
-        self.calls.push(Sent { at: self.now, probe: verdict == Verdict::Probe });
+        let probe = verdict == Verdict::Probe;
+        if probe {
+            self.trouble.last = Some(self.now);
+        }
+        let early = probe && cooling.is_some_and(|(_, until)| self.now < until);
+        self.calls.push(Sent { at: self.now, probe, early });
     }
 
     fn ended(&self, at: usize, event: Event, rules: &Rules) -> Self {
         let mut next = self.clone();
-        let Sent { at: began, probe } = next.calls.remove(at);
+        let sent = next.calls.remove(at);
+        let Sent { at: began, probe, .. } = sent;
         let times = (began, self.now);
         match event {
             Event::Answer => next.unit.succeeded(times, probe, rules),
@@ -116,13 +155,38 @@ impl World {
         if self.unit.cooling().is_some() && next.unit.cooling().is_none() {
             assert!(probe && matches!(event, Event::Answer), "forgotten because of {event:?}: {self:?}");
         }
+        next.trouble = self.trouble_after(sent, event, next.unit.cooling().is_some());
         next
+    }
+
+    fn trouble_after(&self, sent: Sent, event: Event, cooling: bool) -> Trouble {
+        let mut trouble = self.trouble.clone();
+        let told = sent.probe && trouble.last == Some(sent.at);
+        match event {
+            _ if !cooling => return Trouble::default(),
+            Event::Fail(_, wait) => {
+                if told || self.unit.cooling().is_none() {
+                    trouble.since = self.now;
+                }
+                if told {
+                    trouble.looks += u32::from(sent.early);
+                    trouble.last = None;
+                }
+                if let Some(seconds) = wait {
+                    trouble.named = trouble.named.max(self.now.plus(Duration::from_secs(seconds)));
+                }
+            }
+            _ if told => trouble.last = None,
+            _ => {}
+        }
+        trouble
     }
 }
 
 /// Every sequence of events up to its length; what came about in two ways is gone on from once.
 fn try_all(rules: &Rules, length: usize) -> usize {
-    let start = World { now: Moment(100), unit: Cooldown::default(), calls: Vec::new() };
+    let start =
+        World { now: Moment(100), unit: Cooldown::default(), calls: Vec::new(), trouble: Trouble::default() };
     let mut reached: HashSet<World> = HashSet::from([start]);
     let mut edge: Vec<World> = reached.iter().cloned().collect();
     for _ in 0..length {
@@ -265,25 +329,79 @@ fn calls_that_failed_with_the_first_one_are_the_same_trouble() {
     assert_eq!(story.unit.cooling(), None, "old news");
 }
 
+/// When somebody with nobody else to ask looks, second by second, and meets the same again each time.
+fn looks(story: &mut Story, reason: Reason, seconds: u64) -> Vec<u64> {
+    let began = story.now;
+    let mut looks = Vec::new();
+    for second in 1..=seconds {
+        story.now = began.plus(Duration::from_secs(second));
+        if story.unit.ask(story.now, &story.rules, true) == Verdict::Probe {
+            looks.push(second);
+            story.unit.failed((story.now, story.now), true, (reason, None), &story.rules);
+        }
+    }
+    looks
+}
+
 #[test]
 fn with_nobody_else_one_now_and_then_looks_early() {
     let mut story = Story::with(Preset::Classic);
     story.fails(Reason::Connection, None);
-    let mut probes = 0;
-    for _ in 0..59 {
-        story.now = story.now.plus(Duration::from_secs(1));
-        if story.unit.ask(story.now, &story.rules, true) == Verdict::Probe {
-            probes += 1;
-            let times = (story.now, story.now);
-            story.unit.failed(times, true, (Reason::Connection, None), &story.rules);
-        }
-    }
-    assert_eq!(probes, 11, "every five seconds");
+    assert_eq!(
+        looks(&mut story, Reason::Connection, 59),
+        [1, 3, 7, 12, 17, 22, 27, 32, 37, 42, 47, 52, 57],
+        "it may be over any moment"
+    );
     assert_eq!(story.left().as_secs(), 1, "which prolongs nothing");
-    let mut limited = Story::with(Preset::Classic);
-    limited.fails(Reason::RateLimit, None);
-    limited.now = limited.now.plus(Duration::from_secs(59));
-    assert!(matches!(limited.unit.ask(limited.now, &limited.rules, true), Verdict::Wait { .. }));
+    let mut refused = Story::with(Preset::V2026_9);
+    refused.fails(Reason::AuthPermanent, None);
+    assert_eq!(
+        looks(&mut refused, Reason::AuthPermanent, 200),
+        [1, 3, 7, 15, 31, 61, 91, 121, 151, 181],
+        "until somebody has repaired it"
+    );
+    assert_eq!(refused.left().as_secs(), 400);
+    for reason in [Reason::RateLimit, Reason::Billing, Reason::Timeout] {
+        let mut other = Story::with(Preset::Classic);
+        other.fails(reason, None);
+        assert_eq!(looks(&mut other, reason, 59), [] as [u64; 0], "{reason:?}");
+    }
+}
+
+#[test]
+fn a_trouble_that_goes_on_is_looked_at_no_sooner_for_it() {
+    let mut story = Story::with(Preset::V2026_9);
+    story.fails(Reason::Auth, None);
+    // Over after 30 s, and after 60 s more: each time one finds out anyway.
+    assert_eq!(looks(&mut story, Reason::Auth, 150), [1, 3, 7, 15, 30, 46, 76, 90, 120, 150]);
+    assert_eq!(story.unit.failures(), 3);
+}
+
+#[test]
+fn nobody_looks_before_the_provider_s_own_time() {
+    let mut story = Story::with(Preset::V2026_9);
+    story.fails(Reason::Overloaded, Some(Duration::from_secs(20)));
+    assert_eq!(looks(&mut story, Reason::Overloaded, 19), [] as [u64; 0]);
+    let mut told_late = Story::with(Preset::V2026_9);
+    let began = told_late.now;
+    told_late.fails(Reason::ServerError, None);
+    let wait = Some(Duration::from_secs(5));
+    told_late.unit.failed((began, began), false, (Reason::ServerError, wait), &told_late.rules);
+    assert_eq!(looks(&mut told_late, Reason::ServerError, 10), [5, 7]);
+}
+
+#[test]
+fn who_looks_early_and_meets_another_trouble_has_found_another_one() {
+    for (met, left) in [(Reason::RateLimit, 30), (Reason::Billing, 600), (Reason::Timeout, 60)] {
+        let mut story = Story::with(Preset::V2026_9);
+        story.fails(Reason::ServerError, None);
+        story.now = story.now.plus(Duration::from_secs(1));
+        assert_eq!(story.unit.ask(story.now, &story.rules, true), Verdict::Probe);
+        story.unit.failed((story.now, story.now), true, (met, None), &story.rules);
+        assert_eq!(story.unit.cooling().map(|(reason, _)| reason), Some(met));
+        assert_eq!(story.left().as_secs(), left, "{met:?}");
+        assert_eq!(looks(&mut story, met, 29), [] as [u64; 0], "{met:?}");
+    }
 }
 
 #[test]
