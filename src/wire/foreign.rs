@@ -72,11 +72,16 @@ const DECISIVE: [(Protocol, &str); 15] = [
     (Protocol::OllamaGenerate, "context"),
 ];
 
-/// The field that the answer depends on and only providers of the request's own protocol know: nobody else can
-/// answer it.
+/// The first of [`decisive_fields`].
 pub fn decisive_field(request: &Request) -> Option<&'static str> {
+    decisive_fields(request).next()
+}
+
+/// The fields that the answer depends on and only providers of the request's own protocol know: nobody else can
+/// answer it.
+pub fn decisive_fields(request: &Request) -> impl Iterator<Item = &'static str> {
     let home = DECISIVE.iter().filter(|(protocol, _)| at_home(request, *protocol)).map(|(_, field)| *field);
-    home.into_iter().find(|field| {
+    home.filter(|field| {
         let value = match field.split_once('.') {
             Some((outer, inner)) => request.extra.get(outer).and_then(|outer| outer.get(inner)),
             None => request.extra.get(*field),

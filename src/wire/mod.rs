@@ -18,7 +18,7 @@ pub mod splice;
 pub mod sse;
 pub mod tokens;
 
-pub use foreign::{decisive_field, wants_other_seals};
+pub use foreign::{decisive_field, decisive_fields, wants_other_seals};
 
 use crate::chat::{Chunk, Event, Form, Protocol, Raw, Received, Reply, Request};
 use bytes::Bytes;

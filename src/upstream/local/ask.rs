@@ -5,8 +5,8 @@ use super::draw::{Draw, Further};
 use super::form::Form;
 use super::likelihood::MAX_OTHERS;
 use super::prompt::{Conversation, Turn};
-use crate::chat::{Message, Part, Request, Sampling, Thinking, Tool, ToolChoice};
-use crate::wire::decisive_field;
+use crate::chat::{Message, Part, Request, Role, Sampling, Thinking, Tool, ToolChoice};
+use crate::wire::decisive_fields;
 use serde_json::{Value, json};
 
 /// More stop strings than any client has use for.
@@ -37,8 +37,13 @@ impl Ask {
         if messages.is_empty() {
             return Err("`messages` is empty: there is nothing to answer".to_owned());
         }
-        if let Some(field) = decisive_field(request) {
+        let goes_on = request.is_continuation();
+        // That a prompt is to be taken as it stands is all that Ollama's `raw` says.
+        if let Some(field) = decisive_fields(request).find(|field| !(goes_on && *field == "raw")) {
             return Err(format!("`{field}`: the answer depends on it, and the local model does not know it"));
+        }
+        if goes_on && messages.iter().any(|message| message.role == Role::System) {
+            return Err("`system`: a prompt that is taken as it stands has no place for it".to_owned());
         }
         if let Some(n) = sampling.n.filter(|&n| n != 1) {
             return Err(format!("`n` is {n}: the local model gives one answer"));
@@ -66,7 +71,6 @@ impl Ask {
             |thinking: &Thinking| thinking.effort.as_deref() == Some("none") || thinking.budget == Some(0);
         let thinking = form.is_none() && request.thinking.as_ref().is_some_and(|thinking| !off(thinking));
         let further = further(request);
-        let goes_on = request.is_continuation();
         Ok(Self { turns, sampling: sampling.clone(), form, tools, one_call, thinking, goes_on, further })
     }
 
@@ -147,7 +151,7 @@ fn text_only(at: usize, message: &Message) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Role;
+    use crate::chat::Protocol;
 
     fn asking(sampling: Sampling) -> Request {
         Request { messages: vec![Message::text(Role::User, "hi")], sampling, ..Request::default() }
@@ -166,7 +170,7 @@ mod tests {
         assert_eq!(refusal(&two), "`n` is 2: the local model gives one answer");
 
         let mut kept = asking(Sampling::default());
-        kept.received.protocol = crate::chat::Protocol::OpenAiResponses;
+        kept.received.protocol = Protocol::OpenAiResponses;
         kept.extra.insert("previous_response_id".to_owned(), json!("resp_1"));
         assert!(refusal(&kept).starts_with("`previous_response_id`"));
 
@@ -178,6 +182,24 @@ mod tests {
         assert_eq!(
             refusal(&image),
             "`messages[0]` holds a part of type `image_url`: the local model reads text only"
+        );
+    }
+
+    #[test]
+    fn a_raw_prompt_is_taken_as_it_stands_and_stands_alone() {
+        let asked = |fields: Value| {
+            let mut body = json!({ "model": "m", "prompt": "Once upon" });
+            body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let body = bytes::Bytes::from(body.to_string());
+            let target = crate::wire::Target::default();
+            crate::wire::decode_request(Protocol::OllamaGenerate, &body, &target).unwrap()
+        };
+        assert!(Ask::new(&asked(json!({ "raw": true }))).unwrap().conversation().goes_on);
+        assert!(!Ask::new(&asked(json!({ "raw": false }))).unwrap().conversation().goes_on);
+        assert!(refusal(&asked(json!({ "raw": true, "system": "be brief" }))).starts_with("`system`"));
+        assert!(refusal(&asked(json!({ "raw": true, "suffix": "." }))).starts_with("`suffix`"));
+        assert!(
+            refusal(&asked(json!({ "raw": true, "template": "{{ .Prompt }}" }))).starts_with("`template`")
         );
     }
 
