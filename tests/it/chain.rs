@@ -452,6 +452,28 @@ async fn a_short_wait_is_waited_for_before_a_stand_in_answers_and_a_long_one_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stand_in_is_put_off_once_for_one_who_may_be_well_again() {
+    let (a, local) = (failing("a", Kind::BadResponse), Arc::new(Scripted::local([Step::say("me")])));
+    let chain = chain(&[&a, &local]);
+    who(&chain).await;
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert_eq!(who(&chain).await, "local");
+        took.push(began.elapsed().as_secs());
+    }
+    // The first look is due after one second, the next one after two, and four are no moment.
+    assert_eq!((took, calls([&a])), (vec![1, 2, 0], [4]));
+    let refused = failing("a", Kind::Auth);
+    let chain = self::chain(&[&refused, &local]);
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert_eq!(who(&chain).await, "local");
+        assert_eq!(began.elapsed(), Duration::ZERO, "a refused key is not waited for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_wants_a_moment_again_and_again_is_not_waited_for_again_and_again() {
     let a = scripted("a", [Step::FailFor(Kind::RateLimit, SECOND)]);
     let local = Arc::new(Scripted::local([Step::say("me")]));

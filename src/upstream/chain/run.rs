@@ -315,8 +315,12 @@ impl<'r> Run<'r> {
         waits.min()
     }
 
-    /// The same, where it is a moment only and there is time.
+    /// The same, where it is a moment only and there is time. A stand-in is put off once: whoever was waited for in vain
+    /// is down for longer than a moment.
     fn soon(&self, before: &[Candidate<'_>]) -> Option<Duration> {
+        if !self.waited.is_zero() {
+            return None;
+        }
         let short = self.chain.ward.rules().short_wait;
         let worth: Vec<_> =
             before.iter().filter(|candidate| self.may_be_tried_again(candidate)).cloned().collect();
