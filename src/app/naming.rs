@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// a model in this process is ready. Must be called within a runtime.
 pub async fn load_namer(config: &Config, naming: Naming) -> Result<Namer, Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut config = config.clone();
+    config.rules.naming = naming.clone();
+    let config = &config;
     let local = parts::local(config, &clock).await?;
     if let Some(local) = &local {
         local.settled().await;

@@ -201,7 +201,7 @@ impl LocalModel {
 
     pub(super) fn describe(this: Option<&Self>) -> Component {
         let Some(Self { model, local, .. }) = this else {
-            return Component::idle(NO_LOCAL_MODEL, "off (local.enabled, or not in chain.order)");
+            return Component::idle(NO_LOCAL_MODEL, "off (local.enabled, or nobody asks it)");
         };
         match local.as_ref().map(|local| local.status()) {
             Ok(Status::Ready { on: "cpu", .. }) => Component::ready(model),
@@ -213,7 +213,7 @@ impl LocalModel {
     }
 }
 
-/// Starts the local model where the chain names it. It loads on its own thread, while requests are answered.
+/// Starts the local model where anybody asks it. It loads on its own thread, while requests are answered.
 pub(super) async fn local(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<LocalModel>, Error> {
     let Some(wanted) = config.local.clone().filter(|local| is_asked(config, &local.name)) else {
         return Ok(None);
@@ -252,7 +252,10 @@ pub(super) type Gates = Vec<(String, Arc<Gate>)>;
 
 /// Whether anyone asks the upstream `name`.
 fn is_asked(config: &Config, name: &str) -> bool {
-    config.chain.iter().any(|known| known == name) || config.routes.iter().any(|route| route.leads_to(name))
+    let by_itself = || config.asks_local() && config.local.as_ref().is_some_and(|local| local.name == *name);
+    config.chain.iter().any(|known| known == name)
+        || config.routes.iter().any(|route| route.leads_to(name))
+        || by_itself()
 }
 
 /// The chain, in the configured order and with whoever only routes ask behind it; and the providers in it.

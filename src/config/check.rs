@@ -17,7 +17,7 @@ use crate::intent::Naming;
 use crate::models::is_model_name;
 use crate::store::{Room, embedded};
 use crate::upstream::local::TooLong;
-use crate::upstream::provider;
+use crate::upstream::{is_local, provider};
 use crate::{cache, embed, limits, server, telemetry};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -69,6 +69,10 @@ pub(super) fn check(raw: Raw, context: Context<'_>, file: Option<PathBuf>) -> (C
     check.profiles(raw.profile, &mut upstreams);
     let known = routes::Known { providers: &upstreams, local: local.as_ref(), chain: &chain };
     let routes = routes::check(&mut check, &raw.route, &known);
+    if local.is_none() {
+        check.no_local(raw.cache.answer_judge_model.as_ref());
+        check.no_local(raw.rules.model.as_ref());
+    }
     let passthrough_upstream = check.passthrough(raw.server.passthrough_upstream.as_ref(), &upstreams);
     let (store, store_deadline) = check.store(&raw.store, &data_dir);
     let (encoder, embed) = check.embed(&raw.embed);
@@ -263,6 +267,13 @@ impl Checker<'_> {
             settings: identity::settings(self, raw),
             projects: identity::projects(self, projects),
         }
+    }
+
+    /// A model that Weir itself asks, where there is no local one.
+    fn no_local(&mut self, typed: Option<&Found<Text>>) {
+        let Some(typed) = typed.filter(|typed| is_local(typed.value.value.trim())) else { return };
+        let reason = format!("\"{}\": there is no local model: local.enabled is false", typed.value.typed);
+        self.findings.problem(&typed.place, reason);
     }
 
     /// Who compares answers; a model can only be asked by its name.

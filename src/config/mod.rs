@@ -34,13 +34,14 @@ pub use env::{CONFIG_VARIABLE, Environment};
 pub use error::{Error, Problem, Problems};
 pub use origin::{Origin, Origins};
 
+use crate::cache::bound::AnswerJudge;
 use crate::device::DeviceChoice;
 use crate::embed::Precision;
 use crate::intent::Naming;
 use crate::secret::Secret;
 use crate::store::{Room, embedded};
 use crate::upstream::route::Route;
-use crate::upstream::{local, provider};
+use crate::upstream::{is_local, local, provider};
 use crate::{cache, embed, limits, server, telemetry, webhook};
 use error::Findings;
 use expand::Surroundings;
@@ -268,6 +269,13 @@ impl Config {
             Some(error) => Err(error),
             None => Ok(config),
         }
+    }
+
+    /// Whether Weir itself asks the local model, whoever answers its clients: to compare answers, or to name intents.
+    pub fn asks_local(&self) -> bool {
+        let bound = &self.cache.bound;
+        let judge = bound.answer_judge_model.as_deref().filter(|_| bound.answer_judge == AnswerJudge::Llm);
+        judge.is_some_and(is_local) || is_local(&self.rules.naming.model)
     }
 
     /// The whole configuration as TOML, with where each value came from, and without secrets.

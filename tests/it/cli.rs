@@ -1,5 +1,6 @@
 //! The command `weir` as a user types it: help texts as snapshots, and what it says when something is wrong.
 
+use crate::tiny;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -407,6 +408,23 @@ fn without_models_the_sidecar_starts_says_so_and_answers_by_rule() {
     assert!(stderr(&asked).starts_with("[source: rule · rule: ping · "), "{}", stderr(&asked));
     let nobody = run(&["ask", "anything else", "--url", &sidecar.url]);
     assert!(stderr(&nobody).contains("no upstream is configured"), "{}", stderr(&nobody));
+}
+
+#[test]
+fn a_local_model_that_is_named_answers_though_it_stands_in_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Tiny.Q8_0.gguf");
+    tiny::write(&file);
+    let models = ["--models-dir", "no-models", "models", "add", "mine", file.to_str().unwrap()];
+    let added = weir(folder.path()).args(models).output().unwrap();
+    assert!(added.status.success(), "{}", stderr(&added));
+    let config = "[local]\nmodel = 'mine'\n[rules]\nmodel = 'local/mine'\n[chain]\norder = ['away']
+[[upstream]]\nname = 'away'\nkind = 'openai'\nbase_url = 'http://127.0.0.1:1/v1'\napi_key = 'sk-1'\n";
+    let sidecar = Sidecar::start(folder.path(), config);
+    let asked = run(&["ask", "hello", "--model", "local/mine", "--url", &sidecar.url]);
+    assert!(stderr(&asked).starts_with("[source: local · "), "{}", stderr(&asked));
+    let other = run(&["ask", "hello", "--model", "gpt", "--url", &sidecar.url]);
+    assert!(!other.status.success(), "{}", stdout(&other));
 }
 
 #[test]

@@ -585,6 +585,9 @@ order = [
     #[test]
     fn of_a_local_model_that_is_switched_off() {
         assert_snapshot!(refusal("[local]\nenabled = false\n[chain]\norder = ['local']\n"), @"weir.toml:4:10: chain.order[0]: there is no local model: local.enabled is false");
+        let away = "[[upstream]]\nname = 'p'\nkind = 'openai'\n[local]\nenabled = false\n";
+        assert_snapshot!(refusal(&format!("{away}[rules]\nmodel = 'local/small'\n")), @r#"weir.toml:7:9: rules.model: "local/small": there is no local model: local.enabled is false"#);
+        assert_snapshot!(refusal(&format!("{away}[cache]\nanswer_judge = 'llm'\nanswer_judge_model = 'local/small'\n")), @r#"weir.toml:8:22: cache.answer_judge_model: "local/small": there is no local model: local.enabled is false"#);
         assert_snapshot!(refusal("[local]\nenabled = false\n"), @"weir.toml:2:11: local.enabled: without it and without an [[upstream]], nobody would answer");
     }
 

@@ -15,7 +15,7 @@ pub struct Link {
     /// How many tokens its models read, by patterns of their names; the first that matches counts.
     windows: Vec<(String, u64)>,
     pub(super) rotation: Rotation,
-    /// It has a place in the order; otherwise only a plan asks it.
+    /// It has a place in the order; otherwise only a plan asks it, or who names the local model.
     pub(super) in_order: bool,
     pub(super) family: Option<&'static str>,
     /// It looks after itself: a chain, or the model in this process.
@@ -88,7 +88,7 @@ impl Link {
         Self { profiles, rotation, ..self }
     }
 
-    /// Whether it has a place in the order; otherwise only a plan asks it.
+    /// Whether it has a place in the order; otherwise only a plan asks it, or who names the local model.
     #[must_use]
     pub fn in_order(self, in_order: bool) -> Self {
         Self { in_order, ..self }
@@ -109,6 +109,13 @@ impl Link {
     /// What kind of voice it has.
     pub(super) fn origin(&self, request: &Request) -> Origin {
         self.profiles.first().map_or(Origin::Provider, |profile| profile.upstream.origin(request))
+    }
+
+    /// Whether it is asked for `request` where no plan says who is: it has its place in the order, or is the local model
+    /// and the one that is meant by name.
+    pub(super) fn is_asked_for(&self, request: &Request) -> bool {
+        let is_meant = || is_local(&request.model) && self.origin(request) == Origin::Local;
+        (self.in_order || is_meant()) && self.serves(request)
     }
 
     /// The local model stands in for any other; nobody else stands in for it.

@@ -200,7 +200,7 @@ impl Upstream for Chain {
     }
 
     fn origin(&self, request: &Request) -> Origin {
-        let mut serving = self.rungs.iter().filter(|rung| rung.link.in_order && rung.link.serves(request));
+        let mut serving = self.rungs.iter().filter(|rung| rung.link.is_asked_for(request));
         serving.next().map_or(Origin::Provider, |first| first.link.origin(request))
     }
 
@@ -313,5 +313,16 @@ mod tests {
         assert_eq!(provider.calls(), 0);
         assert_eq!(chain.origin(&request("local/x")), Origin::Local);
         assert_eq!(chain.origin(&request("x")), Origin::Provider);
+    }
+
+    #[tokio::test]
+    async fn a_local_model_that_stands_in_for_nobody_is_asked_by_its_name_alone() {
+        let local = Arc::new(Scripted::local([Step::say("me")]));
+        let spare = Link::new(Arc::clone(&local) as Arc<dyn Upstream>, vec![]).in_order(false);
+        let chain = impatient(vec![link(Scripted::new("a", [Step::Fail(Kind::Server)]), "*"), spare]);
+        assert_eq!(chain.open(&request("m"), &call()).await.unwrap_err().kind, Kind::Server);
+        assert_eq!(local.calls(), 0);
+        assert_eq!(&*chain.open(&request("local/smollm2"), &call()).await.unwrap().by, "local");
+        assert_eq!(chain.origin(&request("local/smollm2")), Origin::Local);
     }
 }

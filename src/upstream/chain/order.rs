@@ -72,7 +72,7 @@ impl Chain {
 
     fn as_written<'c>(&'c self, request: &'c Request) -> Vec<Turn<'c>> {
         let model: Arc<str> = request.model.as_str().into();
-        let serving = self.rungs.iter().filter(|rung| rung.link.in_order && rung.link.serves(request));
+        let serving = self.rungs.iter().filter(|rung| rung.link.is_asked_for(request));
         let turn = |rung| Turn { rung, request: Asked::AsItCame(request), model: Arc::clone(&model) };
         serving.map(turn).collect()
     }
