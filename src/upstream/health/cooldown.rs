@@ -139,8 +139,9 @@ impl Cooldown {
             (None, _) => false,
             // It was on its way when the trouble began.
             (Some(_), None) => true,
-            // It looked too early; but where it met what nobody may look at early, that is another trouble.
-            (Some(_), Some(probe)) => probe.early && reason.may_be_tried_early(),
+            // It looked too early. Where it met what nobody looks at early, that is another trouble; unless it was told
+            // when to come back, and that is when the next one looks.
+            (Some(_), Some(probe)) => probe.early && (wait.is_some() || reason.may_be_tried_early()),
         };
         if sent.is_some_and(|probe| probe.early) {
             self.looks = self.looks.saturating_add(1);

@@ -402,6 +402,14 @@ fn who_looks_early_and_meets_another_trouble_has_found_another_one() {
         assert_eq!(story.left().as_secs(), left, "{met:?}");
         assert_eq!(looks(&mut story, met, 29), [] as [u64; 0], "{met:?}");
     }
+    // Who is told when to come back does.
+    let mut story = Story::with(Preset::V2026_9);
+    story.fails(Reason::ServerError, None);
+    story.now = story.now.plus(Duration::from_secs(1));
+    assert_eq!(story.unit.ask(story.now, &story.rules, true), Verdict::Probe);
+    let wait = Some(Duration::from_secs(7));
+    story.unit.failed((story.now, story.now), true, (Reason::RateLimit, wait), &story.rules);
+    assert_eq!(looks(&mut story, Reason::ServerError, 12), [7, 11]);
 }
 
 #[test]
