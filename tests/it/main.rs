@@ -47,6 +47,7 @@ mod routes;
 mod rules;
 mod server;
 mod store_compacts;
+mod store_copies;
 mod store_crash;
 mod store_damage;
 mod store_formats;

@@ -17,7 +17,7 @@ fn opened(path: &Path, tuning: Tuning) -> Embedded {
 }
 
 /// An entry of two thousand bytes, as long as most with their vectors, and hardly to be compressed.
-fn noise(n: u32, version: u32) -> Entry {
+pub(crate) fn noise(n: u32, version: u32) -> Entry {
     let mut state = u64::from(n) << 32 | u64::from(version) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -43,7 +43,7 @@ fn any_version() -> crate::store_crash::load::Version {
         .unwrap()
 }
 
-fn sled_folders(path: &Path) -> Vec<String> {
+pub(crate) fn sled_folders(path: &Path) -> Vec<String> {
     let files =
         std::fs::read_dir(path).unwrap().flatten().map(|file| file.file_name().into_string().unwrap());
     let mut folders: Vec<String> = files.filter(|name| name.starts_with("sled-")).collect();

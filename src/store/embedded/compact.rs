@@ -5,6 +5,10 @@
 //! copied, some entries at a time, with the writer's lock held for each few: so whatever is changed meanwhile is
 //! right in both. When all is copied and flushed the mark that the new one is unfinished is removed, and it is in
 //! force. A crash before leaves the old one, a crash behind it the new one; the next start removes the other.
+//! A backup of a store that is in use is such a copy, which is not put in force.
+//!
+//! The new one is written by a thread of its own ([`Mirror`]), so that nobody waits for ever where sled hangs in it: it
+//! is given up then, and a later one has another number.
 //!
 //! First all keys are written, in order, and then all values. sled keeps a leaf as its last whole picture and up to
 //! ten changes; written so, a leaf is split while it is still empty, each value is written once, and nothing of it is
@@ -13,13 +17,17 @@
 use super::Config;
 use super::disk::{Trees, failed};
 use super::engine::Engine;
-use super::recovery;
-use super::upkeep::folder_size;
+use super::mirror::{Mirror, Patience, Seal, Write};
+use super::upkeep::{self, Copied, folder_size};
+use super::{codec, recovery};
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
-use std::fs::File;
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How many keys, or values, are copied before other writes get their turn.
@@ -28,6 +36,10 @@ const VALUES_AT_ONCE: usize = 32;
 /// How long to wait for those who still read the old database, and for sled to let go of its files. What is left
 /// then is removed at the next start.
 const LETTING_GO: Duration = Duration::from_mins(2);
+/// How long to wait for sled to let go of a copy that was given up. It may hang in it.
+const LEAVING: Duration = Duration::from_secs(5);
+/// How long nothing may be copied. Longer than anything that is waited for in between.
+const WATCHED: Duration = Duration::from_mins(1);
 
 /// What must be free on the disk beside twice what is copied.
 const SPARE: u64 = 64 << 20;
@@ -62,31 +74,167 @@ pub(super) fn file_bytes(engine: &Engine, path: &Path) -> u64 {
 }
 
 /// Writes the store anew. Blocks, for as long as it takes to copy everything; requests go on.
-pub(super) fn compact(engine: &Engine, config: &Config) -> Result<Compacted, Error> {
+pub(super) fn compact(engine: &Arc<Engine>, config: &Config) -> Result<Compacted, Error> {
+    let config = config.clone();
+    watched(engine, move |engine, watch| write_anew(engine, &config, watch))
+}
+
+/// Writes what is there when it ends to a folder that is not there yet. Blocks as long; requests go on.
+pub(super) fn backup(engine: &Arc<Engine>, config: &Config, to: &Path) -> Result<Copied, Error> {
+    let (path, to) = (config.path.clone(), to.to_path_buf());
+    watched(engine, move |engine, watch| write_backup(engine, &path, &to, watch))
+}
+
+fn write_anew(engine: &Engine, config: &Config, watch: &Watch) -> Result<Compacted, Error> {
     let old = engine.disk.now();
-    let path = &config.path;
+    let (path, flush) = (config.path.clone(), config.flush);
+    let before = folder_size(&recovery::folder(&path, old.number));
+    check_room(engine, &path)?;
+    let number = recovery::next_number(&path)?;
+    let open = {
+        let path = path.clone();
+        move || recovery::begin(&path, number, flush)
+    };
+    let leave = {
+        let path = path.clone();
+        move || recovery::leave(&path, number)
+    };
+    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
+    let written = copy(&new, &old, Damage::Stays, watch).and_then(|_| take_over(&new, &path, &old));
+    if let Err(error) = written {
+        if !new.has_left() {
+            // sled hangs in it. What it takes on a disk that may be full is given back.
+            recovery::empty(&recovery::folder(&path, number));
+        }
+        return Err(error);
+    }
+    remove_when_free(old, &path, watch);
+    Ok(Compacted { before, after: folder_size(&recovery::folder(&path, number)) })
+}
+
+fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
+    let old = engine.disk.now();
     let before = folder_size(&recovery::folder(path, old.number));
-    // A disk that is full because of this would be the end of the old one as well.
+    engine.note_hits()?;
+    let unfinished = upkeep::begin_beside(to)?;
+    check_room(engine, &unfinished).inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
+    // Of a number that no other has had: see `recovery::give_up`.
+    let number = SystemClock.now().0;
+    let folder = recovery::folder(&unfinished, number);
+    let open = {
+        let folder = folder.clone();
+        move || recovery::new_database(&folder, number)
+    };
+    let leave = {
+        let unfinished = unfinished.clone();
+        move || drop(fs::remove_dir_all(unfinished))
+    };
+    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
+    let copied = copy(&new, &old, Damage::LeftOut, watch).and_then(|copied| {
+        new.mirror.flush()?;
+        let _writer = engine.writer()?;
+        drop(new.mirror.sealed(Seal::Closed)?);
+        Ok(copied)
+    });
+    let (entries, left_out) = match copied {
+        Ok(copied) => copied,
+        Err(error) => {
+            if !new.has_left() {
+                recovery::empty(&unfinished);
+            }
+            return Err(error);
+        }
+    };
+    drop(new);
+    recovery::wait_until_free(&folder, LETTING_GO, || drop(watch.step()));
+    upkeep::finish_beside(&unfinished, to)?;
+    Ok(Copied { entries, left_out, before, after: folder_size(to) })
+}
+
+/// What was begun: whatever becomes of it, nothing is written to it in the end.
+struct Begun<'e> {
+    engine: &'e Engine,
+    mirror: Arc<Mirror>,
+}
+
+impl Begun<'_> {
+    /// Gives it up, and says whether its thread has let go of it.
+    fn has_left(&self) -> bool {
+        self.end();
+        self.mirror.has_left_within(LEAVING)
+    }
+
+    fn end(&self) {
+        const WHY: &str = "it was given up";
+        self.engine.disk.unmirror(WHY);
+        self.mirror.give_up(WHY);
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How far a copy has come, and whether anybody waits for it.
+#[derive(Default)]
+struct Watch {
+    steps: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Watch {
+    fn step(&self) -> Result<(), Error> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(Error::Io("nobody waits for the copy any more".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Copies on a thread of its own, as long as that shows progress: the database in force may hang as well. Then it is
+/// opened anew (see `slot`), and what comes next must not wait for what never ends.
+fn watched<T: Send + 'static>(
+    engine: &Arc<Engine>,
+    work: impl FnOnce(&Engine, &Watch) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let watch = Arc::new(Watch::default());
+    let (done, result) = sync_channel(1);
+    let (of, its) = (Arc::clone(engine), Arc::clone(&watch));
+    std::thread::Builder::new()
+        .name("weir-copy".to_owned())
+        .spawn(move || drop(done.send(work(&of, &its))))
+        .map_err(|error| Error::Io(error.to_string()))?;
+    let mut seen = 0;
+    loop {
+        match result.recv_timeout(WATCHED) {
+            Ok(done) => return done,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Damaged("copying it ended in a panic".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let now = watch.steps.load(Ordering::Relaxed);
+                if now == seen {
+                    let why = format!("copying it made no progress for {WATCHED:?}");
+                    watch.is_over.store(true, Ordering::Relaxed);
+                    engine.disk.unmirror(&why);
+                    return Err(Error::Io(why));
+                }
+                seen = now;
+            }
+        }
+    }
+}
+
+/// A disk that is full because of a copy would be the end of what it is a copy of as well.
+fn check_room(engine: &Engine, path: &Path) -> Result<(), Error> {
     let needed = engine.counters().bytes * 2 + SPARE;
     if available(path).is_some_and(|available| available < needed) {
         return Err(Error::Io(format!("{} has no room for a second copy of {needed} bytes", path.display())));
     }
-    let number = old.number + 1;
-    let copied = recovery::begin(path, number, config.flush).and_then(|new| {
-        let new = Arc::new(new);
-        let copied = copy(engine, &old, &new).and_then(|()| take_over(engine, path, &new));
-        if copied.is_err() {
-            engine.disk.mirror(None);
-        }
-        copied
-    });
-    if let Err(error) = copied {
-        // sled may still hold its files; then the next start removes them.
-        recovery::give_up(path, number);
-        return Err(error);
-    }
-    remove_when_free(old, path);
-    Ok(Compacted { before, after: folder_size(&recovery::folder(path, number)) })
+    Ok(())
 }
 
 /// How many bytes are free on the disk, where that can be told.
@@ -97,80 +245,100 @@ fn available(path: &Path) -> Option<u64> {
     return None;
 }
 
-fn copy(engine: &Engine, old: &Trees, new: &Arc<Trees>) -> Result<(), Error> {
+/// What becomes of a value that is not what was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    /// It is found and counted when it is read.
+    Stays,
+    LeftOut,
+}
+
+/// Copies everything, and has everything copied that is written from now on. Says how many entries came along, and how
+/// many did not.
+fn copy(new: &Begun<'_>, old: &Trees, damage: Damage, watch: &Watch) -> Result<(u64, u64), Error> {
     {
-        let _writer = engine.writer()?;
-        engine.disk.mirror(Some(Arc::clone(new)));
+        let _writer = new.engine.writer()?;
+        watch.step()?;
+        new.engine.disk.mirror(&new.mirror);
     }
-    in_steps(engine, &old.ages, KEYS_AT_ONCE, |key, value| new.ages.insert(key, value).map(drop))?;
-    in_steps(engine, &old.entries, KEYS_AT_ONCE, |key, _| {
-        // It may have come with its value already.
-        new.entries.compare_and_swap(key, None::<&[u8]>, Some(&[])).map(drop)
+    let steps = Steps { new, watch };
+    steps.over(&old.ages, KEYS_AT_ONCE, |key, value| Write::Age(key, Some(value)))?;
+    steps.over(&old.entries, KEYS_AT_ONCE, |key, _| Write::Key(key))?;
+    let (mut copied, mut left_out) = (0, 0);
+    steps.over(&old.entries, VALUES_AT_ONCE, |key, value| {
+        let stays = damage == Damage::Stays || codec::is_sound(&key, &value);
+        *(if stays { &mut copied } else { &mut left_out }) += 1;
+        Write::Entry(key, stays.then_some(value))
     })?;
-    in_steps(engine, &old.entries, VALUES_AT_ONCE, |key, value| {
-        // What is damaged stays so, and is found and counted when it is read.
-        new.entries.insert(key, value).map(drop)
-    })
+    Ok((copied, left_out))
 }
 
-/// Hands over all pairs of a tree, as they are at that moment: the writer's lock is held, for a few at a time.
-fn in_steps(
-    engine: &Engine,
-    tree: &sled::Tree,
-    at_once: usize,
-    write: impl Fn(sled::IVec, sled::IVec) -> sled::Result<()>,
-) -> Result<(), Error> {
-    let mut after: Option<sled::IVec> = None;
-    loop {
-        let _writer = engine.writer()?;
-        if !engine.disk.is_mirrored() {
-            return Err(Error::Io("what was written meanwhile could not be copied".to_owned()));
+struct Steps<'c> {
+    new: &'c Begun<'c>,
+    watch: &'c Watch,
+}
+
+impl Steps<'_> {
+    /// Hands over all pairs of a tree, as they are at that moment: the writer's lock is held, for a few at a time.
+    fn over(
+        &self,
+        tree: &sled::Tree,
+        at_once: usize,
+        mut write: impl FnMut(sled::IVec, sled::IVec) -> Write,
+    ) -> Result<(), Error> {
+        let mut after: Option<sled::IVec> = None;
+        loop {
+            self.watch.step()?;
+            self.new.mirror.has_room()?;
+            let _writer = self.new.engine.writer()?;
+            let begin = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for pair in tree.range((begin, Bound::Unbounded)).take(at_once) {
+                let (key, value) = pair.map_err(failed)?;
+                self.new.mirror.take(write(key.clone(), value))?;
+                last = Some(key);
+            }
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
         }
-        let begin = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        for pair in tree.range((begin, Bound::Unbounded)).take(at_once) {
-            let (key, value) = pair.map_err(failed)?;
-            write(key.clone(), value).map_err(failed)?;
-            last = Some(key);
-        }
-        let Some(last) = last else { return Ok(()) };
-        after = Some(last);
     }
 }
 
-fn take_over(engine: &Engine, path: &Path, new: &Arc<Trees>) -> Result<(), Error> {
+fn take_over(new: &Begun<'_>, path: &Path, old: &Trees) -> Result<(), Error> {
     // Most of it without the lock.
-    new.db.flush().map_err(failed)?;
-    let writer = engine.writer()?;
-    if !engine.disk.is_mirrored() {
-        return Err(Error::Io("what was written meanwhile could not be copied".to_owned()));
+    new.mirror.flush()?;
+    let writer = new.engine.writer()?;
+    // Where the store has been opened anew meanwhile this one is not in force any more.
+    if recovery::newest_folder(path)? != Some(old.number) {
+        return Err(Error::Io("other files are in force by now".to_owned()));
     }
-    if let Some(used) = engine.all_used(&writer) {
-        recovery::note_used(new, used)?;
+    let trees = new.mirror.sealed(Seal::Used(new.engine.all_used(&writer)))?;
+    let number = trees.number;
+    if let Err(error) = recovery::finish(path, number) {
+        drop(trees);
+        recovery::leave(path, number);
+        return Err(error);
     }
-    recovery::finish(path, new)?;
-    engine.disk.swap();
+    new.engine.disk.swap(trees);
     Ok(())
 }
 
 /// Removes the files of a database when nobody reads it any more.
 #[expect(clippy::disallowed_methods, reason = "this blocks, and is no async code")]
-fn remove_when_free(old: Arc<Trees>, path: &Path) {
-    const STEP: Duration = Duration::from_millis(20);
+fn remove_when_free(old: Arc<Trees>, path: &Path, watch: &Watch) {
     let folder = recovery::folder(path, old.number);
     let began = Instant::now();
     while Arc::strong_count(&old) > 1 && began.elapsed() < LETTING_GO {
-        std::thread::sleep(STEP);
+        let _ = watch.step();
+        std::thread::sleep(Duration::from_millis(20));
     }
-    drop(old);
-    let is_free = || File::open(folder.join("db")).is_ok_and(|file| file.try_lock().is_ok());
-    while !is_free() {
-        if began.elapsed() > LETTING_GO {
-            return;
-        }
-        std::thread::sleep(STEP);
+    // sled hangs in this where it has failed.
+    let _ = std::thread::Builder::new().name("weir-leave".to_owned()).spawn(move || drop(old));
+    let left = LETTING_GO.saturating_sub(began.elapsed());
+    if !recovery::wait_until_free(&folder, left, || drop(watch.step())) {
+        return;
     }
-    if let Err(error) = std::fs::remove_dir_all(&folder) {
+    if let Err(error) = fs::remove_dir_all(&folder) {
         tracing::debug!(%error, "the older files of the store stay until the next start");
     }
 }

@@ -10,6 +10,7 @@
 
 use super::Space;
 use super::codec::{self, AgeKey, Damaged, Key, Noted};
+use super::mirror::{self, Mirror};
 use crate::clock::Millis;
 use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
@@ -46,7 +47,7 @@ impl Trees {
 /// well (see `compact`). Whoever reads for long goes on with the one it began with.
 pub(super) struct Disk {
     now: RwLock<Arc<Trees>>,
-    copy: Mutex<Option<Arc<Trees>>>,
+    copy: Mutex<Option<Arc<Mirror>>>,
     /// Up to which place by age all is counted: what changes behind it will be. Changed by whoever writes.
     counted: Mutex<Counted>,
 }
@@ -111,48 +112,60 @@ impl Disk {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From here on everything is written to `copy` as well, or not any more. The writer's lock is held.
-    pub(super) fn mirror(&self, copy: Option<Arc<Trees>>) {
-        *self.copy() = copy;
+    /// From here on everything is written to `copy` as well. The writer's lock is held.
+    pub(super) fn mirror(&self, copy: &Arc<Mirror>) {
+        self.unmirror("another copy is begun");
+        *self.copy() = Some(Arc::clone(copy));
     }
 
-    /// Whether all that was written since [`Self::mirror`] is in the copy.
-    pub(super) fn is_mirrored(&self) -> bool {
-        self.copy().is_some()
+    /// Nothing more is written to the copy, if there is one.
+    pub(super) fn unmirror(&self, why: &str) {
+        let copy = self.copy().take();
+        if let Some(copy) = copy {
+            copy.give_up(why);
+        }
     }
 
-    /// Puts the copy in force, and hands back what was. The writer's lock is held.
-    pub(super) fn swap(&self) -> Option<Arc<Trees>> {
-        let copy = self.copy().take()?;
-        Some(std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), copy))
+    /// Puts in force what has been the copy. The writer's lock is held.
+    pub(super) fn swap(&self, new: Trees) {
+        *self.copy() = None;
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
     }
 
     // A panic between two writes leaves no half of anything here.
-    fn copy(&self) -> MutexGuard<'_, Option<Arc<Trees>>> {
+    fn copy(&self) -> MutexGuard<'_, Option<Arc<Mirror>>> {
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes to the tree of each database, and says what was there in the one that is in force.
+    /// Writes to the database that is in force, and leaves the same to the copy; says what was there.
     fn write(
         &self,
         tree: fn(&Trees) -> &Tree,
-        write: impl Fn(&Tree) -> sled::Result<Option<sled::IVec>>,
+        key: &[u8],
+        value: Option<&sled::IVec>,
+        copied: fn(sled::IVec, Option<sled::IVec>) -> mirror::Write,
     ) -> Result<Option<sled::IVec>, Error> {
-        let was = write(tree(&self.now()));
-        let mut copy = self.copy();
-        // One that has missed something is of no use any more.
-        if copy.as_ref().is_some_and(|copy| was.is_err() || write(tree(copy)).is_err()) {
-            *copy = None;
+        let was = set(tree(&self.now()), key, value.cloned()).map_err(failed);
+        let copy = self.copy().clone();
+        if let Some(copy) = copy {
+            let taken = match &was {
+                Ok(_) => copy.take(copied(key.into(), value.cloned())).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            // One that has missed something is of no use any more.
+            if let Err(why) = taken {
+                self.unmirror(&why);
+            }
         }
-        was.map_err(failed)
+        was
     }
 
     fn write_entry(&self, key: &[u8], value: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.entries, |tree| set(tree, key, value.cloned()))
+        self.write(|trees| &trees.entries, key, value, mirror::Write::Entry)
     }
 
     fn write_age(&self, key: &[u8], noted: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.ages, |tree| set(tree, key, noted.cloned()))
+        self.write(|trees| &trees.ages, key, noted, mirror::Write::Age)
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
@@ -398,7 +411,7 @@ fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
     counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn set(tree: &Tree, key: &[u8], value: Option<sled::IVec>) -> sled::Result<Option<sled::IVec>> {
+pub(super) fn set(tree: &Tree, key: &[u8], value: Option<sled::IVec>) -> sled::Result<Option<sled::IVec>> {
     match value {
         Some(value) => tree.insert(key, value),
         None => tree.remove(key),

@@ -7,7 +7,7 @@
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
 //!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart; `fill` reads them from disk.
 //!
-//! `compact` writes it anew while it is in use, `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
+//! `compact` writes it anew while it is in use (`mirror`: without waiting for what hangs), `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
 //! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
 //! tokio's blocking threads, a bounded number at a time (`lanes`).
@@ -25,6 +25,7 @@ mod index;
 pub(super) mod kernels;
 mod lanes;
 mod merge;
+mod mirror;
 mod numbers;
 mod packed;
 mod recovery;
@@ -52,6 +53,7 @@ use slot::Slot;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use upkeep::Copied;
 
 /// Where the store is, and how much it keeps.
 #[derive(Clone, Debug)]
@@ -212,10 +214,17 @@ impl Embedded {
 
     /// Writes the store anew, without what its files keep of what is gone. Requests go on meanwhile.
     pub async fn compact(&self) -> Result<Compacted, Error> {
-        let config = self.config.clone();
-        let compacted = self.run(Lane::Rewrites, move |engine| compact::compact(engine, &config)).await?;
+        let (config, engine) = (self.config.clone(), self.slot.engine()?);
+        let compacted = self.run(Lane::Rewrites, move |_| compact::compact(&engine, &config)).await?;
         self.slot.compacted(compacted.after);
         Ok(compacted)
+    }
+
+    /// Writes what is there to a folder that is not there yet, as a store that was closed in order. Requests go on
+    /// meanwhile, and what they change is in it.
+    pub async fn backup(&self, to: PathBuf) -> Result<Copied, Error> {
+        let (config, engine) = (self.config.clone(), self.slot.engine()?);
+        self.run(Lane::Rewrites, move |_| compact::backup(&engine, &config, &to)).await
     }
 
     /// What its files take, without the graphs, and what is kept, once that is counted.

@@ -12,7 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
 use crate::store::popularity::Popularity;
 use crate::store::room::Used;
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,10 @@ const PROBE_BYTES: usize = 64 << 10;
 
 /// sled's own folders within ours are `sled-0`, `sled-1`, …
 const FOLDER: &str = "sled-";
+/// Behind the name of one that is not whole yet: the name of a file that says so.
+const UNFINISHED: &str = ".unfinished";
+/// In how many that were begun sled may hang before no more are.
+const MOST_THAT_HANG: usize = 4;
 
 /// What was found when the store was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +123,10 @@ pub(super) fn open(config: &Config, tuning: &Tuning, is_ours: bool) -> Result<Op
         }
         Err(Failure::Other(error)) => return Err(error),
         Err(Failure::Unusable(reason)) => {
-            let path = set_aside(&config.path)?;
             // Another number: should the thread that hangs ever go on, it must not write into the new folder.
-            let mut opened = open_watched(config, tuning, number + 1).map_err(Failure::into_error)?;
+            let next = next_number(&config.path)?;
+            let path = set_aside(&config.path)?;
+            let mut opened = open_watched(config, tuning, next).map_err(Failure::into_error)?;
             opened.recovery.set_aside = Some(SetAside { path, reason });
             opened
         }
@@ -173,30 +179,82 @@ pub(super) fn begin(path: &Path, number: u64, flush: Duration) -> Result<Trees, 
     Ok(trees)
 }
 
-/// Makes what [`begin`] began the newest of all, in one step.
-pub(super) fn finish(path: &Path, trees: &Trees) -> Result<(), Error> {
-    mark_open(trees)?;
+/// Makes what [`begin`] began, and is on disk, the newest of all, in one step.
+pub(super) fn finish(path: &Path, number: u64) -> Result<(), Error> {
     let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
-    std::fs::remove_file(mark_of_unfinished(path, trees.number)).map_err(io)?;
+    std::fs::remove_file(mark_of_unfinished(path, number)).map_err(io)?;
     // From here on it is what a start would open: to turn back now would lose what comes next.
     let _ = sync_folder(path);
     Ok(())
 }
 
-/// Removes what was begun and not finished.
+/// Removes what was begun and not finished. Where sled hangs and still holds it only what it takes is given back, and
+/// its folder and mark stay until the next start: should sled ever go on, it must not meet another database there.
 pub(super) fn give_up(path: &Path, number: u64) {
-    let removed = std::fs::remove_dir_all(folder(path, number));
-    if removed.is_ok() || !folder(path, number).exists() {
+    let folder = folder(path, number);
+    if is_held(&folder) {
+        empty(&folder);
+        return;
+    }
+    let removed = std::fs::remove_dir_all(&folder);
+    if removed.is_ok() || !folder.exists() {
         let _ = std::fs::remove_file(mark_of_unfinished(path, number));
     }
+}
+
+/// The same, for whoever has just let go of it, which sled does a little later.
+pub(super) fn leave(path: &Path, number: u64) {
+    wait_until_free(&folder(path, number), RELEASE, || {});
+    give_up(path, number);
+}
+
+/// Waits for sled to let go of a folder, and says whether it has.
+#[expect(clippy::disallowed_methods, reason = "this blocks, and is no async code")]
+pub(super) fn wait_until_free(folder: &Path, patience: Duration, mut each: impl FnMut()) -> bool {
+    let began = Instant::now();
+    while is_held(folder) {
+        if began.elapsed() >= patience {
+            return false;
+        }
+        each();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
+}
+
+/// Whether sled has a folder open, of this process or another.
+fn is_held(folder: &Path) -> bool {
+    File::open(folder.join("db")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Gives back what the files of a folder take that is of no use any more, though somebody holds them.
+pub(super) fn empty(folder: &Path) {
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if file.file_type().is_ok_and(|kind| kind.is_dir()) {
+            empty(&file.path());
+        } else {
+            let _ = File::options().write(true).open(file.path()).and_then(|file| file.set_len(0));
+        }
+    }
+}
+
+/// The number of the next database: beyond all that were begun, whatever became of them.
+pub(super) fn next_number(path: &Path) -> Result<u64, Error> {
+    let folders = folders(path).map_err(|error| Error::Io(format!("{}: {error}", path.display())))?;
+    let hang =
+        folders.iter().filter(|&(number, is_unfinished)| *is_unfinished && is_held(&folder(path, *number)));
+    if hang.count() >= MOST_THAT_HANG {
+        let why = "sled hangs in several databases that were begun; a restart lets go of them";
+        return Err(Error::Io(why.to_owned()));
+    }
+    Ok(folders.keys().max().map_or(0, |newest| newest + 1))
 }
 
 /// Copies what is on disk of a database, as a crash would leave it, and makes the copy the newest of all. Says its
 /// number.
 fn copy_beside(path: &Path, number: u64) -> Result<u64, Error> {
     let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
-    let (old, next) = (folder(path, number), number + 1);
-    give_up(path, next);
+    let (old, next) = (folder(path, number), next_number(path)?);
     let copied = (|| {
         let mark = mark_of_unfinished(path, next);
         File::create(&mark)?.sync_all()?;
@@ -228,22 +286,27 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Removes all databases that are older than that, or not finished.
-fn remove_others(path: &Path, number: u64) {
+pub(super) fn remove_others(path: &Path, number: u64) {
     for (other, is_unfinished) in folders(path).unwrap_or_default() {
+        let other_folder = folder(path, other);
         if is_unfinished {
             give_up(path, other);
         } else if other < number {
-            let _ = std::fs::remove_dir_all(folder(path, other));
+            // Where sled hangs in it, nothing is given back before it lets go.
+            if is_held(&other_folder) {
+                empty(&other_folder);
+            }
+            let _ = std::fs::remove_dir_all(other_folder);
         }
     }
 }
 
 fn mark_of_unfinished(path: &Path, number: u64) -> PathBuf {
-    path.join(format!("{FOLDER}{number}.unfinished"))
+    path.join(format!("{FOLDER}{number}{UNFINISHED}"))
 }
 
 /// What was made and removed in a folder survives a crash.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
@@ -358,7 +421,7 @@ fn in_use(folder: &Path, flush: Duration) -> sled::Config {
 /// that was never finished (it passes over names that it does not use), cannot read it, and gives up the database. The
 /// one before and the log behind it are whole.
 fn remove_half_written(folder: &Path) {
-    const UNFINISHED: &str = ".generating";
+    const GENERATING: &str = ".generating";
     // Whoever has it open may be writing one at this moment.
     let Ok(lock) = File::open(folder.join("db")) else { return };
     if lock.try_lock().is_err() {
@@ -367,7 +430,7 @@ fn remove_half_written(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(UNFINISHED) {
+        if name.starts_with("snap.") && name.ends_with(GENERATING) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -480,20 +543,25 @@ fn take_stock(
 }
 
 /// The number of the newest of sled's folders. Makes the folder around them where there is none.
-fn newest_folder(path: &Path) -> Result<Option<u64>, Error> {
+pub(super) fn newest_folder(path: &Path) -> Result<Option<u64>, Error> {
     let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
     std::fs::create_dir_all(path).map_err(io)?;
     let folders = folders(path).map_err(io)?;
     Ok(folders.into_iter().filter(|(_, is_unfinished)| !is_unfinished).map(|(number, _)| number).max())
 }
 
-/// The numbers of sled's folders, and whether each is unfinished.
-fn folders(path: &Path) -> std::io::Result<Vec<(u64, bool)>> {
-    let mut found = Vec::new();
-    for folder in std::fs::read_dir(path)? {
-        let name = folder?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse().ok()) {
-            found.push((number, mark_of_unfinished(path, number).exists()));
+/// The numbers of sled's folders, and whether each is unfinished: has a mark that says so, or is that mark alone.
+fn folders(path: &Path) -> std::io::Result<BTreeMap<u64, bool>> {
+    let mut found = BTreeMap::new();
+    for file in std::fs::read_dir(path)? {
+        let name = file?.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_prefix(FOLDER)) else { continue };
+        let (number, is_mark) = match name.strip_suffix(UNFINISHED) {
+            Some(number) => (number, true),
+            None => (name, false),
+        };
+        if let Ok(number) = number.parse() {
+            *found.entry(number).or_default() |= is_mark;
         }
     }
     Ok(found)

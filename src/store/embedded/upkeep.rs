@@ -65,29 +65,25 @@ pub fn repair(path: &Path, tell: Tell<'_>) -> Result<Checked, Error> {
 
 /// Writes the store anew in place, which leaves behind what sled keeps of what was overwritten and removed.
 pub fn compact(path: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
-    let (number, opened) = open(path)?;
+    let (_, opened) = open(path)?;
     let unfinished = path.join(UNFINISHED);
     let copied = rewrite(&opened, &unfinished, tell)?;
     drop(opened);
     let before = folder_size(path) - folder_size(&unfinished);
-    // From here on this is the newest, and whole; the others are only in the way.
-    fs::rename(&unfinished, recovery::folder(path, number + 1)).map_err(io_error(path))?;
-    for older in 0..=number {
-        let _ = fs::remove_dir_all(recovery::folder(path, older));
-    }
+    // From here on this is the newest, and whole; the others are only in the way. Its number is none that a crash has
+    // left a mark for, which would say that it is not whole.
+    let next = recovery::next_number(path)?;
+    fs::rename(&unfinished, recovery::folder(path, next)).map_err(io_error(path))?;
+    recovery::remove_others(path, next);
     Ok(Copied { before, after: folder_size(path), ..copied })
 }
 
 /// Writes a store with the same entries to a folder that is not there yet.
 pub fn backup(path: &Path, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
-    if to.exists() {
-        return Err(Error::Io(format!("{} is there already; name a new folder", to.display())));
-    }
     let (_, opened) = open(path)?;
-    let unfinished = beside(to, UNFINISHED);
-    fs::create_dir_all(&unfinished).map_err(io_error(&unfinished))?;
+    let unfinished = begin_beside(to)?;
     let copied = rewrite(&opened, &recovery::folder(&unfinished, 0), tell)?;
-    fs::rename(&unfinished, to).map_err(io_error(to))?;
+    finish_beside(&unfinished, to)?;
     Ok(Copied { before: folder_size(path), after: folder_size(to), ..copied })
 }
 
@@ -107,6 +103,25 @@ pub fn restore(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Opti
     }
     fs::rename(&restored, path).map_err(io_error(path))?;
     Ok((copied, aside))
+}
+
+/// An empty folder beside one that is not there yet, and takes its name when it is whole.
+pub(super) fn begin_beside(to: &Path) -> Result<PathBuf, Error> {
+    if to.exists() {
+        return Err(Error::Io(format!("{} is there already; name a new folder", to.display())));
+    }
+    let unfinished = beside(to, UNFINISHED);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(io_error(&unfinished))?;
+    }
+    fs::create_dir_all(&unfinished).map_err(io_error(&unfinished))?;
+    Ok(unfinished)
+}
+
+/// Gives it its name.
+pub(super) fn finish_beside(unfinished: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(unfinished, to).map_err(io_error(to))?;
+    recovery::sync_folder(to.parent().unwrap_or(to)).map_err(io_error(to))
 }
 
 /// What the files of a folder take.
