@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The command, in a folder of its own and without the environment of whoever runs the tests.
-fn weir(folder: &Path) -> Command {
+pub(crate) fn weir(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.current_dir(folder).env_clear().env("HOME", folder).env("COLUMNS", "100");
     command
@@ -29,17 +29,17 @@ fn stderr(output: &Output) -> String {
 }
 
 /// A sidecar that is stopped when it is dropped.
-struct Sidecar {
+pub(crate) struct Sidecar {
     child: Child,
-    url: String,
-    banner: Vec<String>,
+    pub(crate) url: String,
+    pub(crate) banner: Vec<String>,
     /// What it has logged after the banner.
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Sidecar {
     /// Starts one that needs no models, with `config` added to its file.
-    fn start(folder: &Path, config: &str) -> Self {
+    pub(crate) fn start(folder: &Path, config: &str) -> Self {
         std::fs::write(
             folder.join("weir.toml"),
             format!("models_dir = 'no-models'\ndata_dir = 'data'\n[log]\nformat = 'human'\n{config}"),

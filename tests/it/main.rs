@@ -46,6 +46,7 @@ mod room;
 mod routes;
 mod rules;
 mod server;
+mod store_commands;
 mod store_compacts;
 mod store_copies;
 mod store_crash;

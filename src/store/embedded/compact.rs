@@ -89,7 +89,7 @@ fn write_anew(engine: &Engine, config: &Config, watch: &Watch) -> Result<Compact
     let old = engine.disk.now();
     let (path, flush) = (config.path.clone(), config.flush);
     let before = folder_size(&recovery::folder(&path, old.number));
-    check_room(engine, &path)?;
+    check_room(engine.counters().bytes, &path)?;
     let number = recovery::next_number(&path)?;
     let open = {
         let path = path.clone();
@@ -117,7 +117,8 @@ fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Resul
     let before = folder_size(&recovery::folder(path, old.number));
     engine.note_hits()?;
     let unfinished = upkeep::begin_beside(to)?;
-    check_room(engine, &unfinished).inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
+    check_room(engine.counters().bytes, &unfinished)
+        .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
     // Of a number that no other has had: see `recovery::give_up`.
     let number = SystemClock.now().0;
     let folder = recovery::folder(&unfinished, number);
@@ -229,8 +230,8 @@ fn watched<T: Send + 'static>(
 }
 
 /// A disk that is full because of a copy would be the end of what it is a copy of as well.
-fn check_room(engine: &Engine, path: &Path) -> Result<(), Error> {
-    let needed = engine.counters().bytes * 2 + SPARE;
+pub(super) fn check_room(kept: u64, path: &Path) -> Result<(), Error> {
+    let needed = kept * 2 + SPARE;
     if available(path).is_some_and(|available| available < needed) {
         return Err(Error::Io(format!("{} has no room for a second copy of {needed} bytes", path.display())));
     }

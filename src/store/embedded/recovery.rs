@@ -138,16 +138,36 @@ pub(super) fn open(config: &Config, tuning: &Tuning, is_ours: bool) -> Result<Op
     Ok(opened)
 }
 
-/// Opens the store that is there, and says the number of sled's folder. Nothing is set aside or begun.
-pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<(u64, Opened), Error> {
+/// Opens the store that is there. Nothing is set aside or begun.
+pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<Opened, Error> {
     let nothing = || Error::Io(format!("there is no store in {}", config.path.display()));
     if !config.path.is_dir() {
         return Err(nothing());
     }
     let number = newest_folder(&config.path)?.ok_or_else(nothing)?;
     let tuning = Tuning { read_at_opening: usize::MAX, ..*tuning };
-    let opened = open_when_free(config, &tuning, number).map_err(Failure::into_error)?;
-    Ok((number, opened))
+    open_when_free(config, &tuning, number).map_err(Failure::into_error)
+}
+
+/// Keeps everyone from opening the store as long as this is held, whatever is wrong with it: by sled's own lock.
+#[expect(clippy::disallowed_methods, reason = "this blocks, and is no async code")]
+pub(super) fn hold(path: &Path) -> Result<Option<File>, Error> {
+    let Some(number) = newest_folder(path)? else { return Ok(None) };
+    let Ok(file) = File::open(folder(path, number).join("db")) else { return Ok(None) };
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if began.elapsed() < RELEASE => std::thread::sleep(RELEASE / 20),
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(path.display().to_string())),
+            Err(TryLockError::Error(error)) => return Err(Error::Io(format!("{}: {error}", path.display()))),
+        }
+    }
+}
+
+/// Where a store is written anew that nobody has open, until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    path.join("unfinished")
 }
 
 /// A new database in a folder of that name, with the format that is written here.
@@ -287,6 +307,7 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Removes all databases that are older than that, or not finished.
 pub(super) fn remove_others(path: &Path, number: u64) {
+    let _ = std::fs::remove_dir_all(unfinished(path));
     for (other, is_unfinished) in folders(path).unwrap_or_default() {
         let other_folder = folder(path, other);
         if is_unfinished {

@@ -4,17 +4,24 @@
 //! All of this blocks, and holds the folder as a sidecar does: neither can be there while the other is.
 
 use super::disk::{Disk, Trees, failed};
+use super::mirror::{Mirror, Patience, Seal, Write};
 use super::recovery::{self, Opened};
-use super::{Config, Space, Tuning, codec};
+use super::{Config, Space, Tuning, codec, compact};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
 use crate::store::room::Facts;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
-/// Where a store is written anew, until it is whole.
+/// What is behind the name of a folder until it is whole.
 const UNFINISHED: &str = "unfinished";
+/// How long to wait for sled to let go of what was given up, or is whole.
+const LEAVING: Duration = Duration::from_secs(5);
+/// How long a store may take to be closed.
+const CLOSING: Duration = Duration::from_secs(20);
 /// How many entries are written before the caller is told how far it is.
 const STEP: u64 = 256;
 
@@ -65,63 +72,99 @@ pub fn repair(path: &Path, tell: Tell<'_>) -> Result<Checked, Error> {
 
 /// Writes the store anew in place, which leaves behind what sled keeps of what was overwritten and removed.
 pub fn compact(path: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
-    let (_, opened) = open(path)?;
-    let unfinished = path.join(UNFINISHED);
-    let copied = rewrite(&opened, &unfinished, tell)?;
-    drop(opened);
+    let opened = open(path)?;
+    let unfinished = recovery::unfinished(path);
+    let copied = rewrite(opened, &unfinished, tell)?;
     let before = folder_size(path) - folder_size(&unfinished);
-    // From here on this is the newest, and whole; the others are only in the way. Its number is none that a crash has
-    // left a mark for, which would say that it is not whole.
-    let next = recovery::next_number(path)?;
-    fs::rename(&unfinished, recovery::folder(path, next)).map_err(io_error(path))?;
-    recovery::remove_others(path, next);
+    // From here on this is the newest, and whole; the others are only in the way.
+    let number = put_in_force(path)?;
+    recovery::remove_others(path, number);
     Ok(Copied { before, after: folder_size(path), ..copied })
 }
 
 /// Writes a store with the same entries to a folder that is not there yet.
 pub fn backup(path: &Path, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
-    let (_, opened) = open(path)?;
+    check_free(to)?;
+    let opened = open(path)?;
     let unfinished = begin_beside(to)?;
-    let copied = rewrite(&opened, &recovery::folder(&unfinished, 0), tell)?;
+    let copied = rewrite(opened, &recovery::folder(&unfinished, 0), tell)
+        .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
     finish_beside(&unfinished, to)?;
     Ok(Copied { before: folder_size(path), after: folder_size(to), ..copied })
 }
 
-/// Puts the store of a backup in place of the one that is there, and says where that one is now.
+/// Puts the store of a backup in place of the one that is there, whatever is wrong with that, and says where that one is
+/// now. At any moment one of the two is in force.
 pub fn restore(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Option<PathBuf>), Error> {
-    // Held until the new one is whole, so that no sidecar starts meanwhile.
-    let held = path.exists().then(|| open(path)).transpose()?;
-    let restored = beside(path, "restored");
-    if restored.exists() {
-        fs::remove_dir_all(&restored).map_err(io_error(&restored))?;
+    let is_new = !path.exists();
+    let restored = restore_in(path, from, tell);
+    if restored.is_err() && is_new {
+        let _ = fs::remove_dir(path);
     }
-    let copied = backup(from, &restored, tell)?;
+    restored
+}
+
+fn restore_in(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Option<PathBuf>), Error> {
+    fs::create_dir_all(path).map_err(io_error(path))?;
+    // Until the new one is in force, so that no sidecar starts meanwhile.
+    let held = recovery::hold(path)?;
+    let opened = open(from)?;
+    let before = folder_size(from);
+    let copied = rewrite(opened, &recovery::unfinished(path), tell)?;
+    let number = put_in_force(path)?;
     drop(held);
-    let aside = path.exists().then(|| beside(path, &format!("before-{}", SystemClock.now().0)));
-    if let Some(aside) = &aside {
-        fs::rename(path, aside).map_err(io_error(path))?;
+    let aside = set_beside(path, number)?;
+    Ok((Copied { before, after: folder_size(path), ..copied }, aside))
+}
+
+/// Makes what has been written anew the newest of all, and says its number, which is none that a crash has left a mark
+/// for: that would say that it is not whole.
+fn put_in_force(path: &Path) -> Result<u64, Error> {
+    let number = recovery::next_number(path)?;
+    fs::rename(recovery::unfinished(path), recovery::folder(path, number)).map_err(io_error(path))?;
+    recovery::sync_folder(path).map_err(io_error(path))?;
+    Ok(number)
+}
+
+/// Moves all that is in the folder but the database in force to a folder beside it, and says which, if there is any.
+fn set_beside(path: &Path, number: u64) -> Result<Option<PathBuf>, Error> {
+    let in_force = recovery::folder(path, number);
+    let others = fs::read_dir(path).map_err(io_error(path))?.flatten().map(|file| file.path());
+    let others: Vec<PathBuf> = others.filter(|other| *other != in_force).collect();
+    if others.is_empty() {
+        return Ok(None);
     }
-    fs::rename(&restored, path).map_err(io_error(path))?;
-    Ok((copied, aside))
+    let aside = beside(path, &format!("before-{}", SystemClock.now().0));
+    fs::create_dir(&aside).map_err(io_error(&aside))?;
+    for other in others {
+        let name = other.file_name().unwrap_or_default();
+        fs::rename(&other, aside.join(name)).map_err(io_error(&other))?;
+    }
+    Ok(Some(aside))
 }
 
 /// An empty folder beside one that is not there yet, and takes its name when it is whole.
 pub(super) fn begin_beside(to: &Path) -> Result<PathBuf, Error> {
-    if to.exists() {
-        return Err(Error::Io(format!("{} is there already; name a new folder", to.display())));
-    }
+    check_free(to)?;
     let unfinished = beside(to, UNFINISHED);
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).map_err(io_error(&unfinished))?;
-    }
+    remove_if_there(&unfinished)?;
     fs::create_dir_all(&unfinished).map_err(io_error(&unfinished))?;
     Ok(unfinished)
+}
+
+fn check_free(to: &Path) -> Result<(), Error> {
+    match to.exists() {
+        true => Err(Error::Io(format!("{} is there already; name a new folder", to.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Gives it its name.
 pub(super) fn finish_beside(unfinished: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(unfinished, to).map_err(io_error(to))?;
-    recovery::sync_folder(to.parent().unwrap_or(to)).map_err(io_error(to))
+    // The parent of a plain name is an empty one.
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    recovery::sync_folder(parent.unwrap_or(Path::new("."))).map_err(io_error(to))
 }
 
 /// What the files of a folder take.
@@ -135,13 +178,13 @@ pub fn folder_size(folder: &Path) -> u64 {
     files.flatten().map(size).sum()
 }
 
-fn open(path: &Path) -> Result<(u64, Opened), Error> {
+fn open(path: &Path) -> Result<Opened, Error> {
     let config = Config { path: path.to_path_buf(), ..Config::default() };
     recovery::open_as_it_is(&config, &Tuning::default())
 }
 
 fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error> {
-    let (_, Opened { disk, recovery, used, .. }) = open(path)?;
+    let Opened { disk, recovery, used, .. } = open(path)?;
     let clean = recovery.clean;
     let mut found = Checked { clean, damaged: recovery.damaged, bytes: used.bytes, ..Checked::default() };
     for pair in &disk.now().entries {
@@ -198,42 +241,83 @@ fn has_age(trees: &Trees, key: &[u8], value: &[u8]) -> Result<bool, Error> {
     trees.ages.contains_key(codec::age_key(created, &key)).map_err(failed)
 }
 
-/// Writes the entries that are whole to a database of their own.
-fn rewrite(opened: &Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
-    if to.exists() {
-        fs::remove_dir_all(to).map_err(io_error(to))?;
+/// Writes the entries that are whole to a database of their own, and lets go of both. Where that cannot be written, or
+/// sled hangs in it, nothing of it is left.
+fn rewrite(opened: Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
+    remove_if_there(to)?;
+    compact::check_room(opened.used.bytes, to.parent().unwrap_or(to))?;
+    let (open, leave) = (to.to_path_buf(), to.to_path_buf());
+    let new = Mirror::begin(
+        Patience::default(),
+        move || recovery::new_database(&open, 0),
+        move || drop(fs::remove_dir_all(leave)),
+    )?;
+    let copied = copy(&opened, &new, tell).and_then(|copied| {
+        drop(new.sealed(Seal::Closed)?);
+        Ok(copied)
+    });
+    if copied.is_err() {
+        new.give_up("it was given up");
+        // Where sled hangs in it, what it takes is given back when this process ends.
+        if !new.has_left_within(LEAVING) {
+            recovery::empty(to);
+            let _ = fs::remove_dir_all(to);
+        }
     }
-    let (old, new) = (opened.disk.now(), recovery::new_database(to, 0)?);
+    let closed = close(opened);
+    let copied = copied?;
+    closed?;
+    recovery::wait_until_free(to, LEAVING, || {});
+    Ok(copied)
+}
+
+/// Leaves the mark of an orderly end, and lets go of it. sled may hang in either, where the disk is full.
+fn close(opened: Opened) -> Result<(), Error> {
+    let (done, result) = sync_channel(1);
+    let close = move || {
+        let closed = recovery::close(&opened.disk.now(), None);
+        drop(opened);
+        let _ = done.send(closed);
+    };
+    std::thread::Builder::new()
+        .name("weir-close".to_owned())
+        .spawn(close)
+        .map_err(|error| Error::Io(format!("a thread could not be started: {error}")))?;
+    result
+        .recv_timeout(CLOSING)
+        .unwrap_or_else(|_| Err(Error::Io(format!("it could not be closed within {CLOSING:?}"))))
+}
+
+fn copy(opened: &Opened, new: &Mirror, tell: Tell<'_>) -> Result<Copied, Error> {
+    let old = opened.disk.now();
+    let write = |write| new.has_room().and_then(|()| new.take(write));
     let mut copied = Copied::default();
     for pair in &old.ages {
         let (age_key, noted) = pair.map_err(failed)?;
         let Ok((created, key)) = codec::split_age_key(&age_key) else { continue };
         let value = old.entries.get(key).map_err(failed)?;
         if value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(created)) {
-            new.ages.insert(age_key, noted).map_err(failed)?;
+            write(Write::Age(age_key, Some(noted)))?;
         } else {
             copied.left_out += 1;
         }
     }
     // First the keys and then the values, in order: see `compact`.
     for key in old.entries.iter().keys() {
-        new.entries.insert(key.map_err(failed)?, &[]).map_err(failed)?;
+        write(Write::Key(key.map_err(failed)?))?;
     }
     for pair in &old.entries {
         let (key, value) = pair.map_err(failed)?;
-        let is_whole = || Ok(codec::is_sound(&key, &value) && has_age(&new, &key, &value)?);
-        if is_whole()? {
-            new.entries.insert(key, value).map_err(failed)?;
-            copied.entries += 1;
-        } else {
-            new.entries.remove(&key).map_err(failed)?;
-            copied.left_out += 1;
-        }
+        let is_whole = codec::is_sound(&key, &value) && has_age(&old, &key, &value)?;
+        *(if is_whole { &mut copied.entries } else { &mut copied.left_out }) += 1;
+        write(Write::Entry(key, is_whole.then_some(value)))?;
         told(tell, copied.entries + copied.left_out, opened.used.entries);
     }
-    recovery::close(&new, None)?;
-    recovery::close(&old, None)?;
     Ok(copied)
+}
+
+fn remove_if_there(folder: &Path) -> Result<(), Error> {
+    if folder.exists() { fs::remove_dir_all(folder).map_err(io_error(folder)) } else { Ok(()) }
 }
 
 fn told(tell: Tell<'_>, done: u64, all: u64) {
