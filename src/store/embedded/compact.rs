@@ -45,17 +45,21 @@ const WATCHED: Duration = Duration::from_mins(1);
 const SPARE: u64 = 64 << 20;
 
 /// When the files are worth being written anew.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Due {
     /// What the files took when that was last done, or zero.
-    pub(super) before: u64,
+    pub(super) files: u64,
+    /// What was kept then.
+    pub(super) kept: u64,
 }
 
 impl Due {
     /// Beyond twice what is kept, and a little: small files are not worth it. Nor are those that came out nearly as
-    /// large the last time.
+    /// large the last time, unless much has gone since. A lower bound gains nothing under load (ADR 21).
     pub(super) fn is_due(self, files: u64, kept: u64, slack: u64) -> bool {
-        files > kept.saturating_mul(2).saturating_add(slack) && files > self.before + self.before / 4
+        let has_grown = files > self.files + self.files / 4;
+        let has_emptied = kept < self.kept - self.kept / 4;
+        files > kept.saturating_mul(2).saturating_add(slack) && (has_grown || has_emptied)
     }
 }
 
@@ -349,12 +353,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_due_beyond_twice_what_is_kept_unless_that_did_not_help() {
-        let (first, again) = (Due { before: 0 }, Due { before: 900 });
+    fn it_is_due_beyond_twice_what_is_kept() {
+        let first = Due::default();
         assert!(!first.is_due(1000, 500, 0));
         assert!(first.is_due(1001, 500, 0));
         assert!(!first.is_due(1001, 500, 100));
-        assert!(!again.is_due(1001, 500, 0), "it came out at 900");
-        assert!(again.is_due(1126, 500, 0));
+    }
+
+    #[test]
+    fn it_is_due_again_when_it_has_grown_or_much_has_gone() {
+        let again = Due { files: 900, kept: 400 };
+        assert!(!again.is_due(1001, 400, 0), "it came out at 900");
+        assert!(again.is_due(1126, 400, 0));
+        assert!(!again.is_due(900, 300, 0), "it may well come out at 900 again");
+        assert!(again.is_due(900, 299, 0));
     }
 }

@@ -192,22 +192,20 @@ impl Embedded {
 
     /// Writes the store anew whenever its files take more than twice what it holds, until it is dropped.
     pub async fn stay_small(&self) {
-        let mut due = Due { before: 0 };
+        let mut due = Due::default();
         loop {
             tokio::time::sleep(self.tuning.look).await;
             let Ok((files, Some(used))) = self.sizes().await else { continue };
             if !due.is_due(files, used.bytes, self.tuning.slack) {
                 continue;
             }
+            due = Due { files, kept: used.bytes };
             match self.compact().await {
                 Ok(Compacted { before, after }) => {
                     tracing::info!(before, after, "wrote the store anew, without what is gone");
-                    due.before = after;
+                    due.files = after;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "the store could not be written anew");
-                    due.before = files;
-                }
+                Err(error) => tracing::warn!(%error, "the store could not be written anew"),
             }
         }
     }
