@@ -321,6 +321,27 @@ fn version_and_completions() {
     assert!(stdout(&run(&["completions", "bash"])).contains("complete -F _weir"));
 }
 
+/// With glibc's the memory of a busy store grows for as long as it runs (ADR 24).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn what_is_freed_is_given_back_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        weir(folder.path()).arg("version").env("_RJEM_MALLOC_CONF", "stats_print:true").output().unwrap();
+    let told = stderr(&output);
+    assert!(
+        told.contains("opt.background_thread: true"),
+        "the allocator is not jemalloc with its thread: {told}"
+    );
+    let decays = |kind: &str| {
+        let (_, behind) = told.split_once(&format!("opt.{kind}_decay_ms: "))?;
+        behind.split_whitespace().next()?.parse::<i64>().ok()
+    };
+    for kind in ["dirty", "muzzy"] {
+        assert!(matches!(decays(kind), Some(0..=10_000)), "{kind} pages are kept: {told}");
+    }
+}
+
 #[test]
 fn an_address_that_others_reach_is_refused_without_client_keys() {
     let output = run(&["serve", "--listen", "0.0.0.0:0"]);
