@@ -201,21 +201,20 @@ impl App {
             clock: Arc::clone(&clock),
             observer: observer(&metrics, &webhooks),
         };
-        let store = Arc::clone(&kept.store);
-        let metrics =
-            metrics.with_semantic(semantic_report(&pipeline)).with_store(Arc::new(move || store.counters()));
-        let metrics = match journal.clone() {
-            Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
-            None => metrics,
-        };
-        let metrics = match pipeline.namer.clone() {
-            Some(namer) => metrics.with_namer(Arc::new(move || namer.counts())),
-            None => metrics,
-        };
+        let metrics = with_parts(metrics, &pipeline, &kept, journal.as_ref());
+        let files = kept.files();
         let report = with_journal(report, journal.clone());
         let providers = Providers::new(providers, config.passthrough_upstream.as_deref()).watched_by(&ward);
-        let server =
-            Server { config: config.server, pipeline, metrics, status: report, models, providers, clock };
+        let server = Server {
+            config: config.server,
+            pipeline,
+            metrics,
+            status: report,
+            models,
+            providers,
+            files,
+            clock,
+        };
         let server = Arc::new(server);
         Ok(Self {
             listener,
@@ -408,6 +407,21 @@ fn report(facts: &Facts, kept: &Kept, rules: &Live, clock: &Arc<dyn Clock>) -> S
         webhooks: webhooks.reports(),
         journal: None,
     })
+}
+
+/// The same metrics, and those of the parts that are there.
+fn with_parts(metrics: Metrics, pipeline: &Pipeline, kept: &Kept, journal: Option<&Journal>) -> Metrics {
+    let store = Arc::clone(&kept.store);
+    let metrics =
+        metrics.with_semantic(semantic_report(pipeline)).with_store(Arc::new(move || store.counters()));
+    let metrics = match journal.cloned() {
+        Some(journal) => metrics.with_journal(Arc::new(move || journal.counts())),
+        None => metrics,
+    };
+    match pipeline.namer.clone() {
+        Some(namer) => metrics.with_namer(Arc::new(move || namer.counts())),
+        None => metrics,
+    }
 }
 
 /// The same report, and what became of the lines of the journal.

@@ -6,13 +6,14 @@ use super::reembed::reembed;
 use crate::cache;
 use crate::cache::judge;
 use crate::chat::Usage;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, SentenceModel};
 use crate::device;
 use crate::embed::Embedder;
 use crate::intent::{self, Book};
 use crate::models::{self, Installed};
-use crate::server::Component;
+use crate::server::{self, BackedUp, Component};
+use crate::store::embedded::upkeep::Copied;
 use crate::store::embedded::{Embedded, Recovery, Space, Tuning};
 use crate::store::guarded::{self, Guarded};
 use crate::store::memory::Memory;
@@ -25,6 +26,7 @@ use crate::upstream::queue::{Gate, Gated};
 use crate::upstream::route::{Mirrored, Router, Routes};
 use crate::upstream::strategy::Facts;
 use crate::upstream::{Origin, Upstream};
+use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,17 @@ impl Kept {
         let guarded = Arc::new(Guarded::new(embedded, guard));
         let store = Arc::clone(&guarded) as Arc<dyn Store>;
         Self { store, embedded: Some(guarded), place }
+    }
+
+    /// Its files, and what writes them elsewhere.
+    pub(super) fn files(&self) -> Option<server::Files> {
+        let embedded = Arc::clone(self.embedded.as_ref()?);
+        let folder = PathBuf::from(&self.place);
+        let backup = {
+            let folder = folder.clone();
+            move || -> BoxFuture<'static, _> { Box::pin(back_up(Arc::clone(&embedded), folder.clone())) }
+        };
+        Some(server::Files { folder, backup: Arc::new(backup) })
     }
 
     /// Compares by the vectors of `embedder` from now on.
@@ -128,6 +141,16 @@ impl Kept {
             tracing::warn!(%error, "the store was not closed cleanly; the next start will check it");
         }
     }
+}
+
+/// Writes the store to a new folder beside it.
+async fn back_up(embedded: Arc<Guarded<Embedded>>, store: PathBuf) -> Result<BackedUp, String> {
+    let mut folder = store.into_os_string();
+    folder.push(format!(".backup-{}", SystemClock.now().0));
+    let folder = PathBuf::from(folder);
+    let copied = embedded.inner().backup(folder.clone()).await.map_err(|error| error.to_string())?;
+    let Copied { entries, left_out, before, after } = copied;
+    Ok(BackedUp { folder, entries, left_out, before, after })
 }
 
 /// Opens the store. One that is damaged is set aside, and one that cannot be opened for now is waited for behind the

@@ -139,7 +139,7 @@ fn run(overrides: &Overrides, command: Command) -> Outcome {
         Command::Cache(args) => {
             runtime()?.block_on(cache::run(args, &environment, || load().map_err(Into::into)))
         }
-        Command::Store(args) => store::run(args, &load()?),
+        Command::Store(args) => store::run(args, &load()?, &environment),
         Command::Explain(args) => {
             runtime()?.block_on(explain::run(args, &environment, || load().map_err(Into::into)))
         }

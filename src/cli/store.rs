@@ -1,10 +1,16 @@
-//! `weir store`: looking after the files of the store, while no sidecar has them open.
+//! `weir store`: looking after the files of the store, while no sidecar has them open; a backup is written by the one
+//! that has.
 
-use super::{Outcome, output};
-use crate::config::{self, Config};
+use super::sidecar::{Fault, Sidecar, cut};
+use super::{Outcome, output, runtime};
+use crate::config::{self, Config, Environment};
+use crate::server::BackedUp;
+use crate::store::Error;
 use crate::store::embedded::upkeep::{self, Checked, Copied};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 /// `weir store …`
 #[derive(Debug, clap::Args)]
@@ -21,7 +27,7 @@ enum Command {
     Repair,
     /// Write the store anew, without what its files keep of what is gone
     Compact,
-    /// Write the store to a new folder
+    /// Write the store to a new folder; a running sidecar does it for its own
     Backup {
         /// A folder that is not there yet
         to: PathBuf,
@@ -33,7 +39,7 @@ enum Command {
     },
 }
 
-pub(super) fn run(args: Args, config: &Config) -> Outcome {
+pub(super) fn run(args: Args, config: &Config, environment: &Environment) -> Outcome {
     let config::Store::Embedded(store) = &config.store else {
         return Err("answers are kept in memory (store.kind = \"memory\"): there are no files".into());
     };
@@ -52,7 +58,13 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
         }
         Command::Repair => output::line(told(&upkeep::repair(path, &mut tell)?)),
         Command::Compact => output::line(written(&upkeep::compact(path, &mut tell)?)),
-        Command::Backup { to } => output::line(written(&upkeep::backup(path, &to, &mut tell)?)),
+        Command::Backup { to } => {
+            let copied = match upkeep::backup(path, &to, &mut tell) {
+                Err(Error::InUse(_)) => by_sidecar(path, &to, config, environment)?,
+                copied => copied?,
+            };
+            output::line(written(&copied));
+        }
         Command::Restore { from } => {
             let (copied, aside) = upkeep::restore(path, &from, &mut tell)?;
             output::line(written(&copied));
@@ -62,6 +74,39 @@ pub(super) fn run(args: Args, config: &Config) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Has the sidecar that holds the store write it beside it, and moves that to where it is wanted.
+fn by_sidecar(
+    path: &Path,
+    to: &Path,
+    config: &Config,
+    environment: &Environment,
+) -> Result<Copied, Box<dyn std::error::Error>> {
+    let sidecar = Sidecar::find(None, environment, || Ok(config.clone()))?;
+    output::note("a sidecar holds the store, and is asked to write it");
+    let asked = json!({ "store": path.canonicalize()? }).to_string();
+    let asked = sidecar.request(Method::POST, "/weir/store/backup").body(asked);
+    let told = runtime()?.block_on(async {
+        let answer = sidecar.send(asked).await.map_err(|fault| match fault {
+            Fault::Unreachable(_) => {
+                format!(
+                    "{}; it is no sidecar, or one that answers elsewhere: {fault}",
+                    Error::InUse(path.display().to_string())
+                )
+            }
+            fault => fault.to_string(),
+        })?;
+        answer.bytes().await.map_err(|error| cut(error).to_string())
+    })?;
+    let told: Value = serde_json::from_slice(&told)?;
+    if let Some(message) = told["error"]["message"].as_str() {
+        return Err(message.into());
+    }
+    let BackedUp { folder, entries, left_out, before, after } = serde_json::from_value(told)?;
+    upkeep::move_backup(&folder, to)
+        .map_err(|error| format!("{error}; the backup is in {}", folder.display()))?;
+    Ok(Copied { entries, left_out, before, after })
 }
 
 fn bar() -> ProgressBar {

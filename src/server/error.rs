@@ -1,7 +1,7 @@
 //! The only place where an error becomes HTTP.
 
 use super::read::Asker;
-use super::{chain, embed};
+use super::{chain, embed, store};
 use crate::cache::keeper::Fault;
 use crate::limits::{Refusal, What};
 use crate::upstream::Kind;
@@ -66,6 +66,8 @@ pub(super) enum Error {
     BadRules(String),
     /// What is asked of the cache cannot be done.
     Keeper(Fault),
+    /// What is to be done with the files of the store cannot be done.
+    Store(store::Fault),
     /// Not a path of ours, and of no provider.
     NoSuchPath,
     /// A path of ours, and another method.
@@ -259,6 +261,7 @@ impl From<&Error> for Failed {
             }
             Error::Chain(fault) => of_chain(fault),
             Error::Keeper(fault) => keeper(fault),
+            Error::Store(fault) => of_store(fault),
             Error::NoSuchPath => Self::invalid(
                 StatusCode::NOT_FOUND,
                 "no_such_path",
@@ -337,6 +340,30 @@ fn forbidden(error: &Error) -> Failed {
         ),
     };
     Failed::new(StatusCode::FORBIDDEN, "permission_error", code, message)
+}
+
+fn of_store(fault: &store::Fault) -> Failed {
+    match fault {
+        store::Fault::Shared => Failed::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            "shared_between_tenants",
+            "the store holds what all tenants have asked; back it up while no sidecar runs",
+        ),
+        store::Fault::Unreadable => Failed::invalid(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "this takes {\"store\": the store's folder}",
+        ),
+        store::Fault::NoFiles => {
+            Failed::invalid(StatusCode::NOT_FOUND, "no_files", "this sidecar keeps its answers in memory")
+        }
+        store::Fault::Another(folder) => Failed::invalid(
+            StatusCode::CONFLICT,
+            "another_store",
+            format!("this sidecar keeps its answers in {}", folder.display()),
+        ),
+    }
 }
 
 fn keeper(fault: &Fault) -> Failed {

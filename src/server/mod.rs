@@ -21,10 +21,12 @@ mod read;
 mod replay;
 mod rules;
 mod stall;
+mod store;
 
 pub use admin::{Component, Status, StatusReport, Written};
 pub use catalog::Providers;
 pub use listen::serve;
+pub use store::{BackedUp, Backup, Files};
 
 use crate::clock::Clock;
 use crate::pipeline::Pipeline;
@@ -154,6 +156,8 @@ pub struct Server {
     pub models: Vec<String>,
     /// The providers, for what does not go through the one path.
     pub providers: Providers,
+    /// The files of the store, where it has any.
+    pub files: Option<Files>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -170,6 +174,7 @@ fn kept() -> Router<Arc<Server>> {
         .route("/weir/cache/{id}/pin", post(cache::pin))
         .route("/weir/cache/{id}/unpin", post(cache::unpin))
         .route("/weir/cache/{id}/wrong", post(cache::wrong))
+        .route("/weir/store/backup", post(store::backup))
         .route("/weir/explain/{id}", get(cache::explain))
         .route("/weir/feedback", post(feedback::feedback))
         .route("/weir/chain", get(chain::show))

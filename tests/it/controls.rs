@@ -39,6 +39,7 @@ async fn start(
     change(&mut config);
     let server = Server {
         config,
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics,

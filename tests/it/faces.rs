@@ -45,6 +45,7 @@ async fn start_with(providers: Vec<Arc<Provider>>, change: impl FnOnce(&mut serv
     change(&mut config);
     let server = Server {
         config,
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),

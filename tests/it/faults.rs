@@ -286,6 +286,7 @@ pub(crate) async fn start_with(links: Vec<Link>, rules: Rules) -> Running {
     let rig = Rig::new(Arc::new(chain), Arc::new(Memory::default()));
     let server = Server {
         config: server::Config { request_timeout: Duration::from_secs(10), ..server::Config::default() },
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),

@@ -424,6 +424,7 @@ async fn serve(rig: Rig, metrics: &Metrics) -> SocketAddr {
     pipeline.observer = Arc::new(move |outcome| counted.record(outcome));
     let server = Server {
         config: server::Config::default(),
+        files: None,
         clock: Arc::clone(&pipeline.clock),
         pipeline,
         metrics: metrics.clone(),

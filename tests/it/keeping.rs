@@ -40,6 +40,7 @@ pub(crate) async fn start_for(clients: Vec<Client>, steps: impl IntoIterator<Ite
     let rig = Rig::new(Arc::new(Scripted::new("primary", steps)), Arc::clone(&store) as Arc<dyn Store>);
     let server = Server {
         config: server::Config { clients, ..server::Config::default() },
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),

@@ -25,6 +25,7 @@ async fn start(limit: Limit) -> SocketAddr {
         server::Config { clients: vec![client("editor"), client("agent")], ..server::Config::default() };
     let server = Server {
         config,
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),

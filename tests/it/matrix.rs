@@ -114,6 +114,7 @@ impl Sidecar {
             .remembering(cache::Config { policy, bound: unchecked(), ..cache::Config::default() });
         let server = Server {
             config: server::Config::default(),
+            files: None,
             clock: Arc::clone(&rig.pipeline.clock),
             pipeline: rig.pipeline,
             metrics: Metrics::new(Prices::default()),

@@ -33,6 +33,7 @@ async fn start(notice: Notice, second: Step) -> Running {
     pipeline.observer = Arc::new(move |outcome| counted.record(outcome));
     let server = Server {
         config: server::Config { notice, ..server::Config::default() },
+        files: None,
         clock: Arc::clone(&pipeline.clock),
         pipeline,
         metrics,

@@ -131,6 +131,7 @@ impl Recording {
         };
         let server = Server {
             config: server::Config { clients, ..server::Config::default() },
+            files: None,
             clock,
             pipeline: rig.pipeline,
             metrics: metrics.clone(),

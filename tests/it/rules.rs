@@ -82,6 +82,7 @@ async fn start(live: Live, clients: Vec<Client>) -> Running {
     rig.pipeline.rules = live.clone();
     let server = Server {
         config: server::Config { clients, ..server::Config::default() },
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics: Metrics::new(Prices::default()),

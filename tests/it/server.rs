@@ -42,6 +42,7 @@ async fn start_with(
     change(&mut config);
     let server = Server {
         config,
+        files: None,
         clock: Arc::clone(&rig.pipeline.clock),
         pipeline: rig.pipeline,
         metrics,

@@ -97,7 +97,45 @@ async fn a_command_and_a_sidecar_keep_out_of_each_others_way() {
         stats
     });
     assert!(String::from_utf8_lossy(&stats.stdout).contains("20"), "{stats:?}");
-    drop(sidecar);
+    // A backup is written by the sidecar, if it is the one that has the store.
+    let backup = |url: &str, to: &str| {
+        let mut backup = command(home, &["backup", to]);
+        backup.env("WEIR_URL", url);
+        backup
+    };
+    let told = said(backup(&sidecar.url, "other"));
+    assert!(told.status.success(), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).starts_with("20 entries written, 0 left out"), "{told:?}");
+    assert!(fails(backup(&sidecar.url, "other")).contains("is there already"));
+    let nobody = fails(backup("http://127.0.0.1:9", "third"));
+    assert!(
+        nobody.contains("in use by another process") && nobody.contains("no sidecar answers"),
+        "{nobody}"
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Sidecar::start(elsewhere.path(), "");
+    let why = fails(backup(&stranger.url, "third"));
+    assert!(why.contains("this sidecar keeps its answers in"), "{why}");
+    assert_eq!(
+        std::fs::read_dir(home.join("data"))
+            .unwrap()
+            .flatten()
+            .filter(|file| file.file_name().to_string_lossy().contains("backup"))
+            .count(),
+        0
+    );
+    drop(stranger);
+    let shared = "[[client]]\nname = 'a'\nkey = 'key-a'\ntenant = 'a'\n[[client]]\nname = 'b'\nkey = 'key-b'\ntenant = 'b'\n";
+    let shared = Sidecar::start(elsewhere.path(), shared);
+    assert!(fails(backup(&shared.url, "third")).contains("401"), "whoever has no key");
+    let mut tenant = backup(&shared.url, "third");
+    tenant.env("WEIR_API_KEY", "key-a");
+    let why = fails(tenant);
+    assert!(why.contains("what all tenants have asked"), "{why}");
+    assert!(!home.join("third").exists());
+    drop((sidecar, shared));
+    assert!(works(home, &["check"]).starts_with("20 entries"));
+    works(home, &["restore", "other"]);
     assert!(works(home, &["check"]).starts_with("20 entries"));
 
     // The other way round.

@@ -2,6 +2,7 @@
 //! when it ended.
 
 use crate::store_compacts::{noise, sled_folders};
+use crate::store_crash::load::{Held, IDS, Operation, Operations, entry, id, scope, told};
 use rand::{RngExt as _, SeedableRng as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,6 +64,53 @@ fn limit(bytes: Option<u64>) {
         .args(["--pid", &std::process::id().to_string(), &format!("--fsize={soft}:unlimited")])
         .status();
     assert!(limited.is_ok_and(|limited| limited.success()), "prlimit of util-linux is needed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_in_use_is_what_was_there_at_one_moment() {
+    let parent = tempfile::tempdir().unwrap();
+    let store = Arc::new(opened(&parent.path().join("store")));
+    for n in 0..500 {
+        store.put(&HERE, noise(n, 0)).await.unwrap();
+    }
+    let mut operations = Operations::new(11, 1, 1);
+    let mut held = Held::new();
+    for nth in 0..3 {
+        let (backed, to) = (Arc::clone(&store), parent.path().join(format!("backup-{nth}")));
+        let backing = tokio::spawn({
+            let to = to.clone();
+            async move { backed.backup(to).await }
+        });
+        let mut states = vec![held.clone()];
+        while !backing.is_finished() || states.len() < 20 {
+            let Some(operation) = operations.next() else { break };
+            match &operation {
+                Operation::Put(n, version) => store.put(&scope(1), entry(1, *n, version)).await.unwrap(),
+                Operation::Remove(n) => drop(store.remove(&scope(1), &id(*n)).await.unwrap()),
+                Operation::Clear => drop(store.clear(&scope(1)).await.unwrap()),
+                _ => continue,
+            }
+            operation.apply(&mut held);
+            states.push(held.clone());
+        }
+        let copied = within("the backup", backing).await.unwrap().unwrap();
+        let backup = opened(&to);
+        let mut found = Held::new();
+        for n in 0..IDS {
+            let loaded = backup.load(&scope(1), &id(n)).await.unwrap();
+            if let Some((1, of, version)) = loaded.as_ref().and_then(|entry| told(&entry.text)) {
+                assert_eq!((of, loaded), (n, Some(entry(1, n, &version))));
+                found.insert(n, version);
+            }
+        }
+        assert!(states.contains(&found), "backup {nth} is of no moment");
+        assert_eq!(copied.entries, 500 + found.len() as u64);
+        assert_eq!(backup.counters().entries, copied.entries, "no age is without its entry");
+        for n in 0..500 {
+            assert!(backup.load(&HERE, &noise(n, 0).id).await.unwrap().is_some());
+        }
+        backup.close().await.unwrap();
+    }
 }
 
 /// So long that sled keeps it in a file of its own.

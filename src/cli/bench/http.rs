@@ -42,6 +42,7 @@ impl Http {
             status: Arc::new(status),
             models: Vec::new(),
             providers: Providers::default(),
+            files: None,
             clock: Arc::new(SystemClock),
         };
         let (stop, stopped) = oneshot::channel();

@@ -135,11 +135,20 @@ fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Resul
         move || drop(fs::remove_dir_all(unfinished))
     };
     let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
-    let copied = copy(&new, &old, Damage::LeftOut, watch).and_then(|copied| {
+    let copied = copy(&new, &old, Damage::LeftOut, watch).and_then(|left_out| {
         new.mirror.flush()?;
-        let _writer = engine.writer()?;
-        drop(new.mirror.sealed(Seal::Closed)?);
-        Ok(copied)
+        let sealed = {
+            let _writer = engine.writer()?;
+            new.mirror.sealed(Seal::Closed)?
+        };
+        // Some have come and gone behind the copying.
+        let mut entries = 0;
+        for key in sealed.entries.iter().keys() {
+            key.map_err(failed)?;
+            entries += 1;
+            watch.step()?;
+        }
+        Ok((entries, left_out))
     });
     let (entries, left_out) = match copied {
         Ok(copied) => copied,
@@ -258,9 +267,8 @@ enum Damage {
     LeftOut,
 }
 
-/// Copies everything, and has everything copied that is written from now on. Says how many entries came along, and how
-/// many did not.
-fn copy(new: &Begun<'_>, old: &Trees, damage: Damage, watch: &Watch) -> Result<(u64, u64), Error> {
+/// Copies everything, and has everything copied that is written from now on. Says how many values were left out.
+fn copy(new: &Begun<'_>, old: &Trees, damage: Damage, watch: &Watch) -> Result<u64, Error> {
     {
         let _writer = new.engine.writer()?;
         watch.step()?;
@@ -269,13 +277,13 @@ fn copy(new: &Begun<'_>, old: &Trees, damage: Damage, watch: &Watch) -> Result<(
     let steps = Steps { new, watch };
     steps.over(&old.ages, KEYS_AT_ONCE, |key, value| Write::Age(key, Some(value)))?;
     steps.over(&old.entries, KEYS_AT_ONCE, |key, _| Write::Key(key))?;
-    let (mut copied, mut left_out) = (0, 0);
+    let mut left_out = 0;
     steps.over(&old.entries, VALUES_AT_ONCE, |key, value| {
         let stays = damage == Damage::Stays || codec::is_sound(&key, &value);
-        *(if stays { &mut copied } else { &mut left_out }) += 1;
+        left_out += u64::from(!stays);
         Write::Entry(key, stays.then_some(value))
     })?;
-    Ok((copied, left_out))
+    Ok(left_out)
 }
 
 struct Steps<'c> {

@@ -290,7 +290,7 @@ fn copy_beside(path: &Path, number: u64) -> Result<u64, Error> {
     Ok(next)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir(to)?;
     for file in std::fs::read_dir(from)? {
         let file = file?;

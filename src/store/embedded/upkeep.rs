@@ -93,6 +93,22 @@ pub fn backup(path: &Path, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     Ok(Copied { before: folder_size(path), after: folder_size(to), ..copied })
 }
 
+/// Moves what was backed up to a folder that is not there yet, also on another disk.
+pub fn move_backup(from: &Path, to: &Path) -> Result<(), Error> {
+    check_free(to)?;
+    if fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    let unfinished = begin_beside(to)?;
+    let copied = fs::remove_dir(&unfinished).and_then(|()| recovery::copy_folder(from, &unfinished));
+    copied.map_err(io_error(&unfinished)).and_then(|()| finish_beside(&unfinished, to)).inspect_err(
+        |_| {
+            let _ = fs::remove_dir_all(&unfinished);
+        },
+    )?;
+    fs::remove_dir_all(from).map_err(io_error(from))
+}
+
 /// Puts the store of a backup in place of the one that is there, whatever is wrong with that, and says where that one is
 /// now. At any moment one of the two is in force.
 pub fn restore(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Option<PathBuf>), Error> {
