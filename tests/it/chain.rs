@@ -474,6 +474,25 @@ async fn a_stand_in_is_put_off_once_for_one_who_may_be_well_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_stand_in_the_next_look_at_a_refused_key_is_waited_for_where_it_is_a_moment() {
+    let a = scripted("a", [Step::Fail(Kind::Auth), Step::say("a")]);
+    let chain = chain(&[&a]);
+    assert_eq!(ask(&chain).await.unwrap_err().kind, Kind::Auth, "it is told of at once");
+    let began = Instant::now();
+    assert_eq!(who(&chain).await, "a");
+    assert_eq!(began.elapsed(), SECOND);
+    let refused = failing("a", Kind::Auth);
+    let chain = self::chain(&[&refused]);
+    let mut took = Vec::new();
+    for _ in 0..4 {
+        let began = Instant::now();
+        assert_eq!(ask(&chain).await.unwrap_err().kind, Kind::Auth);
+        took.push(began.elapsed().as_secs());
+    }
+    assert_eq!((took, calls([&refused])), (vec![0, 1, 2, 0], [3]), "and each asks once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_wants_a_moment_again_and_again_is_not_waited_for_again_and_again() {
     let a = scripted("a", [Step::FailFor(Kind::RateLimit, SECOND)]);
     let local = Arc::new(Scripted::local([Step::say("me")]));

@@ -309,6 +309,12 @@ impl<'r> Run<'r> {
                     {
                         Some(self.left(refused))
                     }
+                    // Somebody looks at it in a moment, and this may be the request that does.
+                    Refused::Cooling { reason, .. }
+                        if reason.waits_for_hands() && !self.was_of_no_use(candidate) =>
+                    {
+                        Some(self.left(refused)).filter(|left| *left <= self.chain.ward.rules().short_wait)
+                    }
                     Refused::Cooling { .. } | Refused::Disabled => None,
                 }
             });
@@ -322,9 +328,17 @@ impl<'r> Run<'r> {
             return None;
         }
         let short = self.chain.ward.rules().short_wait;
-        let worth: Vec<_> =
-            before.iter().filter(|candidate| self.may_be_tried_again(candidate)).cloned().collect();
+        let is_worth = |candidate: &&Candidate<'_>| {
+            self.may_be_tried_again(candidate) && !self.lasts_until_repaired(candidate)
+        };
+        let worth: Vec<_> = before.iter().filter(is_worth).cloned().collect();
         self.earliest(&worth).filter(|wait| *wait <= short && self.has_time_for(*wait))
+    }
+
+    /// Whether it is left alone for what somebody must repair: then a stand-in is the better answer.
+    fn lasts_until_repaired(&self, candidate: &Candidate<'_>) -> bool {
+        let refused = candidate.key.map(|key| self.chain.ward.may_ask(key, &candidate.model, true));
+        matches!(refused, Some(Err(Refused::Cooling { reason, .. })) if reason.waits_for_hands())
     }
 
     /// Whether it failed this request for a reason that does not pass in a moment: it will again.
