@@ -19,7 +19,7 @@ use super::disk::{Trees, failed};
 use super::engine::Engine;
 use super::mirror::{Mirror, Patience, Seal, Write};
 use super::upkeep::{self, Copied, folder_size};
-use super::{codec, recovery};
+use super::{codec, folders, recovery};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
 use std::fs;
@@ -74,7 +74,7 @@ pub struct Compacted {
 
 /// What the files of the database take that is in force.
 pub(super) fn file_bytes(engine: &Engine, path: &Path) -> u64 {
-    folder_size(&recovery::folder(path, engine.disk.now().number))
+    folder_size(&folders::folder(path, engine.disk.now().number))
 }
 
 /// Writes the store anew. Blocks, for as long as it takes to copy everything; requests go on.
@@ -92,40 +92,40 @@ pub(super) fn backup(engine: &Arc<Engine>, config: &Config, to: &Path) -> Result
 fn write_anew(engine: &Engine, config: &Config, watch: &Watch) -> Result<Compacted, Error> {
     let old = engine.disk.now();
     let (path, flush) = (config.path.clone(), config.flush);
-    let before = folder_size(&recovery::folder(&path, old.number));
+    let before = folder_size(&folders::folder(&path, old.number));
     check_room(engine.counters().bytes, &path)?;
-    let number = recovery::next_number(&path)?;
+    let number = folders::next_number(&path)?;
     let open = {
         let path = path.clone();
         move || recovery::begin(&path, number, flush)
     };
     let leave = {
         let path = path.clone();
-        move || recovery::leave(&path, number)
+        move || folders::leave(&path, number)
     };
     let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
     let written = copy(&new, &old, Damage::Stays, watch).and_then(|_| take_over(&new, &path, &old));
     if let Err(error) = written {
         if !new.has_left() {
             // sled hangs in it. What it takes on a disk that may be full is given back.
-            recovery::empty(&recovery::folder(&path, number));
+            folders::empty(&folders::folder(&path, number));
         }
         return Err(error);
     }
     remove_when_free(old, &path, watch);
-    Ok(Compacted { before, after: folder_size(&recovery::folder(&path, number)) })
+    Ok(Compacted { before, after: folder_size(&folders::folder(&path, number)) })
 }
 
 fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
     let old = engine.disk.now();
-    let before = folder_size(&recovery::folder(path, old.number));
+    let before = folder_size(&folders::folder(path, old.number));
     engine.note_hits()?;
     let unfinished = upkeep::begin_beside(to)?;
     check_room(engine.counters().bytes, &unfinished)
         .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
-    // Of a number that no other has had: see `recovery::give_up`.
+    // Of a number that no other has had: see `folders::give_up`.
     let number = SystemClock.now().0;
-    let folder = recovery::folder(&unfinished, number);
+    let folder = folders::folder(&unfinished, number);
     let open = {
         let folder = folder.clone();
         move || recovery::new_database(&folder, number)
@@ -154,13 +154,13 @@ fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Resul
         Ok(copied) => copied,
         Err(error) => {
             if !new.has_left() {
-                recovery::empty(&unfinished);
+                folders::empty(&unfinished);
             }
             return Err(error);
         }
     };
     drop(new);
-    recovery::wait_until_free(&folder, LETTING_GO, || drop(watch.step()));
+    folders::wait_until_free(&folder, LETTING_GO, || drop(watch.step()));
     upkeep::finish_beside(&unfinished, to)?;
     Ok(Copied { entries, left_out, before, after: folder_size(to) })
 }
@@ -322,14 +322,14 @@ fn take_over(new: &Begun<'_>, path: &Path, old: &Trees) -> Result<(), Error> {
     new.mirror.flush()?;
     let writer = new.engine.writer()?;
     // Where the store has been opened anew meanwhile this one is not in force any more.
-    if recovery::newest_folder(path)? != Some(old.number) {
+    if folders::newest_folder(path)? != Some(old.number) {
         return Err(Error::Io("other files are in force by now".to_owned()));
     }
     let trees = new.mirror.sealed(Seal::Used(new.engine.all_used(&writer)))?;
     let number = trees.number;
-    if let Err(error) = recovery::finish(path, number) {
+    if let Err(error) = folders::finish(path, number) {
         drop(trees);
-        recovery::leave(path, number);
+        folders::leave(path, number);
         return Err(error);
     }
     new.engine.disk.swap(trees);
@@ -339,7 +339,7 @@ fn take_over(new: &Begun<'_>, path: &Path, old: &Trees) -> Result<(), Error> {
 /// Removes the files of a database when nobody reads it any more.
 #[expect(clippy::disallowed_methods, reason = "this blocks, and is no async code")]
 fn remove_when_free(old: Arc<Trees>, path: &Path, watch: &Watch) {
-    let folder = recovery::folder(path, old.number);
+    let folder = folders::folder(path, old.number);
     let began = Instant::now();
     while Arc::strong_count(&old) > 1 && began.elapsed() < LETTING_GO {
         let _ = watch.step();
@@ -348,7 +348,7 @@ fn remove_when_free(old: Arc<Trees>, path: &Path, watch: &Watch) {
     // sled hangs in this where it has failed.
     let _ = std::thread::Builder::new().name("weir-leave".to_owned()).spawn(move || drop(old));
     let left = LETTING_GO.saturating_sub(began.elapsed());
-    if !recovery::wait_until_free(&folder, left, || drop(watch.step())) {
+    if !folders::wait_until_free(&folder, left, || drop(watch.step())) {
         return;
     }
     if let Err(error) = fs::remove_dir_all(&folder) {

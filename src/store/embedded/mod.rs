@@ -2,12 +2,14 @@
 //!
 //! - `engine` keeps disk and index in step;
 //! - `hot` holds the entries asked for of late;
-//! - `codec` says how an entry lies on disk (`packed`: compressed), `disk` in which order it is written, `recovery` how that is opened;
+//! - `codec` says how an entry lies on disk (`packed`: compressed), `disk` in which order it is written, `recovery` how
+//!   that is opened (`folders`: which of several is in force);
 //! - `index` holds the vectors of the scopes asked of late, `scope_index` those of one, in segments (`segment`) of
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
 //!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart; `fill` reads them from disk.
 //!
-//! `compact` writes it anew while it is in use (`mirror`: without waiting for what hangs), `slot` holds the engine, and opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
+//! `compact` writes it anew while it is in use (`mirror`: without waiting for what hangs), `slot` holds the engine, and
+//! opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
 //!
 //! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
 //! tokio's blocking threads, a bounded number at a time (`lanes`).
@@ -19,6 +21,7 @@ mod compact;
 mod disk;
 mod engine;
 mod fill;
+mod folders;
 mod graph;
 mod hot;
 mod index;

@@ -4,6 +4,7 @@
 //! All of this blocks, and holds the folder as a sidecar does: neither can be there while the other is.
 
 use super::disk::{Disk, Trees, failed};
+use super::folders;
 use super::mirror::{Mirror, Patience, Seal, Write};
 use super::recovery::{self, Opened};
 use super::{Config, Space, Tuning, codec, compact};
@@ -73,12 +74,12 @@ pub fn repair(path: &Path, tell: Tell<'_>) -> Result<Checked, Error> {
 /// Writes the store anew in place, which leaves behind what sled keeps of what was overwritten and removed.
 pub fn compact(path: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     let opened = open(path)?;
-    let unfinished = recovery::unfinished(path);
+    let unfinished = folders::unfinished(path);
     let copied = rewrite(opened, &unfinished, tell)?;
     let before = folder_size(path) - folder_size(&unfinished);
     // From here on this is the newest, and whole; the others are only in the way.
     let number = put_in_force(path)?;
-    recovery::remove_others(path, number);
+    folders::remove_others(path, number);
     Ok(Copied { before, after: folder_size(path), ..copied })
 }
 
@@ -87,7 +88,7 @@ pub fn backup(path: &Path, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     check_free(to)?;
     let opened = open(path)?;
     let unfinished = begin_beside(to)?;
-    let copied = rewrite(opened, &recovery::folder(&unfinished, 0), tell)
+    let copied = rewrite(opened, &folders::folder(&unfinished, 0), tell)
         .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)))?;
     finish_beside(&unfinished, to)?;
     Ok(Copied { before: folder_size(path), after: folder_size(to), ..copied })
@@ -100,7 +101,7 @@ pub fn move_backup(from: &Path, to: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let unfinished = begin_beside(to)?;
-    let copied = fs::remove_dir(&unfinished).and_then(|()| recovery::copy_folder(from, &unfinished));
+    let copied = fs::remove_dir(&unfinished).and_then(|()| folders::copy_folder(from, &unfinished));
     copied.map_err(io_error(&unfinished)).and_then(|()| finish_beside(&unfinished, to)).inspect_err(
         |_| {
             let _ = fs::remove_dir_all(&unfinished);
@@ -123,10 +124,10 @@ pub fn restore(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Opti
 fn restore_in(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Option<PathBuf>), Error> {
     fs::create_dir_all(path).map_err(io_error(path))?;
     // Until the new one is in force, so that no sidecar starts meanwhile.
-    let held = recovery::hold(path)?;
+    let held = folders::hold(path)?;
     let opened = open(from)?;
     let before = folder_size(from);
-    let copied = rewrite(opened, &recovery::unfinished(path), tell)?;
+    let copied = rewrite(opened, &folders::unfinished(path), tell)?;
     let number = put_in_force(path)?;
     drop(held);
     let aside = set_beside(path, number)?;
@@ -136,15 +137,15 @@ fn restore_in(path: &Path, from: &Path, tell: Tell<'_>) -> Result<(Copied, Optio
 /// Makes what has been written anew the newest of all, and says its number, which is none that a crash has left a mark
 /// for: that would say that it is not whole.
 fn put_in_force(path: &Path) -> Result<u64, Error> {
-    let number = recovery::next_number(path)?;
-    fs::rename(recovery::unfinished(path), recovery::folder(path, number)).map_err(io_error(path))?;
-    recovery::sync_folder(path).map_err(io_error(path))?;
+    let number = folders::next_number(path)?;
+    fs::rename(folders::unfinished(path), folders::folder(path, number)).map_err(io_error(path))?;
+    folders::sync_folder(path).map_err(io_error(path))?;
     Ok(number)
 }
 
 /// Moves all that is in the folder but the database in force to a folder beside it, and says which, if there is any.
 fn set_beside(path: &Path, number: u64) -> Result<Option<PathBuf>, Error> {
-    let in_force = recovery::folder(path, number);
+    let in_force = folders::folder(path, number);
     let others = fs::read_dir(path).map_err(io_error(path))?.flatten().map(|file| file.path());
     let others: Vec<PathBuf> = others.filter(|other| *other != in_force).collect();
     if others.is_empty() {
@@ -180,7 +181,7 @@ pub(super) fn finish_beside(unfinished: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(unfinished, to).map_err(io_error(to))?;
     // The parent of a plain name is an empty one.
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    recovery::sync_folder(parent.unwrap_or(Path::new("."))).map_err(io_error(to))
+    folders::sync_folder(parent.unwrap_or(Path::new("."))).map_err(io_error(to))
 }
 
 /// What the files of a folder take.
@@ -276,14 +277,14 @@ fn rewrite(opened: Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
         new.give_up("it was given up");
         // Where sled hangs in it, what it takes is given back when this process ends.
         if !new.has_left_within(LEAVING) {
-            recovery::empty(to);
+            folders::empty(to);
             let _ = fs::remove_dir_all(to);
         }
     }
     let closed = close(opened);
     let copied = copied?;
     closed?;
-    recovery::wait_until_free(to, LEAVING, || {});
+    folders::wait_until_free(to, LEAVING, || {});
     Ok(copied)
 }
 
