@@ -18,6 +18,7 @@ use super::Config;
 use super::disk::{Trees, failed};
 use super::engine::Engine;
 use super::mirror::{Mirror, Patience, Seal, Write};
+use super::progress::{self, Halted};
 use super::upkeep::{self, Copied, folder_size};
 use super::{codec, folders, recovery};
 use crate::clock::{Clock as _, SystemClock};
@@ -27,7 +28,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// How many keys, or values, are copied before other writes get their turn.
@@ -221,23 +222,14 @@ fn watched<T: Send + 'static>(
         .name("weir-copy".to_owned())
         .spawn(move || drop(done.send(work(&of, &its))))
         .map_err(|error| Error::Io(error.to_string()))?;
-    let mut seen = 0;
-    loop {
-        match result.recv_timeout(WATCHED) {
-            Ok(done) => return done,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Damaged("copying it ended in a panic".to_owned()));
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let now = watch.steps.load(Ordering::Relaxed);
-                if now == seen {
-                    let why = format!("copying it made no progress for {WATCHED:?}");
-                    watch.is_over.store(true, Ordering::Relaxed);
-                    engine.disk.unmirror(&why);
-                    return Err(Error::Io(why));
-                }
-                seen = now;
-            }
+    match progress::wait(&result, &watch.steps, WATCHED) {
+        Ok(done) => done,
+        Err(Halted::Panic) => Err(Error::Damaged("copying it ended in a panic".to_owned())),
+        Err(Halted::Standstill) => {
+            let why = format!("copying it made no progress for {WATCHED:?}");
+            watch.is_over.store(true, Ordering::Relaxed);
+            engine.disk.unmirror(&why);
+            Err(Error::Io(why))
         }
     }
 }

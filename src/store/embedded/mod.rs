@@ -31,6 +31,7 @@ mod merge;
 mod mirror;
 mod numbers;
 mod packed;
+mod progress;
 mod recovery;
 mod rows;
 mod scope_index;

@@ -7,6 +7,7 @@
 use super::codec;
 use super::disk::{Disk, Trees, failed};
 use super::folders::{self, RELEASE, folder, newest_folder};
+use super::progress::{self, Halted};
 use super::stock::{self, Left, Rest};
 use super::{Config, Tuning};
 use crate::store::Error;
@@ -16,7 +17,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The format written here. A folder of a newer one is left as it is.
@@ -240,22 +241,12 @@ fn wait(
     progress: &AtomicU64,
     patience: Duration,
 ) -> Result<Opened, Failure> {
-    let mut seen = 0;
-    loop {
-        match result.recv_timeout(patience) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::Unusable("opening it ended in a panic".to_owned()));
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let now = progress.load(Ordering::Relaxed);
-                if now == seen {
-                    return Err(Failure::Unusable(format!("opening it made no progress for {patience:?}")));
-                }
-                seen = now;
-            }
-        }
-    }
+    progress::wait(result, progress, patience).unwrap_or_else(|halted| {
+        Err(Failure::Unusable(match halted {
+            Halted::Panic => "opening it ended in a panic".to_owned(),
+            Halted::Standstill => format!("opening it made no progress for {patience:?}"),
+        }))
+    })
 }
 
 /// How sled keeps what is in use.
