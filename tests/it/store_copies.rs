@@ -15,14 +15,12 @@ use weir::store::{Entry, Error, Scope, Store as _};
 
 const ORDERS: &str = "WEIR_COPY_FOLDER";
 const HERE: Scope = Scope([1; 32]);
-/// What is written meanwhile is far from the long one: sled writes what lies beside one another in one go.
 const BELOW: Scope = Scope([0; 32]);
 const ABOVE: Scope = Scope([9; 32]);
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 const ENTRIES: u32 = 200;
-/// The largest file that may be written: too little for the long one, which has a file of its own, and enough for the
-/// rest.
+/// The largest file that may be written: too little for the long one, and enough for the rest.
 const LIMIT: u64 = 4 << 20;
 
 fn opened(path: &Path) -> Embedded {
@@ -113,13 +111,13 @@ async fn a_backup_in_use_is_what_was_there_at_one_moment() {
     }
 }
 
-/// So long that sled keeps it in a file of its own.
 fn long_noise() -> String {
     let mut random = rand::rngs::StdRng::seed_from_u64(7);
     (0..12_000_000).map(|_| char::from(random.random_range(b'!'..b'~'))).collect()
 }
 
-/// sled fails or hangs in the new files, as on a disk that is full, while those in force have room.
+/// A backup finds no room, as on a disk that is full, while the files in force have some. To write the store anew takes
+/// hardly any.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_copy_that_cannot_be_written_is_given_up_and_a_later_one_is_made() {
@@ -149,7 +147,6 @@ async fn has_no_room_for_a_copy() {
     store.flush().await.unwrap();
     assert!(folder_size(&path) > 2 * LIMIT);
 
-    // What has been read all at once is not written anew by reading it.
     within("backed up at first", store.backup(path.with_file_name("first"))).await.unwrap();
 
     limit(Some(LIMIT));
@@ -178,7 +175,10 @@ async fn has_no_room_for_a_copy() {
         }
         let refused = copying.await.unwrap();
         println!("being {kind} took {:?} and came to {refused:?}", began.elapsed());
-        assert!(matches!(refused, Err(Error::Io(_))), "{refused:?}");
+        match kind {
+            "written anew" => refused.unwrap(),
+            _ => assert!(matches!(refused, Err(Error::Io(_))), "{refused:?}"),
+        }
         assert!(!path.with_file_name("backup").exists());
     }
 

@@ -111,7 +111,8 @@ impl Life {
     /// `None` where it says why not.
     async fn open(&self) -> Result<Option<(Embedded, Recovery)>, String> {
         let config = Config { path: self.folder.clone(), ..Config::default() };
-        let tuning = Tuning { graph_from: 16, patience: Duration::from_secs(5), ..Tuning::default() };
+        let patience = Duration::from_secs(5);
+        let tuning = Tuning { graph_from: 16, patience, values_file: 4 << 10, ..Tuning::default() };
         let opening = tokio::task::spawn_blocking(move || Embedded::open_tuned(config, tuning));
         Ok(opening.await.map_err(|panic| format!("opening it: {panic}"))?.ok())
     }
@@ -307,7 +308,7 @@ async fn walked(store: &dyn Store) -> Result<Vec<Seen>, String> {
     }
 }
 
-/// Changes a byte of some values, those that there are.
+/// Changes a byte of some values, those that there are, or of where they lie.
 fn flip_values(folder: &Path, which: &[prop::sample::Index]) {
     let sled = sled::open(folder.join("sled-0")).unwrap();
     let entries = sled.open_tree("entries").unwrap();
@@ -315,10 +316,20 @@ fn flip_values(folder: &Path, which: &[prop::sample::Index]) {
     let chosen: HashSet<usize> =
         which.iter().filter(|_| !keys.is_empty()).map(|at| at.index(keys.len())).collect();
     for at in chosen {
-        let mut value = entries.get(&keys[at]).unwrap().unwrap().to_vec();
-        let middle = value.len() / 2;
-        value[middle] ^= 1;
-        entries.insert(&keys[at], value).unwrap();
+        let mut place = entries.get(&keys[at]).unwrap().unwrap().to_vec();
+        if at % 2 == 0 {
+            place[at % 32] ^= 1;
+            entries.insert(&keys[at], place).unwrap();
+            continue;
+        }
+        // The number of its file, where in it, and how long it is.
+        let number =
+            |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let (file, from, length) = (number(&place[..8]), number(&place[8..12]), number(&place[12..16]));
+        let file = folder.join("sled-0/values").join(file.to_string());
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[from + length / 2] ^= 1;
+        std::fs::write(file, bytes).unwrap();
     }
     sled.flush().unwrap();
     drop((entries, sled));

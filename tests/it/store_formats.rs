@@ -1,8 +1,8 @@
 //! What older formats of the store hold is read by this one, and written as this one does from then on; a newer one is
 //! refused.
 //!
-//! `fixtures/store/format-3.zip` is a store that was written by the last weir with that format, by [`written`]. To keep
-//! one of today's: `WEIR_STORE_TO=folder cargo test --test it store_formats::written`, and zip the folder.
+//! `fixtures/store/format-3.zip` and the like are stores that were written by the last weir with that format, by
+//! [`written`]. To keep one of today's: `WEIR_STORE_TO=folder cargo test --test it store_formats::written`, and zip the folder.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -78,9 +78,15 @@ async fn assert_all_there(store: &Embedded) {
 }
 
 #[tokio::test]
-async fn what_the_format_before_this_one_holds_is_there() {
+async fn what_older_formats_hold_is_there() {
+    for name in ["format-3.zip", "format-4.zip"] {
+        assert_is_read(name).await;
+    }
+}
+
+async fn assert_is_read(name: &str) {
     let parent = tempfile::tempdir().unwrap();
-    let path = unpacked(parent.path(), "format-3.zip");
+    let path = unpacked(parent.path(), name);
     let config = Config { path: path.clone(), ..Config::default() };
     let (store, recovery) = Embedded::open(config.clone()).unwrap();
     assert_eq!((recovery.entries, recovery.damaged, recovery.clean), (7, 0, true));
@@ -89,6 +95,9 @@ async fn what_the_format_before_this_one_holds_is_there() {
     // What is written now lies beside what was written then, and takes its place.
     store.put(&HERE, entries()[1].clone()).await.unwrap();
     assert_eq!(store.sweep(Millis(4999)).await.unwrap(), 0);
+    assert_all_there(&store).await;
+    // Written anew while it is in use, all of it is of this format.
+    store.compact().await.unwrap();
     assert_all_there(&store).await;
     store.close().await.unwrap();
     drop(store);

@@ -106,11 +106,11 @@ fn rights_that_are_missing_or_lost_are_told_and_it_is_there_when_they_are_back()
     other.says("well");
 
     // It has its files open, and cannot make new ones.
-    let blobs = home.join("store").join("sled-0").join("blobs");
-    mode(&blobs, 0o500);
+    let values = home.join("store").join("sled-0").join("values");
+    mode(&values, 0o500);
     other.go_on();
     denied(&other.says("away"));
-    mode(&blobs, 0o700);
+    mode(&values, 0o700);
     other.says("well");
     assert_eq!(std::fs::read_dir(&home).unwrap().count(), 1, "nothing was set aside");
 }
@@ -127,11 +127,13 @@ async fn has_no_rights() {
     say("well");
     std::io::stdin().read_line(&mut String::new()).unwrap();
 
-    // So long that sled keeps it in a file of its own.
+    // So long that the next one needs another file.
     let mut random = rand::rngs::StdRng::seed_from_u64(7);
-    let long: String = (0..400_000).map(|_| char::from(random.random_range(b'!'..b'~'))).collect();
+    let long: String = (0..1_500_000).map(|_| char::from(random.random_range(b'!'..b'~'))).collect();
     let one = versions().next().unwrap();
     let large = Entry { id: id(77), reply: weir::chat::Reply::text("a-model", long), ..one.clone() };
+    store.put(&here(), large.clone()).await.unwrap();
+    let large = Entry { id: id(78), ..large };
     assert!(store.put(&here(), large.clone()).await.is_err());
     let gone = async {
         while store.why_away().is_none() {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! key        scope (32) ‖ id (32)
+//! stub       file (8) ‖ from (4) ‖ length (4) ‖ checksum (8) ‖ created (8)
 //! value      checksum (8) ‖ version (1) ‖ created (8) ‖ space (8) ‖ dimensions (4) ‖ vector (4 each) ‖ packed JSON of the rest
 //! age key    created (8) ‖ scope (32) ‖ id (32)
 //! age value  facts: useless from (8) ‖ size (4) ‖ cost (4) ‖ hits (4) ‖ pinned (1)
@@ -9,10 +10,13 @@
 //! ```
 //! What is needed to make room lies beside the age key, where it is read without the entry; `useless from` is the
 //! last moment there is where there is none. Numbers of a value are little-endian. The age key's `created` is big-endian, so that keys sort by age.
-//! In version 3 the JSON was not packed; such values stay as they are until they are written anew.
+//! The stub is what sled has beside a key: where the value lies in files of its own. Up to format 4 the value itself lay
+//! there, which is longer than any stub. In version 3 the JSON was not packed; such values stay as they are until they
+//! are written anew.
 //! The checksum is the beginning of the SHA-256 of the key and all that follows the checksum, so that a value
 //! under another's key is damaged as well.
 
+use super::values::Extent;
 use super::{Space, packed};
 use crate::chat::Reply;
 use crate::clock::Millis;
@@ -41,6 +45,23 @@ const AGE_VALUE: usize = 8 + 3 * 4 + 1;
 
 /// What an entry takes beside its value.
 pub(super) const KEYS: usize = size_of::<Key>() + size_of::<AgeKey>() + AGE_VALUE;
+
+/// How long a stub is. A value is longer.
+pub(super) const STUB: usize = 8 + 4 + 4 + CHECKSUM + 8;
+
+/// Where a value lies, and its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stub {
+    pub(super) at: Extent,
+    pub(super) head: Head,
+}
+
+/// What is asked of a value most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    checksum: [u8; CHECKSUM],
+    pub(super) created: Millis,
+}
 
 /// The value is not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +98,54 @@ struct Parts<'a> {
     vector: &'a [[u8; 4]],
     words: &'a [u8],
     is_packed: bool,
+}
+
+impl Stub {
+    pub(super) fn written(&self) -> [u8; STUB] {
+        let Self { at: Extent { file, from, length }, head: Head { checksum, created } } = self;
+        let mut stub = [0; STUB];
+        stub[..8].copy_from_slice(&file.to_le_bytes());
+        stub[8..12].copy_from_slice(&from.to_le_bytes());
+        stub[12..16].copy_from_slice(&length.to_le_bytes());
+        stub[16..24].copy_from_slice(checksum);
+        stub[24..].copy_from_slice(&created.0.to_le_bytes());
+        stub
+    }
+
+    /// `None` for what is a value itself.
+    pub(super) fn read(lies: &[u8]) -> Option<Self> {
+        let lies = <&[u8; STUB]>::try_from(lies).ok()?;
+        let (file, rest) = lies.split_first_chunk()?;
+        let (from, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (checksum, created) = rest.split_first_chunk()?;
+        let at = Extent {
+            file: u64::from_le_bytes(*file),
+            from: u32::from_le_bytes(*from),
+            length: u32::from_le_bytes(*length),
+        };
+        let created = Millis(u64::from_le_bytes(created.try_into().ok()?));
+        Some(Self { at, head: Head { checksum: *checksum, created } })
+    }
+}
+
+impl Head {
+    /// As it says itself, which is not verified.
+    pub(super) fn of(value: &[u8]) -> Result<Self, Damaged> {
+        if value.len() <= STUB {
+            return Err(Damaged);
+        }
+        let (checksum, rest) = value.split_first_chunk().ok_or(Damaged)?;
+        let (_version, rest) = rest.split_first().ok_or(Damaged)?;
+        let (created, _) = rest.split_first_chunk().ok_or(Damaged)?;
+        Ok(Self { checksum: *checksum, created: Millis(u64::from_le_bytes(*created)) })
+    }
+}
+
+/// The head of a value that is what was written.
+pub(super) fn verified_head(key: &[u8], value: &[u8]) -> Result<Head, Damaged> {
+    parts(key, value)?;
+    Head::of(value)
 }
 
 /// The key of an entry.
@@ -156,10 +225,10 @@ impl Default for Noted {
 
 impl Noted {
     /// What is right about the value that lies there.
-    pub(super) fn about(&self, value: Option<&[u8]>) -> Facts {
+    pub(super) fn about(&self, head: Option<Head>) -> Facts {
         match self {
             Self::Of(facts) => *facts,
-            Self::OfTwo { after, written, .. } if value.is_some_and(|value| value.starts_with(written)) => {
+            Self::OfTwo { after, written, .. } if head.is_some_and(|head| head.checksum == *written) => {
                 *after
             }
             Self::OfTwo { before, .. } => *before,
@@ -332,13 +401,31 @@ mod tests {
     #[test]
     fn what_is_noted_of_two_is_about_the_one_that_lies_there() {
         let (before, after) = (Facts { size: 1, ..Facts::default() }, Facts { size: 2, ..Facts::default() });
-        let noted = age_value_of_two(&before, &after, b"checksum and so on");
-        let noted = split_age_value(&noted);
-        assert_eq!(noted.about(Some(b"checksum and so on")), after);
-        for other in [None, Some(&b"another one"[..]), Some(b"")] {
+        let value = encode(&key(&Scope([7; 32]), &full_entry().id), &full_entry(), HERE).unwrap();
+        let noted = split_age_value(&age_value_of_two(&before, &after, &value));
+        let head = Head::of(&value).unwrap();
+        assert_eq!(noted.about(Some(head)), after);
+        for other in [None, Some(Head { checksum: [0; CHECKSUM], ..head })] {
             assert_eq!(noted.about(other), before);
         }
         assert_eq!(split_age_value(&[0; AGE_VALUE * 2]), Noted::default(), "never written");
+    }
+
+    #[test]
+    fn a_stub_comes_back_and_is_no_value() {
+        let entry = full_entry();
+        let key = key(&Scope([7; 32]), &entry.id);
+        let value = encode(&key, &entry, HERE).unwrap();
+        let head = verified_head(&key, &value).unwrap();
+        assert_eq!((head.created, Head::of(&value)), (entry.created, Ok(head)));
+        let stub = Stub { at: Extent { file: u64::MAX - 1, from: 2, length: 3 }, head };
+        assert_eq!(Stub::read(&stub.written()), Some(stub));
+        assert_eq!(Head::of(&stub.written()), Err(Damaged));
+        let least = Entry { vector: None, text: String::new(), reply: Reply::default(), ..full_entry() };
+        let least = Entry { upstream: String::new(), about: About::default(), ..least };
+        let value = encode(&key, &least, HERE).unwrap();
+        assert!(value.len() > STUB, "{}", value.len());
+        assert_eq!(Stub::read(&value), None);
     }
 
     proptest! {

@@ -5,62 +5,74 @@
 //! copied, some entries at a time, with the writer's lock held for each few: so whatever is changed meanwhile is
 //! right in both. When all is copied and flushed the mark that the new one is unfinished is removed, and it is in
 //! force. A crash before leaves the old one, a crash behind it the new one; the next start removes the other.
-//! A backup of a store that is in use is such a copy, which is not put in force.
+//! Values are not copied: the new one takes the files over in which they lie.
+//! A backup of a store that is in use is such a copy, with files of its own, which is not put in force.
 //!
 //! The new one is written by a thread of its own ([`Mirror`]), so that nobody waits for ever where sled hangs in it: it
 //! is given up then, and a later one has another number.
-//!
-//! First all keys are written, in order, and then all values. sled keeps a leaf as its last whole picture and up to
-//! ten changes; written so, a leaf is split while it is still empty, each value is written once, and nothing of it is
-//! left behind. Written in one go each value is written about three times, and the file is 2.2 times what it holds.
 
 use super::Config;
-use super::disk::{Trees, failed};
+use super::disk::failed;
 use super::engine::Engine;
-use super::mirror::{Mirror, Patience, Seal, Write};
-use super::progress::{self, Halted};
+use super::mirror::{Mirror, Patience, Seal, Takes, Write};
+use super::progress::{Watch, watched};
+use super::reclaim::{Aim, reclaim};
+use super::trees::Trees;
 use super::upkeep::{self, Copied, folder_size};
-use super::{codec, folders, recovery};
+use super::{codec, entries, folders, recovery};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// How many keys, or values, are copied before other writes get their turn.
+/// How many keys, or entries with their values, are copied before other writes get their turn.
 const KEYS_AT_ONCE: usize = 256;
 const VALUES_AT_ONCE: usize = 32;
+/// For values a little is this part of what it is for sled's files.
+const VALUES_SLACK: u64 = 4;
+/// sled's files may take so many times what is kept in them.
+const TIMES: u64 = 4;
+/// Written anew they take some five times that all the same: what they keep is short, and a leaf is kept with the changes
+/// to it.
+const USUAL: u64 = 5;
+/// What sled keeps of an entry.
+pub(super) const IN_TREE: u64 = (codec::KEYS + codec::STUB) as u64;
 /// How long to wait for those who still read the old database, and for sled to let go of its files. What is left
 /// then is removed at the next start.
 const LETTING_GO: Duration = Duration::from_mins(2);
 /// How long to wait for sled to let go of a copy that was given up. It may hang in it.
 const LEAVING: Duration = Duration::from_secs(5);
-/// How long nothing may be copied. Longer than anything that is waited for in between.
-const WATCHED: Duration = Duration::from_mins(1);
-
 /// What must be free on the disk beside twice what is copied.
 const SPARE: u64 = 64 << 20;
 
-/// When the files are worth being written anew.
+/// When files are worth being made smaller. What was left the last time is remembered: where nothing could be gained,
+/// nothing will be before more has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Due {
-    /// What the files took when that was last done, or zero.
-    pub(super) files: u64,
-    /// What was kept then.
+    /// What sled's files took when they were last written anew, or zero, and what was kept in them.
+    pub(super) keys: u64,
     pub(super) kept: u64,
+    /// What the values took when some were last given back, or zero.
+    pub(super) values: u64,
 }
 
 impl Due {
-    /// Beyond twice what is kept, and a little: small files are not worth it. Nor are those that came out nearly as
-    /// large the last time, unless much has gone since. A lower bound gains nothing under load (ADR 21).
-    pub(super) fn is_due(self, files: u64, kept: u64, slack: u64) -> bool {
-        let has_grown = files > self.files + self.files / 4;
+    /// Beyond some times what is kept, and a little: small files are not worth it. Nor are those that came out as large
+    /// the last time, unless much has come or gone since.
+    pub(super) fn are_keys(self, files: u64, kept: u64, slack: u64) -> bool {
+        // On a busy machine they may come out larger than they need be.
+        let has_grown = files > self.keys.min(kept * USUAL) + kept && files > self.keys + kept / 4;
         let has_emptied = kept < self.kept - self.kept / 4;
-        files > kept.saturating_mul(2).saturating_add(slack) && (has_grown || has_emptied)
+        files > kept.saturating_mul(TIMES).saturating_add(slack) && (has_grown || has_emptied)
+    }
+
+    /// Beyond two fifths more than what lives, and a little.
+    pub(super) fn are_values(self, files: u64, live: u64, slack: u64) -> bool {
+        let has_grown = files > self.values + live / 8;
+        files > (live + live * 2 / 5).saturating_add(slack / VALUES_SLACK) && has_grown
     }
 }
 
@@ -73,15 +85,47 @@ pub struct Compacted {
     pub after: u64,
 }
 
-/// What the files of the database take that is in force.
-pub(super) fn file_bytes(engine: &Engine, path: &Path) -> u64 {
-    folder_size(&folders::folder(path, engine.disk.now().number))
+/// What files take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    /// Those of the database that is in force, all of them.
+    pub(super) all: u64,
+    /// Its values.
+    pub(super) values: u64,
+    /// In how many files these are, beside the one that is written.
+    pub(super) files: usize,
 }
 
-/// Writes the store anew. Blocks, for as long as it takes to copy everything; requests go on.
-pub(super) fn compact(engine: &Arc<Engine>, config: &Config) -> Result<Compacted, Error> {
-    let config = config.clone();
-    watched(engine, move |engine, watch| write_anew(engine, &config, watch))
+impl Sizes {
+    /// What sled takes, which has the keys.
+    pub(super) fn keys(self) -> u64 {
+        self.all.saturating_sub(self.values)
+    }
+}
+
+pub(super) fn sizes(engine: &Engine, path: &Path) -> Sizes {
+    let trees = engine.disk.now();
+    let all = folder_size(&folders::folder(path, trees.number));
+    let values = trees.entries.values();
+    Sizes { all, values: values.size(), files: values.finished().map_or(0, |files| files.len()) }
+}
+
+/// Writes sled's part anew, and gives back what values take that are gone before that, where that is an aim. Blocks, for
+/// as long as it takes to copy everything; requests go on.
+pub(super) fn compact(
+    engine: &Arc<Engine>,
+    config: &Config,
+    values: Option<Aim>,
+) -> Result<Compacted, Error> {
+    let path = config.path.clone();
+    watched(engine, move |engine, watch| {
+        let before = sizes(engine, &path).all;
+        if let Some(aim) = values {
+            reclaim(engine, aim, watch)?;
+        }
+        write_anew(engine, &path, watch)?;
+        Ok(Compacted { before, after: sizes(engine, &path).all })
+    })
 }
 
 /// Writes what is there when it ends to a folder that is not there yet. Blocks as long; requests go on.
@@ -90,31 +134,30 @@ pub(super) fn backup(engine: &Arc<Engine>, config: &Config, to: &Path) -> Result
     watched(engine, move |engine, watch| write_backup(engine, &path, &to, watch))
 }
 
-fn write_anew(engine: &Engine, config: &Config, watch: &Watch) -> Result<Compacted, Error> {
+fn write_anew(engine: &Engine, path: &Path, watch: &Watch) -> Result<(), Error> {
     let old = engine.disk.now();
-    let (path, flush) = (config.path.clone(), config.flush);
-    let before = folder_size(&folders::folder(&path, old.number));
-    check_room(engine.counters().bytes, &path)?;
-    let number = folders::next_number(&path)?;
+    // Values of older formats are written too, and lie in sled by now.
+    check_room(sizes(engine, path).keys() / 2, path)?;
+    let number = folders::next_number(path)?;
     let open = {
-        let path = path.clone();
-        move || recovery::begin(&path, number, flush)
+        let (path, older) = (path.to_path_buf(), old.entries.values().files().clone());
+        move || recovery::begin(&path, number, older)
     };
     let leave = {
-        let path = path.clone();
+        let path = path.to_path_buf();
         move || folders::leave(&path, number)
     };
-    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
-    let written = copy(&new, &old, Damage::Stays, watch).and_then(|_| take_over(&new, &path, &old));
+    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), Takes::Places, open, leave)? };
+    let written = copy(&new, &old, watch).and_then(|_| take_over(&new, path, &old));
     if let Err(error) = written {
         if !new.has_left() {
             // sled hangs in it. What it takes on a disk that may be full is given back.
-            folders::empty(&folders::folder(&path, number));
+            folders::empty(&folders::folder(path, number));
         }
         return Err(error);
     }
-    remove_when_free(old, &path, watch);
-    Ok(Compacted { before, after: folder_size(&folders::folder(&path, number)) })
+    remove_when_free(old, path, watch);
+    Ok(())
 }
 
 fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Result<Copied, Error> {
@@ -135,17 +178,18 @@ fn write_backup(engine: &Engine, path: &Path, to: &Path, watch: &Watch) -> Resul
         let unfinished = unfinished.clone();
         move || drop(fs::remove_dir_all(unfinished))
     };
-    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), open, leave)? };
-    let copied = copy(&new, &old, Damage::LeftOut, watch).and_then(|left_out| {
+    let new = Begun { engine, mirror: Mirror::begin(Patience::default(), Takes::Values, open, leave)? };
+    let copied = copy(&new, &old, watch).and_then(|left_out| {
         new.mirror.flush()?;
         let sealed = {
             let _writer = engine.writer()?;
+            check_in_force(path, &old)?;
             new.mirror.sealed(Seal::Closed)?
         };
         // Some have come and gone behind the copying.
         let mut entries = 0;
-        for key in sealed.entries.iter().keys() {
-            key.map_err(failed)?;
+        for key in sealed.entries.keys() {
+            key?;
             entries += 1;
             watch.step()?;
         }
@@ -192,48 +236,6 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// How far a copy has come, and whether anybody waits for it.
-#[derive(Default)]
-struct Watch {
-    steps: AtomicU64,
-    is_over: AtomicBool,
-}
-
-impl Watch {
-    fn step(&self) -> Result<(), Error> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        if self.is_over.load(Ordering::Relaxed) {
-            return Err(Error::Io("nobody waits for the copy any more".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// Copies on a thread of its own, as long as that shows progress: the database in force may hang as well. Then it is
-/// opened anew (see `slot`), and what comes next must not wait for what never ends.
-fn watched<T: Send + 'static>(
-    engine: &Arc<Engine>,
-    work: impl FnOnce(&Engine, &Watch) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let watch = Arc::new(Watch::default());
-    let (done, result) = sync_channel(1);
-    let (of, its) = (Arc::clone(engine), Arc::clone(&watch));
-    std::thread::Builder::new()
-        .name("weir-copy".to_owned())
-        .spawn(move || drop(done.send(work(&of, &its))))
-        .map_err(|error| Error::Io(error.to_string()))?;
-    match progress::wait(&result, &watch.steps, WATCHED) {
-        Ok(done) => done,
-        Err(Halted::Panic) => Err(Error::Damaged("copying it ended in a panic".to_owned())),
-        Err(Halted::Standstill) => {
-            let why = format!("copying it made no progress for {WATCHED:?}");
-            watch.is_over.store(true, Ordering::Relaxed);
-            engine.disk.unmirror(&why);
-            Err(Error::Io(why))
-        }
-    }
-}
-
 /// A disk that is full because of a copy would be the end of what it is a copy of as well.
 pub(super) fn check_room(kept: u64, path: &Path) -> Result<(), Error> {
     let needed = kept * 2 + SPARE;
@@ -251,30 +253,44 @@ fn available(path: &Path) -> Option<u64> {
     return None;
 }
 
-/// What becomes of a value that is not what was written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Damage {
-    /// It is found and counted when it is read.
-    Stays,
-    LeftOut,
-}
-
-/// Copies everything, and has everything copied that is written from now on. Says how many values were left out.
-fn copy(new: &Begun<'_>, old: &Trees, damage: Damage, watch: &Watch) -> Result<u64, Error> {
+/// Copies everything, and has everything copied that is written from now on. Says how many values were left out, since
+/// they were damaged: where they themselves are not copied they stay, and are found and counted when they are read.
+fn copy(new: &Begun<'_>, old: &Trees, watch: &Watch) -> Result<u64, Error> {
     {
         let _writer = new.engine.writer()?;
         watch.step()?;
         new.engine.disk.mirror(&new.mirror);
     }
     let steps = Steps { new, watch };
-    steps.over(&old.ages, KEYS_AT_ONCE, |key, value| Write::Age(key, Some(value)))?;
-    steps.over(&old.entries, KEYS_AT_ONCE, |key, _| Write::Key(key))?;
+    steps.over(
+        KEYS_AT_ONCE,
+        |after| old.ages.range(after),
+        |key, noted| Ok(Some(Write::Age(key, Some(noted)))),
+    )?;
     let mut left_out = 0;
-    steps.over(&old.entries, VALUES_AT_ONCE, |key, value| {
-        let stays = damage == Damage::Stays || codec::is_sound(&key, &value);
-        left_out += u64::from(!stays);
-        Write::Entry(key, stays.then_some(value))
-    })?;
+    match new.mirror.takes() {
+        Takes::Places => steps.over(
+            KEYS_AT_ONCE,
+            |after| old.entries.places(after),
+            |key, lies| {
+                // One of an older format lies in sled itself.
+                let lies = if entries::extent(&lies).is_some() { lies } else { old.entries.placed(&lies)? };
+                Ok(Some(Write::Entry(key, Some(lies))))
+            },
+        )?,
+        Takes::Values => steps.over(
+            VALUES_AT_ONCE,
+            |after| old.entries.places(after),
+            |key, lies| {
+                let Some((key, value)) = old.entries.read(Ok((key, lies))).transpose()? else {
+                    return Ok(None);
+                };
+                let is_sound = codec::is_sound(&key, &value);
+                left_out += u64::from(!is_sound);
+                Ok(is_sound.then(|| Write::Entry(key, Some(value))))
+            },
+        )?,
+    }
     Ok(left_out)
 }
 
@@ -284,39 +300,48 @@ struct Steps<'c> {
 }
 
 impl Steps<'_> {
-    /// Hands over all pairs of a tree, as they are at that moment: the writer's lock is held, for a few at a time.
+    /// Hands over all pairs from behind some key on, as they are at that moment: the writer's lock is held, for a few
+    /// at a time.
     fn over(
         &self,
-        tree: &sled::Tree,
         at_once: usize,
-        mut write: impl FnMut(sled::IVec, sled::IVec) -> Write,
+        pairs: impl Fn((Bound<sled::IVec>, Bound<sled::IVec>)) -> sled::Iter,
+        mut write: impl FnMut(sled::IVec, sled::IVec) -> Result<Option<Write>, Error>,
     ) -> Result<(), Error> {
-        let mut after: Option<sled::IVec> = None;
+        let mut after = Bound::Unbounded;
         loop {
             self.watch.step()?;
             self.new.mirror.has_room()?;
             let _writer = self.new.engine.writer()?;
-            let begin = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
             let mut last = None;
-            for pair in tree.range((begin, Bound::Unbounded)).take(at_once) {
+            for pair in pairs((after.clone(), Bound::Unbounded)).take(at_once) {
                 let (key, value) = pair.map_err(failed)?;
-                self.new.mirror.take(write(key.clone(), value))?;
-                last = Some(key);
+                last = Some(key.clone());
+                if let Some(write) = write(key, value)? {
+                    self.new.mirror.take(write)?;
+                }
             }
             let Some(last) = last else { return Ok(()) };
-            after = Some(last);
+            after = Bound::Excluded(last);
         }
     }
+}
+
+/// Where the store has been opened anew meanwhile, what was copied is not in force any more.
+fn check_in_force(path: &Path, old: &Trees) -> Result<(), Error> {
+    if folders::newest_folder(path)? != Some(old.number) {
+        return Err(Error::Io("other files are in force by now".to_owned()));
+    }
+    Ok(())
 }
 
 fn take_over(new: &Begun<'_>, path: &Path, old: &Trees) -> Result<(), Error> {
     // Most of it without the lock.
     new.mirror.flush()?;
     let writer = new.engine.writer()?;
-    // Where the store has been opened anew meanwhile this one is not in force any more.
-    if folders::newest_folder(path)? != Some(old.number) {
-        return Err(Error::Io("other files are in force by now".to_owned()));
-    }
+    check_in_force(path, old)?;
+    // What was written to files that the new one has by now is on disk before it is in force.
+    old.entries.values().sync()?;
     let trees = new.mirror.sealed(Seal::Used(new.engine.all_used(&writer)))?;
     let number = trees.number;
     if let Err(error) = folders::finish(path, number) {
@@ -353,19 +378,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_due_beyond_twice_what_is_kept() {
+    fn keys_are_due_beyond_some_times_what_is_kept() {
         let first = Due::default();
-        assert!(!first.is_due(1000, 500, 0));
-        assert!(first.is_due(1001, 500, 0));
-        assert!(!first.is_due(1001, 500, 100));
+        assert!(!first.are_keys(2000, 500, 0));
+        assert!(first.are_keys(2001, 500, 0));
+        assert!(!first.are_keys(2001, 500, 100));
     }
 
     #[test]
-    fn it_is_due_again_when_it_has_grown_or_much_has_gone() {
-        let again = Due { files: 900, kept: 400 };
-        assert!(!again.is_due(1001, 400, 0), "it came out at 900");
-        assert!(again.is_due(1126, 400, 0));
-        assert!(!again.is_due(900, 300, 0), "it may well come out at 900 again");
-        assert!(again.is_due(900, 299, 0));
+    fn keys_are_due_again_when_they_have_grown_or_much_has_gone() {
+        let again = Due { keys: 1900, kept: 400, values: 0 };
+        assert!(!again.are_keys(2300, 400, 0), "they came out at 1900");
+        assert!(again.are_keys(2301, 400, 0));
+        assert!(!again.are_keys(1900, 300, 0), "they may well come out at 1900 again");
+        assert!(again.are_keys(1900, 299, 0));
+        let odd = Due { keys: 3000, kept: 400, values: 0 };
+        assert!(!odd.are_keys(3100, 400, 0), "hardly anything has come since");
+        assert!(odd.are_keys(3101, 400, 0), "they should have come out at 2000");
+    }
+
+    #[test]
+    fn values_are_due_beyond_some_more_than_what_lives() {
+        let first = Due::default();
+        assert!(!first.are_values(1400, 1000, 0));
+        assert!(first.are_values(1401, 1000, 0));
+        assert!(!first.are_values(1401, 1000, 40));
+        let again = Due { values: 1500, ..first };
+        assert!(!again.are_values(1600, 1000, 0), "nothing could be gained at 1500");
+        assert!(again.are_values(1626, 1000, 0));
     }
 }

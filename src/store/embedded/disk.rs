@@ -9,44 +9,26 @@
 //! entry is written, and says which of them by its checksum: so it is right about whichever a crash leaves.
 
 use super::Space;
-use super::codec::{self, AgeKey, Damaged, Key, Noted};
-use super::mirror::{self, Mirror};
+use super::codec::{self, AgeKey, Damaged, Head, Key, Noted};
+use super::mirror::{self, Mirror, Takes};
+use super::trees::Trees;
 use crate::clock::Millis;
 use crate::store::room::Facts;
 use crate::store::{Entry, EntryId, Error, Place, Scope};
 use sled::Tree;
 use std::ops::{AddAssign, Bound, Neg};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-/// One database.
-pub(super) struct Trees {
-    pub(super) db: sled::Db,
-    pub(super) meta: Tree,
-    pub(super) entries: Tree,
-    pub(super) ages: Tree,
-    /// The number of its folder.
-    pub(super) number: u64,
-    /// There as long as sled holds the folder: it goes last.
-    held: Arc<()>,
-}
-
-impl Trees {
-    /// The trees of an opened database.
-    pub(super) fn new(db: sled::Db, number: u64) -> Result<Self, sled::Error> {
-        let (meta, entries, ages) = (db.open_tree("meta")?, db.open_tree("entries")?, db.open_tree("ages")?);
-        Ok(Self { db, meta, entries, ages, number, held: Arc::default() })
-    }
-
-    /// Is there as long as this is, or sled hangs while it is let go of.
-    pub(super) fn held(&self) -> Weak<()> {
-        Arc::downgrade(&self.held)
-    }
-}
+/// How often it is flushed where each write is, for what is written beside.
+const UNASKED: Duration = Duration::from_millis(100);
 
 /// The database that is in force, and the one that takes its place some time, into which everything is written as
 /// well (see `compact`). Whoever reads for long goes on with the one it began with.
 pub(super) struct Disk {
     now: RwLock<Arc<Trees>>,
+    /// How often it is flushed.
+    flush: Duration,
     copy: Mutex<Option<Arc<Mirror>>>,
     /// Up to which place by age all is counted: what changes behind it will be. Changed by whoever writes.
     counted: Mutex<Counted>,
@@ -103,8 +85,13 @@ pub(super) struct SomeVectors {
 pub(super) type Aged = (Place, Facts);
 
 impl Disk {
-    pub(super) fn new(trees: Trees) -> Self {
-        Self { now: RwLock::new(Arc::new(trees)), copy: Mutex::default(), counted: Mutex::new(Counted::All) }
+    /// Flushes what is written at least that often.
+    pub(super) fn new(trees: Trees, flush: Duration) -> Result<Self, Error> {
+        let flush = if flush.is_zero() { UNASKED } else { flush };
+        let trees = Arc::new(trees);
+        trees.keep_flushed(flush)?;
+        let counted = Mutex::new(Counted::All);
+        Ok(Self { now: RwLock::new(trees), flush, copy: Mutex::default(), counted })
     }
 
     /// The database that is in force.
@@ -129,7 +116,12 @@ impl Disk {
     /// Puts in force what has been the copy. The writer's lock is held.
     pub(super) fn swap(&self, new: Trees) {
         *self.copy() = None;
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        new.entries.values().stand_alone();
+        let new = Arc::new(new);
+        if let Err(error) = new.keep_flushed(self.flush) {
+            tracing::warn!(%error, "the store is flushed by itself less often");
+        }
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     // A panic between two writes leaves no half of anything here.
@@ -137,42 +129,45 @@ impl Disk {
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes to the database that is in force, and leaves the same to the copy; says what was there.
-    fn write(
+    fn write_entry(
         &self,
-        tree: fn(&Trees) -> &Tree,
         key: &[u8],
         value: Option<&sled::IVec>,
-        copied: fn(sled::IVec, Option<sled::IVec>) -> mirror::Write,
-    ) -> Result<Option<sled::IVec>, Error> {
-        let was = set(tree(&self.now()), key, value.cloned()).map_err(failed);
-        let copy = self.copy().clone();
-        if let Some(copy) = copy {
-            let taken = match &was {
-                Ok(_) => copy.take(copied(key.into(), value.cloned())).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            // One that has missed something is of no use any more.
-            if let Err(why) = taken {
-                self.unmirror(&why);
-            }
-        }
+    ) -> Result<Option<Result<Head, Damaged>>, Error> {
+        let now = self.now();
+        let lies = value.map(|value| now.entries.placed(value)).transpose()?;
+        let was = now.entries.set_placed(key, lies.clone());
+        self.copied(was.is_ok(), |takes| {
+            let copied = if takes == Takes::Places { lies } else { value.cloned() };
+            mirror::Write::Entry(key.into(), copied)
+        });
         was
     }
 
-    fn write_entry(&self, key: &[u8], value: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.entries, key, value, mirror::Write::Entry)
+    fn write_age(&self, key: &[u8], noted: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
+        let was = set(&self.now().ages, key, noted.cloned()).map_err(failed);
+        self.copied(was.is_ok(), |_| mirror::Write::Age(key.into(), noted.cloned()));
+        was
     }
 
-    fn write_age(&self, key: &[u8], noted: Option<&sled::IVec>) -> Result<Option<sled::IVec>, Error> {
-        self.write(|trees| &trees.ages, key, noted, mirror::Write::Age)
+    /// Leaves to the copy what was written to the database that is in force.
+    fn copied(&self, is_written: bool, write: impl FnOnce(Takes) -> mirror::Write) {
+        let Some(copy) = self.copy().clone() else { return };
+        let taken = match is_written {
+            true => copy.take(write(copy.takes())).map_err(|error| error.to_string()),
+            false => Err("the database in force has failed".to_owned()),
+        };
+        // One that has missed something is of no use any more.
+        if let Err(why) = taken {
+            self.unmirror(&why);
+        }
     }
 
     /// The entry, if it is there and whole, and how many bytes it takes.
     pub(super) fn load(&self, scope: &Scope, id: &EntryId, space: Space) -> Result<Option<Read>, Error> {
         let key = codec::key(scope, id);
         let read = |value: sled::IVec| Ok((codec::decode(&key, &value, space)?, value.len()));
-        Ok(self.now().entries.get(key).map_err(failed)?.map(read))
+        Ok(self.now().entries.get(&key)?.map(read))
     }
 
     /// Up to `most` entries that have a vector in another space, from behind `after` on in the order of keys, and
@@ -188,8 +183,8 @@ impl Disk {
         let mut found = Vec::new();
         let mut last = None;
         let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-        for pair in self.now().entries.range((begin, Bound::Unbounded)).take(LOOKED_AT) {
-            let (key, value) = pair.map_err(failed)?;
+        for pair in self.pairs((begin, Bound::Unbounded)).take(LOOKED_AT) {
+            let (key, value) = pair?;
             last = Some(Key::try_from(key.as_ref()).map_err(|_| odd_key())?);
             // What is damaged is dropped by whoever asks for it.
             if codec::decode_space(&key, &value).is_ok_and(|of| of.is_some_and(|of| of != space))
@@ -212,15 +207,13 @@ impl Disk {
         Ok((value, facts))
     }
 
-    /// What is noted about the entry of that id, if there is a whole one.
+    /// What is noted about the entry of that id, if there is one.
     pub(super) fn facts(&self, scope: &Scope, id: &EntryId) -> Result<Option<(Place, Facts)>, Error> {
         let key = codec::key(scope, id);
-        let value = self.now().entries.get(key).map_err(failed)?;
-        let Some(value) = value else { return Ok(None) };
-        let Ok(created) = codec::decode_created(&key, &value) else { return Ok(None) };
-        let noted = self.now().ages.get(codec::age_key(created, &key)).map_err(failed)?;
-        let place = Place { created, scope: *scope, id: *id };
-        Ok(noted.map(|noted| (place, codec::split_age_value(&noted).about(Some(&value)))))
+        let Some(Ok(head)) = self.now().entries.head(&key)? else { return Ok(None) };
+        let noted = self.now().ages.get(codec::age_key(head.created, &key)).map_err(failed)?;
+        let place = Place { created: head.created, scope: *scope, id: *id };
+        Ok(noted.map(|noted| (place, codec::split_age_value(&noted).about(Some(head)))))
     }
 
     /// Notes something else about an entry, without changing its size.
@@ -252,10 +245,11 @@ impl Disk {
         Ok(change)
     }
 
+    /// Says what was noted beside an age key that is written.
     fn apply(&self, write: &Write) -> Result<Option<sled::IVec>, Error> {
         match write {
             Write::Age(key, noted) => self.write_age(key, noted.as_ref()),
-            Write::Entry(key, value) => self.write_entry(key, Some(value)),
+            Write::Entry(key, value) => self.write_entry(key, Some(value)).map(|_| None),
         }
     }
 
@@ -267,8 +261,8 @@ impl Disk {
     /// Removes every entry of a scope, and says how many there were.
     pub(super) fn clear(&self, scope: &Scope) -> Result<(u64, Change), Error> {
         let (mut cleared, mut change) = (0, Change::default());
-        for key in self.now().entries.scan_prefix(scope.0).keys() {
-            let key = Key::try_from(key.map_err(failed)?.as_ref()).map_err(|_| odd_key())?;
+        for key in self.now().entries.keys_under(&scope.0) {
+            let key = Key::try_from(key?.as_ref()).map_err(|_| odd_key())?;
             let (was_there, by) = self.remove_key(&key)?;
             cleared += u64::from(was_there);
             change += by;
@@ -278,14 +272,7 @@ impl Disk {
 
     /// Whether a scope has any entry.
     pub(super) fn has_any(&self, scope: &Scope) -> Result<bool, Error> {
-        self.now()
-            .entries
-            .scan_prefix(scope.0)
-            .keys()
-            .next()
-            .transpose()
-            .map(|key| key.is_some())
-            .map_err(failed)
+        Ok(self.now().entries.keys_under(&scope.0).next().transpose()?.is_some())
     }
 
     /// The vectors of up to `most` entries of a scope, from behind `after` on in the order of ids.
@@ -302,8 +289,8 @@ impl Disk {
             None => Bound::Included(codec::key(scope, &EntryId([0; 32]))),
         };
         let end = Bound::Included(codec::key(scope, &EntryId([u8::MAX; 32])));
-        for pair in self.now().entries.range((begin, end)).take(most) {
-            let (key, value) = pair.map_err(failed)?;
+        for pair in self.pairs((begin.map(Vec::from), end.map(Vec::from))).take(most) {
+            let (key, value) = pair?;
             let (_, id) = codec::split_key(&key).map_err(|_| odd_key())?;
             match codec::decode_vector(&key, &value, space) {
                 Ok(vector) if vector.is_empty() => {}
@@ -333,45 +320,40 @@ impl Disk {
         trees.ages.range((Bound::Unbounded, end)).rev().map(move |pair| aged(&trees, pair))
     }
 
-    /// The value of the entry at a place, if there is one of that age.
-    pub(super) fn value_at(&self, place: &Place) -> Result<Option<sled::IVec>, Error> {
-        let key = codec::key(&place.scope, &place.id);
-        let value = self.now().entries.get(key).map_err(failed)?;
-        Ok(value.filter(|value| codec::decode_created(&key, value) == Ok(place.created)))
+    /// What is noted of the value of the entry at a place, if there is one of that age.
+    pub(super) fn head_at(&self, place: &Place) -> Result<Option<Head>, Error> {
+        let head = self.now().entries.head(&codec::key(&place.scope, &place.id))?;
+        Ok(head.and_then(Result::ok).filter(|head| head.created == place.created))
     }
 
     /// Removes the entry at a place, and its age key. Says whether there was one, or an orphan: its entry is gone,
     /// or has been replaced by one of another age.
     pub(super) fn remove_at(&self, place: &Place) -> Result<(bool, Change), Error> {
         let key = codec::key(&place.scope, &place.id);
-        let value = self.value_at(place)?;
-        if value.is_some() {
+        let head = self.head_at(place)?;
+        if head.is_some() {
             self.write_entry(&key, None)?;
         }
-        Ok((value.is_some(), -self.remove_age(place.created, &key, value.as_ref())?))
+        Ok((head.is_some(), -self.remove_age(place.created, &key, head)?))
     }
 
     /// Makes everything written up to now survive a crash.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        self.now().db.flush().map(|_| ()).map_err(failed)
+        self.now().flush()
     }
 
     fn remove_key(&self, key: &Key) -> Result<(bool, Change), Error> {
-        let Some(value) = self.write_entry(key, None)? else {
-            return Ok((false, Change::default()));
-        };
-        match codec::decode_created(key, &value) {
-            Ok(created) => Ok((true, -self.remove_age(created, key, Some(&value))?)),
-            Err(Damaged) => Ok((false, Change::default())),
+        match self.write_entry(key, None)? {
+            Some(Ok(head)) => Ok((true, -self.remove_age(head.created, key, Some(head))?)),
+            Some(Err(Damaged)) | None => Ok((false, Change::default())),
         }
     }
 
     /// Removes the age key of a value, and says what had come with it.
-    fn remove_age(&self, created: Millis, key: &Key, value: Option<&sled::IVec>) -> Result<Change, Error> {
+    fn remove_age(&self, created: Millis, key: &Key, head: Option<Head>) -> Result<Change, Error> {
         let age_key = codec::age_key(created, key);
         let removed = self.write_age(&age_key, None)?;
-        let value = value.map(AsRef::as_ref);
-        let facts = removed.map(|noted| codec::split_age_value(&noted).about(value));
+        let facts = removed.map(|noted| codec::split_age_value(&noted).about(head));
         Ok(self.came(&age_key, facts.as_ref()))
     }
 
@@ -403,7 +385,16 @@ impl Disk {
         after: Option<&Key>,
     ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), Error>> + use<> {
         let begin = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-        self.now().entries.range((begin, Bound::Unbounded)).map(|pair| pair.map_err(failed))
+        self.pairs((begin, Bound::Unbounded))
+    }
+
+    /// Keys and their values, in order.
+    fn pairs(
+        &self,
+        keys: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), Error>> + use<> {
+        let trees = self.now();
+        trees.entries.places(keys).filter_map(move |place| trees.entries.read(place))
     }
 }
 
@@ -453,7 +444,7 @@ fn aged(trees: &Trees, pair: sled::Result<(sled::IVec, sled::IVec)>) -> Result<A
     let facts = match codec::split_age_value(&noted) {
         Noted::Of(facts) => facts,
         // Hardly ever: a crash has left it.
-        of_two @ Noted::OfTwo { .. } => of_two.about(trees.entries.get(key).map_err(failed)?.as_deref()),
+        of_two @ Noted::OfTwo { .. } => of_two.about(trees.entries.head(&key)?.and_then(Result::ok)),
     };
     Ok((Place { created, scope, id }, facts))
 }
@@ -474,6 +465,7 @@ fn odd_key() -> Error {
 mod tests {
     use super::*;
     use crate::store::conformance::full_entry;
+    use crate::store::embedded::values::{Files, Values};
     use proptest::prelude::*;
 
     const HERE: Space = Space(5);
@@ -508,7 +500,7 @@ mod tests {
         let of_it: Vec<Aged> = disk
             .by_age(None)
             .map(by_age)
-            .filter(|(place, _)| disk.value_at(place).unwrap().is_some())
+            .filter(|(place, _)| disk.head_at(place).unwrap().is_some())
             .collect();
         assert_eq!(of_it, right.into_iter().collect::<Vec<_>>());
     }
@@ -527,8 +519,10 @@ mod tests {
         fn after_any_of_its_writes_what_is_noted_is_right(
             versions in prop::collection::vec((any_entry(), prop::option::of(0..3usize)), 1..6),
         ) {
-            let sled = sled::Config::new().temporary(true).open().unwrap();
-            let disk = Disk::new(Trees::new(sled, 0).unwrap());
+            let folder = tempfile::tempdir().unwrap();
+            let sled = sled::open(folder.path()).unwrap();
+            let values = Values::open(Files { folder: folder.path().join("values"), shortest: 1 }).unwrap();
+            let disk = Disk::new(Trees::new(sled, 0, values).unwrap(), Duration::from_hours(1)).unwrap();
             let mut last = None;
             let mut sum = Change::default();
             for (entry, torn) in versions {

@@ -4,7 +4,7 @@
 use crate::clock::{Clock, SystemClock};
 use crate::store::Error;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const FOLDER: &str = "sled-";
 /// Behind the name of one that is not whole yet: the name of a file that says so.
 const UNFINISHED: &str = ".unfinished";
+/// The folder of values within each of them.
+const VALUES: &str = "values";
 /// In how many that were begun sled may hang before no more are.
 const MOST_THAT_HANG: usize = 4;
 
@@ -25,6 +27,11 @@ const PROBE_BYTES: usize = 64 << 10;
 /// Where sled's folder of that number is.
 pub(super) fn folder(path: &Path, number: u64) -> PathBuf {
     path.join(format!("{FOLDER}{number}"))
+}
+
+/// Where the files of values of a database are: in its folder, and with it in all that becomes of it.
+pub(super) fn values(folder: &Path) -> PathBuf {
+    folder.join(VALUES)
 }
 
 /// The number of the newest of sled's folders. Makes the folder around them where there is none.
@@ -166,10 +173,38 @@ pub(super) fn empty(folder: &Path) {
     for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if file.file_type().is_ok_and(|kind| kind.is_dir()) {
             empty(&file.path());
+        } else if file.metadata().is_ok_and(|about| has_names(&about)) {
+            // Another database has it too, under a name of its own.
+            let _ = std::fs::remove_file(file.path());
         } else {
             let _ = File::options().write(true).open(file.path()).and_then(|file| file.set_len(0));
         }
     }
+}
+
+/// Whether a file has several names, or may have: where that cannot be told.
+pub(super) fn has_names(about: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::nlink(about) > 1;
+    #[cfg(not(unix))]
+    return true;
+}
+
+/// What is the same of all names of a file, where that can be told; else each name is another file.
+#[cfg(unix)]
+pub(super) type Identity = (u64, u64);
+#[cfg(not(unix))]
+pub(super) type Identity = PathBuf;
+
+#[cfg(unix)]
+pub(super) fn identity(_path: &Path, about: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+    (about.dev(), about.ino())
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity(path: &Path, _about: &Metadata) -> Identity {
+    path.to_path_buf()
 }
 
 /// Copies what is on disk of a database, as a crash would leave it, and makes the copy the newest of all. Says its
@@ -179,7 +214,7 @@ pub(super) fn copy_beside(path: &Path, number: u64) -> Result<u64, Error> {
     let (old, next) = (folder(path, number), next_number(path)?);
     let copied = (|| {
         mark_unfinished(path, next)?;
-        copy_folder(&old, &folder(path, next))?;
+        copy_files(&old, &folder(path, next), true)?;
         std::fs::remove_file(mark_of_unfinished(path, next))?;
         sync_folder(path)
     })();
@@ -191,16 +226,24 @@ pub(super) fn copy_beside(path: &Path, number: u64) -> Result<u64, Error> {
 }
 
 pub(super) fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    copy_files(from, to, false)
+}
+
+/// Files of values may get a second name in place of a copy: what they hold is never changed.
+fn copy_files(from: &Path, to: &Path, shares_values: bool) -> std::io::Result<()> {
     std::fs::create_dir(to)?;
+    let is_shared = shares_values && from.ends_with(VALUES);
     for file in std::fs::read_dir(from)? {
         let file = file?;
         let to = to.join(file.file_name());
         if file.metadata()?.is_dir() {
-            copy_folder(&file.path(), &to)?;
-        } else {
-            std::fs::copy(file.path(), &to)?;
-            File::open(&to)?.sync_all()?;
+            copy_files(&file.path(), &to, shares_values)?;
+            continue;
         }
+        if !is_shared || std::fs::hard_link(file.path(), &to).is_err() {
+            std::fs::copy(file.path(), &to)?;
+        }
+        File::open(&to)?.sync_all()?;
     }
     sync_folder(to)
 }
@@ -226,4 +269,28 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, Error> {
         Error::Io(format!("{} is damaged and cannot be set aside: {error}; move it away", path.display()))
     })?;
     Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two databases may have the same file, and one of them be of no use any more.
+    #[test]
+    fn what_is_emptied_leaves_alone_what_another_has_as_well() {
+        let parent = tempfile::tempdir().unwrap();
+        let (old, new) = (parent.path().join("old"), parent.path().join("new"));
+        std::fs::create_dir_all(values(&old)).unwrap();
+        for name in ["db", "values/0", "values/1"] {
+            std::fs::write(old.join(name), name).unwrap();
+        }
+        copy_files(&old, &new, true).unwrap();
+        std::fs::write(values(&old).join("2"), "of the old one alone").unwrap();
+        empty(&old);
+        let read = |name: &str| std::fs::read_to_string(new.join(name)).unwrap();
+        for name in ["db", "values/0", "values/1"] {
+            assert_eq!(read(name), name);
+        }
+        assert_eq!(super::super::upkeep::folder_size(&old), 0);
+    }
 }

@@ -5,8 +5,9 @@
 //! goes on; what is copied comes the same way. Where nothing has been written for a while the mirror is given up, and
 //! the database in force goes on without it.
 
-use super::disk::{Trees, failed, set};
+use super::disk::{failed, set};
 use super::recovery;
+use super::trees::Trees;
 use crate::store::Error;
 use crate::store::room::Used;
 use sled::IVec;
@@ -41,9 +42,17 @@ impl Default for Patience {
 #[derive(Debug)]
 pub(super) enum Write {
     Age(IVec, Option<IVec>),
+    /// With its value, or where that lies (see [`Takes`]).
     Entry(IVec, Option<IVec>),
-    /// Of an entry whose value comes later, unless it is there already.
-    Key(IVec),
+}
+
+/// What is left here of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// They themselves: they are written to files of its own.
+    Values,
+    /// Where they lie: the files of the database in force are its own as well.
+    Places,
 }
 
 /// What makes the new database whole.
@@ -60,6 +69,7 @@ pub(super) struct Mirror {
     queue: Mutex<Queue>,
     changed: Condvar,
     patience: Patience,
+    takes: Takes,
 }
 
 struct Queue {
@@ -93,6 +103,7 @@ impl Mirror {
     /// let go of it, which may be never.
     pub(super) fn begin(
         patience: Patience,
+        takes: Takes,
         open: impl FnOnce() -> Result<Trees, Error> + Send + 'static,
         left: impl FnOnce() + Send + 'static,
     ) -> Result<Arc<Self>, Error> {
@@ -104,7 +115,7 @@ impl Mirror {
             state: State::Writing,
             has_left: false,
         };
-        let mirror = Arc::new(Self { queue: Mutex::new(queue), changed: Condvar::new(), patience });
+        let mirror = Arc::new(Self { queue: Mutex::new(queue), changed: Condvar::new(), patience, takes });
         let written = Arc::clone(&mirror);
         std::thread::Builder::new()
             .name("weir-mirror".to_owned())
@@ -120,6 +131,10 @@ impl Mirror {
             })
             .map_err(|error| Error::Io(error.to_string()))?;
         Ok(mirror)
+    }
+
+    pub(super) fn takes(&self) -> Takes {
+        self.takes
     }
 
     /// Leaves a write that the database in force has taken. Waits where too many lie here, as long as they become
@@ -271,28 +286,25 @@ impl Step {
                 Self::Write(Write::Age(key, value) | Write::Entry(key, value)) => {
                     key.len() + value.as_ref().map_or(0, |value| value.len())
                 }
-                Self::Write(Write::Key(key)) => key.len(),
                 Self::Flush | Self::Seal(_) => 0,
             }
     }
 
     fn make(&self, trees: &Trees) -> Result<(), Error> {
         match self {
-            Self::Write(Write::Age(key, value)) => set(&trees.ages, key, value.clone()).map(drop),
-            Self::Write(Write::Entry(key, value)) => set(&trees.entries, key, value.clone()).map(drop),
-            Self::Write(Write::Key(key)) => {
-                trees.entries.compare_and_swap(key, None::<&[u8]>, Some(&[])).map(drop)
+            Self::Write(Write::Age(key, value)) => {
+                set(&trees.ages, key, value.clone()).map(drop).map_err(failed)
             }
-            Self::Flush => trees.db.flush().map(drop),
-            Self::Seal(Seal::Closed) => return recovery::close(trees, None),
+            Self::Write(Write::Entry(key, value)) => trees.entries.set(key, value.as_deref()).map(drop),
+            Self::Flush => trees.flush(),
+            Self::Seal(Seal::Closed) => recovery::close(trees, None),
             Self::Seal(Seal::Used(used)) => {
                 if let Some(used) = *used {
                     recovery::note_used(trees, used)?;
                 }
-                return recovery::mark_open(trees);
+                recovery::mark_open(trees)
             }
         }
-        .map_err(failed)
     }
 }
 
@@ -313,13 +325,13 @@ mod tests {
             let _ = told.recv_timeout(LONG);
             Err(Error::Io("the disk was full".to_owned()))
         };
-        (Mirror::begin(patience, open, || {}).unwrap(), go_on)
+        (Mirror::begin(patience, Takes::Values, open, || {}).unwrap(), go_on)
     }
 
     fn opened(folder: &std::path::Path) -> Arc<Mirror> {
         let folder = folder.join("sled");
         let patience = Patience { alone: LONG, waited_for: LONG };
-        Mirror::begin(patience, move || recovery::new_database(&folder, 7), || {}).unwrap()
+        Mirror::begin(patience, Takes::Values, move || recovery::new_database(&folder, 7), || {}).unwrap()
     }
 
     fn entry(key: u8, value: &[u8]) -> Write {
@@ -330,16 +342,15 @@ mod tests {
     fn what_is_left_is_written_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let mirror = opened(folder.path());
-        for write in [Write::Key(IVec::from(&[1])), entry(1, b"one"), Write::Key(IVec::from(&[1]))] {
+        for write in [entry(1, b"another"), entry(1, b"one"), entry(2, b"two")] {
             mirror.take(write).unwrap();
         }
-        mirror.take(entry(2, b"two")).unwrap();
-        mirror.take(Write::Key(IVec::from(&[3]))).unwrap();
         mirror.flush().unwrap();
         mirror.take(Write::Entry(IVec::from(&[2]), None)).unwrap();
         let trees = mirror.sealed(Seal::Closed).unwrap();
-        let found: Vec<_> = trees.entries.iter().map(Result::unwrap).collect();
-        assert_eq!(found, [(IVec::from(&[1]), IVec::from(b"one")), (IVec::from(&[3]), IVec::default())]);
+        let found: Vec<_> = trees.entries.keys().map(Result::unwrap).collect();
+        assert_eq!(found, [IVec::from(&[1])]);
+        assert_eq!(trees.entries.get(&[1]).unwrap(), Some(IVec::from(b"one")));
         assert_eq!(trees.number, 7);
         assert!(mirror.take(entry(4, b"four")).is_err(), "it was handed over");
         assert!(mirror.has_left_within(LONG));
@@ -385,7 +396,8 @@ mod tests {
     #[test]
     fn a_panic_is_told() {
         let patient = Patience { alone: LONG, waited_for: LONG };
-        let mirror = Mirror::begin(patient, || panic!("as sled does, sometimes"), || {}).unwrap();
+        let mirror =
+            Mirror::begin(patient, Takes::Values, || panic!("as sled does, sometimes"), || {}).unwrap();
         let refused = mirror.flush().err().map(|error| error.to_string());
         assert!(refused.is_some_and(|refused| refused.contains("panic")));
         assert!(mirror.has_left_within(LONG));

@@ -2,14 +2,16 @@
 //!
 //! - `engine` keeps disk and index in step;
 //! - `hot` holds the entries asked for of late;
-//! - `codec` says how an entry lies on disk (`packed`: compressed), `disk` in which order it is written, `recovery` how
-//!   that is opened (`folders`: which of several is in force);
+//! - `codec` says how an entry lies on disk (`packed`: compressed), `entries` where (its value in files of its own,
+//!   `values`; both in one database, `trees`), `disk` in which order it is written, `recovery` how that is opened
+//!   (`folders`: which of several is in force);
 //! - `index` holds the vectors of the scopes asked of late, `scope_index` those of one, in segments (`segment`) of
 //!   packed rows (`rows`, `kernels`), each searched through a `graph`; `builder` makes these in the background
 //!   (`merge`), with `hnsw_rs`, and `snapshot` keeps them over a restart; `fill` reads them from disk.
 //!
-//! `compact` writes it anew while it is in use (`mirror`: without waiting for what hangs), `slot` holds the engine, and
-//! opens it anew where it has failed. `upkeep` looks after a store that nobody has open.
+//! While it is in use `reclaim` gives back what values take that are gone, and `compact` writes anew what sled has
+//! (`mirror`: without waiting for what hangs); `slot` holds the engine, and opens it anew where it has failed. `upkeep`
+//! looks after a store that nobody has open.
 //!
 //! A search of a small index for entries asked for of late is answered where it is asked; everything else runs on
 //! tokio's blocking threads, a bounded number at a time (`lanes`).
@@ -20,6 +22,7 @@ mod codec;
 mod compact;
 mod disk;
 mod engine;
+mod entries;
 mod fill;
 mod folders;
 mod graph;
@@ -32,6 +35,7 @@ mod mirror;
 mod numbers;
 mod packed;
 mod progress;
+mod reclaim;
 mod recovery;
 mod rows;
 mod scope_index;
@@ -39,7 +43,9 @@ mod segment;
 mod slot;
 mod snapshot;
 mod stock;
+mod trees;
 pub mod upkeep;
+mod values;
 
 pub use compact::Compacted;
 pub use recovery::{Recovery, SetAside};
@@ -49,9 +55,11 @@ use crate::store::room::Used;
 use crate::store::{Counters, Entry, EntryId, Error, Match, Room, Scope, Steps, Store, Walk};
 use crate::vector::UnitVector;
 use async_trait::async_trait;
-use compact::Due;
+use compact::{Due, Sizes};
 use engine::{AtHand, Engine};
 use lanes::Lane;
+use progress::Watch;
+use reclaim::Aim;
 use sha2::{Digest as _, Sha256};
 use slot::Slot;
 use std::path::PathBuf;
@@ -115,8 +123,11 @@ pub struct Tuning {
     pub probe: Duration,
     /// How often the size of the files is looked at.
     pub look: Duration,
-    /// How much more than twice what is kept the files may take before they are written anew.
+    /// How much more than four times what it keeps sled may take before it is written anew, and, a quarter of this, how
+    /// much more than 1.4 times what lives of them the values.
     pub slack: u64,
+    /// How long a file of values is at least before the next is begun.
+    pub values_file: u64,
 }
 
 impl Default for Tuning {
@@ -128,8 +139,9 @@ impl Default for Tuning {
             patience: Duration::from_mins(2),
             retry: Duration::from_secs(1),
             probe: Duration::from_secs(20),
-            look: Duration::from_secs(5),
-            slack: 16 << 20,
+            look: Duration::from_secs(1),
+            slack: 4 << 20,
+            values_file: 1 << 20,
         }
     }
 }
@@ -194,51 +206,77 @@ impl Embedded {
         slot::heal(&self.slot, &self.config, &self.tuning).await;
     }
 
-    /// Writes the store anew whenever its files take more than twice what it holds, until it is dropped.
+    /// Gives back what its files take that is gone, whenever that is much, until it is dropped.
     pub async fn stay_small(&self) {
-        let mut due = Due::default();
+        /// The longest pause after a failure.
+        const LONGEST: Duration = Duration::from_mins(1);
+        let (mut due, mut pause) = (Due::default(), self.tuning.look);
         loop {
-            tokio::time::sleep(self.tuning.look).await;
-            let Ok((files, Some(used))) = self.sizes().await else { continue };
-            if !due.is_due(files, used.bytes, self.tuning.slack) {
-                continue;
-            }
-            due = Due { files, kept: used.bytes };
-            match self.compact().await {
-                Ok(Compacted { before, after }) => {
-                    tracing::info!(before, after, "wrote the store anew, without what is gone");
-                    due.files = after;
+            tokio::time::sleep(pause).await;
+            pause = match self.become_small(&mut due).await {
+                // Whoever calls is told.
+                Ok(()) | Err(Error::Away(_)) => self.tuning.look,
+                Err(error) => {
+                    tracing::warn!(%error, "what is gone of the store could not be given back");
+                    (pause * 2).min(LONGEST)
                 }
-                Err(error) => tracing::warn!(%error, "the store could not be written anew"),
-            }
+            };
         }
+    }
+
+    /// Gives back what its files take that is gone, if that is much.
+    async fn become_small(&self, due: &mut Due) -> Result<(), Error> {
+        let (sizes, Some(used)) = self.sizes().await? else { return Ok(()) };
+        let live = used.bytes.saturating_sub(used.entries * codec::KEYS as u64);
+        if due.are_values(sizes.values, live, self.tuning.slack) || sizes.files > reclaim::MOST_FILES {
+            self.reclaim().await?;
+            due.values = self.sizes().await?.0.values;
+        }
+        let kept = used.entries * compact::IN_TREE;
+        if due.are_keys(sizes.keys(), kept, self.tuning.slack) {
+            let Compacted { before, after } = self.rewrite(None).await?;
+            tracing::debug!(before, after, "wrote the keys of the store anew");
+            *due = Due { keys: self.sizes().await?.0.keys(), kept, ..*due };
+        }
+        Ok(())
     }
 
     /// Writes the store anew, without what its files keep of what is gone. Requests go on meanwhile.
     pub async fn compact(&self) -> Result<Compacted, Error> {
-        let (config, engine) = (self.config.clone(), self.slot.engine()?);
-        let compacted = self.run(Lane::Rewrites, move |_| compact::compact(&engine, &config)).await?;
+        self.rewrite(Some(Aim::Nothing)).await
+    }
+
+    async fn rewrite(&self, values: Option<Aim>) -> Result<Compacted, Error> {
+        let config = self.config.clone();
+        let work = move |engine: &Arc<Engine>| compact::compact(engine, &config, values);
+        let compacted = self.run(Lane::Rewrites, work).await?;
         self.slot.compacted(compacted.after);
         Ok(compacted)
+    }
+
+    /// Gives back most of what values take that are gone.
+    pub async fn reclaim(&self) -> Result<(), Error> {
+        let reclaim = |engine: &Engine, watch: &Watch| reclaim::reclaim(engine, Aim::Fifth, watch);
+        self.run(Lane::Rewrites, move |engine| progress::watched(engine, reclaim)).await
     }
 
     /// Writes what is there to a folder that is not there yet, as a store that was closed in order. Requests go on
     /// meanwhile, and what they change is in it.
     pub async fn backup(&self, to: PathBuf) -> Result<Copied, Error> {
-        let (config, engine) = (self.config.clone(), self.slot.engine()?);
-        self.run(Lane::Rewrites, move |_| compact::backup(&engine, &config, &to)).await
+        let config = self.config.clone();
+        self.run(Lane::Rewrites, move |engine| compact::backup(engine, &config, &to)).await
     }
 
     /// What its files take, without the graphs, and what is kept, once that is counted.
-    async fn sizes(&self) -> Result<(u64, Option<Used>), Error> {
+    async fn sizes(&self) -> Result<(Sizes, Option<Used>), Error> {
         let path = self.config.path.clone();
-        let look = move |engine: &Engine| {
+        let look = move |engine: &Arc<Engine>| {
             let used = engine.all_used(&*engine.writer()?);
-            Ok((compact::file_bytes(engine, &path), used))
+            Ok((compact::sizes(engine, &path), used))
         };
-        let (files, used) = self.run(Lane::Walks, look).await?;
-        self.slot.looked(files);
-        Ok((files, used))
+        let (sizes, used) = self.run(Lane::Walks, look).await?;
+        self.slot.looked(sizes.all);
+        Ok((sizes, used))
     }
 
     /// Why there is no store, where there is none.
@@ -280,12 +318,12 @@ impl Embedded {
 
     /// Makes everything written up to now survive a crash.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.run(Lane::Keyed, Engine::flush).await
+        self.run(Lane::Keyed, |engine| engine.flush()).await
     }
 
     /// Ends the store in an orderly way: all is flushed, and the next start knows. Writes are refused afterwards.
     pub async fn close(&self) -> Result<(), Error> {
-        match self.run(Lane::Keyed, Engine::close).await {
+        match self.run(Lane::Keyed, |engine| engine.close()).await {
             // There is nothing to close.
             Err(Error::Away(_)) => Ok(()),
             closed => closed,
@@ -299,7 +337,7 @@ impl Embedded {
 
     /// Notes on disk how often entries have answered. Until then it is known in memory only.
     pub async fn note_hits(&self) -> Result<(), Error> {
-        self.run(Lane::Walks, Engine::note_hits).await
+        self.run(Lane::Walks, |engine| engine.note_hits()).await
     }
 
     /// Runs `job` on a blocking thread, in its lane. A job whose caller has gone still ends, and holds its place
@@ -307,7 +345,7 @@ impl Embedded {
     async fn run<T: Send + 'static>(
         &self,
         lane: Lane,
-        job: impl FnOnce(&Engine) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&Arc<Engine>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let asked = Asked { slot: &self.slot, is_answered: false };
         let (engine, lanes) = self.slot.live()?;
@@ -360,7 +398,7 @@ impl Store for Embedded {
             AtHand::Nothing => None,
         };
         let (scope, query) = (*scope, query.clone());
-        let search = move |engine: &Engine| match ids {
+        let search = move |engine: &Arc<Engine>| match ids {
             Some(ids) => engine.read_matches(&scope, &query, &ids, k),
             None => engine.nearest(&scope, &query, k),
         };
@@ -428,7 +466,7 @@ mod tests {
 
         // As where sled hangs, one call keeps the lock of all writers, and more wait for it than there are places.
         let (end, ended) = sync_channel::<()>(0);
-        let hangs = move |engine: &Engine| {
+        let hangs = move |engine: &Arc<Engine>| {
             let _writer = engine.writer()?;
             let _ = ended.recv();
             Ok(())

@@ -5,10 +5,12 @@
 //! can be filled again, and a sidecar that does not start helps nobody.
 
 use super::codec;
-use super::disk::{Disk, Trees, failed};
+use super::disk::{Disk, failed};
 use super::folders::{self, RELEASE, folder, newest_folder};
 use super::progress::{self, Halted};
 use super::stock::{self, Left, Rest};
+use super::trees::Trees;
+use super::values::{Files, Values};
 use super::{Config, Tuning};
 use crate::store::Error;
 use crate::store::popularity::Popularity;
@@ -21,7 +23,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The format written here. A folder of a newer one is left as it is.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// The oldest whose values can be read; they are written as today's when they are written again.
 const OLDEST: u32 = 3;
 const FORMAT_KEY: &str = "format";
@@ -137,23 +139,25 @@ pub(super) fn open_as_it_is(config: &Config, tuning: &Tuning) -> Result<Opened, 
 
 /// A new database in a folder of that name, with the format that is written here.
 pub(super) fn new_database(folder: &Path, number: u64) -> Result<Trees, Error> {
-    let sled = sled::Config::default()
-        .path(folder)
-        .cache_capacity(PAGE_CACHE_BYTES)
-        .open()
-        .map_err(|error| why(error, folder).into_error())?;
-    let trees = Trees::new(sled, number).map_err(failed)?;
-    trees.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
-    Ok(trees)
+    made(folder, number, Values::open(values_in(folder, Tuning::default().values_file)))
 }
 
-/// A new database, which is none until [`folders::finish`]: a crash before leaves the older one in force.
-pub(super) fn begin(path: &Path, number: u64, flush: Duration) -> Result<Trees, Error> {
+/// A new database, which is none until [`folders::finish`]: a crash before leaves the older one in force. It may take
+/// files of values over from that one's.
+pub(super) fn begin(path: &Path, number: u64, older: Files) -> Result<Trees, Error> {
     let io = |error: std::io::Error| Error::Io(format!("{}: {error}", path.display()));
-    let folder = folder(path, number);
     folders::mark_unfinished(path, number).map_err(io)?;
-    let sled = in_use(&folder, flush).open().map_err(|error| why(error, &folder).into_error())?;
-    let trees = Trees::new(sled, number).map_err(failed)?;
+    let folder = folder(path, number);
+    made(&folder, number, Values::beside(folders::values(&folder), older))
+}
+
+fn values_in(folder: &Path, shortest: u64) -> Files {
+    Files { folder: folders::values(folder), shortest }
+}
+
+fn made(folder: &Path, number: u64, values: Result<Values, Error>) -> Result<Trees, Error> {
+    let sled = configured(folder).open().map_err(|error| why(error, folder).into_error())?;
+    let trees = Trees::new(sled, number, values?)?;
     trees.meta.insert(FORMAT_KEY, &FORMAT.to_le_bytes()).map_err(failed)?;
     Ok(trees)
 }
@@ -161,15 +165,16 @@ pub(super) fn begin(path: &Path, number: u64, flush: Duration) -> Result<Trees, 
 /// Leaves the mark that it is in use, on disk.
 pub(super) fn mark_open(trees: &Trees) -> Result<(), Error> {
     trees.meta.insert(STATE_KEY, OPEN).map_err(failed)?;
-    trees.db.flush().map(drop).map_err(failed)
+    trees.flush()
 }
 
 /// Writes something, and makes it survive a crash: whether that still works.
 pub(super) fn probe(trees: &Trees) -> Result<(), Error> {
     let probes = trees.meta.get(PROBES_KEY).map_err(failed)?;
     let probes = probes.and_then(|probes| probes.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes);
+    trees.entries.values().probe()?;
     trees.meta.insert(PROBES_KEY, &probes.wrapping_add(1).to_le_bytes()).map_err(failed)?;
-    trees.db.flush().map(drop).map_err(failed)
+    trees.flush()
 }
 
 /// Leaves the mark of an orderly shutdown, after everything else is safe on disk, and what is used where that is
@@ -179,9 +184,9 @@ pub(super) fn close(trees: &Trees, used: Option<Used>) -> Result<(), Error> {
         Some(used) => note_used(trees, used)?,
         None => drop(trees.meta.remove(USED_KEY).map_err(failed)?),
     }
-    trees.db.flush().map_err(failed)?;
+    trees.flush()?;
     trees.meta.insert(STATE_KEY, CLOSED).map_err(failed)?;
-    trees.db.flush().map(drop).map_err(failed)
+    trees.flush()
 }
 
 /// Notes about how much there is, for a start after a crash.
@@ -221,7 +226,7 @@ fn open_when_free(config: &Config, tuning: &Tuning, number: u64) -> Result<Opene
 /// Opens sled on a thread of its own, and waits as long as it shows progress.
 fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened, Failure> {
     let folder = folder(&config.path, number);
-    let (flush, expected) = (config.flush, config.room().expected_entries());
+    let (files, expected) = ((config.flush, tuning.values_file), config.room().expected_entries());
     // The last start may have hung on what it read.
     let is_marked = stock::mark(&config.path).exists();
     let at_once = if is_marked { usize::MAX } else { tuning.read_at_opening };
@@ -231,7 +236,7 @@ fn open_watched(config: &Config, tuning: &Tuning, number: u64) -> Result<Opened,
     std::thread::Builder::new()
         .name("weir-open".to_owned())
         // When nobody waits any more the database goes out of scope here, and gives back its files.
-        .spawn(move || drop(done.send(open_folder(&folder, number, flush, expected, at_once, &seen))))
+        .spawn(move || drop(done.send(open_folder(&folder, number, files, expected, at_once, &seen))))
         .map_err(|error| Failure::Other(Error::Io(error.to_string())))?;
     wait(&result, &progress, tuning.patience)
 }
@@ -249,10 +254,9 @@ fn wait(
     })
 }
 
-/// How sled keeps what is in use.
-fn in_use(folder: &Path, flush: Duration) -> sled::Config {
-    let flush_ms = u64::try_from(flush.as_millis()).unwrap_or(u64::MAX).max(1);
-    sled::Config::default().path(folder).cache_capacity(PAGE_CACHE_BYTES).flush_every_ms(Some(flush_ms))
+/// How sled keeps it. It does not flush by itself: values are to be on disk before what says where they lie.
+fn configured(folder: &Path) -> sled::Config {
+    sled::Config::default().path(folder).cache_capacity(PAGE_CACHE_BYTES).flush_every_ms(None)
 }
 
 /// Removes the pictures of its state that sled was writing when it was killed. It takes the newest there is, also one
@@ -277,18 +281,19 @@ fn remove_half_written(folder: &Path) {
 fn open_folder(
     folder: &Path,
     number: u64,
-    flush: Duration,
+    (flush, values_file): (Duration, u64),
     expected: u64,
     at_once: usize,
     progress: &AtomicU64,
 ) -> Result<Opened, Failure> {
     remove_half_written(folder);
-    let sled = in_use(folder, flush).open().map_err(|error| why(error, folder))?;
-    let trees = Trees::new(sled, number)?;
+    let sled = configured(folder).open().map_err(|error| why(error, folder))?;
+    let values = Values::open(values_in(folder, values_file)).map_err(Failure::Other)?;
+    let trees = Trees::new(sled, number, values).map_err(Failure::of)?;
     check_format(&trees, progress)?;
     let clean = trees.meta.get(STATE_KEY)?.is_some_and(|state| state == CLOSED);
     trees.meta.insert(STATE_KEY, OPEN)?;
-    let disk = Disk::new(trees);
+    let disk = Disk::new(trees, flush).map_err(Failure::Other)?;
     let popularity = Popularity::of(expected);
     let (used, mut rest) = take_stock(&disk, &popularity, clean, at_once, progress)?;
     let (mut entries, mut damaged) = (used.entries, 0);
@@ -298,7 +303,7 @@ fn open_folder(
         rest.values = left.map_or(Left::Nothing, Left::Behind);
     }
     // The mark that it is open must be there before the first write is.
-    disk.now().db.flush()?;
+    disk.flush().map_err(Failure::of)?;
     let in_background = !rest.is_nothing();
     let recovery = Recovery { entries, damaged, in_background, clean, took: Duration::ZERO, set_aside: None };
     Ok(Opened { disk, recovery, used, popularity, rest })
@@ -318,11 +323,13 @@ fn check_format(disk: &Trees, progress: &AtomicU64) -> Result<(), Failure> {
         return Err(Failure::Other(Error::NewerFormat { found, known: FORMAT }));
     }
     if found < OLDEST {
-        for tree in [&disk.entries, &disk.ages] {
-            for key in tree.iter().keys() {
-                tree.remove(key?)?;
-                progress.fetch_add(1, Ordering::Relaxed);
-            }
+        for key in disk.entries.keys() {
+            key.and_then(|key| disk.entries.remove(&key)).map_err(Failure::of)?;
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+        for key in disk.ages.iter().keys() {
+            disk.ages.remove(key?)?;
+            progress.fetch_add(1, Ordering::Relaxed);
         }
     }
     if found < FORMAT {
@@ -345,7 +352,7 @@ fn verify(
     };
     let (damaged, left) = stock::verify(disk, None, at_once, each).map_err(Failure::of)?;
     for key in &damaged {
-        disk.now().entries.remove(key)?;
+        disk.now().entries.remove(key).map_err(Failure::of)?;
     }
     let damaged = damaged.len() as u64;
     Ok((read - damaged, damaged, left))

@@ -3,14 +3,16 @@
 //!
 //! All of this blocks, and holds the folder as a sidecar does: neither can be there while the other is.
 
-use super::disk::{Disk, Trees, failed};
-use super::folders;
-use super::mirror::{Mirror, Patience, Seal, Write};
+use super::disk::{Disk, failed};
+use super::folders::{self, Identity};
+use super::mirror::{Mirror, Patience, Seal, Takes, Write};
 use super::recovery::{self, Opened};
+use super::trees::Trees;
 use super::{Config, Space, Tuning, codec, compact};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::Error;
 use crate::store::room::Facts;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -184,15 +186,24 @@ pub(super) fn finish_beside(unfinished: &Path, to: &Path) -> Result<(), Error> {
     folders::sync_folder(parent.unwrap_or(Path::new("."))).map_err(io_error(to))
 }
 
-/// What the files of a folder take.
+/// What the files of a folder take. One that has several names there, as those of values may while the store is
+/// written anew, counts once.
 pub fn folder_size(folder: &Path) -> u64 {
+    size_of_new(folder, &mut HashSet::new())
+}
+
+fn size_of_new(folder: &Path, seen: &mut HashSet<Identity>) -> u64 {
     let Ok(files) = fs::read_dir(folder) else { return 0 };
-    let size = |file: fs::DirEntry| match file.metadata() {
-        Ok(about) if about.is_dir() => folder_size(&file.path()),
-        Ok(about) => about.len(),
-        Err(_) => 0,
-    };
-    files.flatten().map(size).sum()
+    let mut size = 0;
+    for file in files.flatten() {
+        let Ok(about) = file.metadata() else { continue };
+        if about.is_dir() {
+            size += size_of_new(&file.path(), seen);
+        } else if seen.insert(folders::identity(&file.path(), &about)) {
+            size += about.len();
+        }
+    }
+    size
 }
 
 fn open(path: &Path) -> Result<Opened, Error> {
@@ -204,22 +215,22 @@ fn looked_over(path: &Path, mend: bool, tell: Tell<'_>) -> Result<Checked, Error
     let Opened { disk, recovery, used, .. } = open(path)?;
     let clean = recovery.clean;
     let mut found = Checked { clean, damaged: recovery.damaged, bytes: used.bytes, ..Checked::default() };
-    for pair in &disk.now().entries {
-        let (key, value) = pair.map_err(failed)?;
+    for pair in disk.values(None) {
+        let (key, value) = pair?;
         if is_whole(&disk, &key, &value)? {
             found.entries += 1;
             found.misnoted += u64::from(is_misnoted(&disk, &key, &value, mend)?);
         } else {
             found.damaged += 1;
             if mend {
-                disk.now().entries.remove(&key).map_err(failed)?;
+                disk.now().entries.remove(&key)?;
             }
         }
         told(tell, found.entries + found.damaged, used.entries);
     }
     for aged in disk.by_age(None) {
         let (place, _) = aged?;
-        if disk.value_at(&place)?.is_none() {
+        if disk.head_at(&place)?.is_none() {
             found.orphans += 1;
             if mend {
                 disk.remove_at(&place)?;
@@ -266,6 +277,7 @@ fn rewrite(opened: Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     let (open, leave) = (to.to_path_buf(), to.to_path_buf());
     let new = Mirror::begin(
         Patience::default(),
+        Takes::Values,
         move || recovery::new_database(&open, 0),
         move || drop(fs::remove_dir_all(leave)),
     )?;
@@ -312,22 +324,19 @@ fn copy(opened: &Opened, new: &Mirror, tell: Tell<'_>) -> Result<Copied, Error> 
     for pair in &old.ages {
         let (age_key, noted) = pair.map_err(failed)?;
         let Ok((created, key)) = codec::split_age_key(&age_key) else { continue };
-        let value = old.entries.get(key).map_err(failed)?;
-        if value.is_some_and(|value| codec::decode_created(&key, &value) == Ok(created)) {
+        if old.entries.head(&key)?.is_some_and(|head| head.is_ok_and(|head| head.created == created)) {
             write(Write::Age(age_key, Some(noted)))?;
         } else {
             copied.left_out += 1;
         }
     }
-    // First the keys and then the values, in order: see `compact`.
-    for key in old.entries.iter().keys() {
-        write(Write::Key(key.map_err(failed)?))?;
-    }
-    for pair in &old.entries {
-        let (key, value) = pair.map_err(failed)?;
+    for pair in opened.disk.values(None) {
+        let (key, value) = pair?;
         let is_whole = codec::is_sound(&key, &value) && has_age(&old, &key, &value)?;
         *(if is_whole { &mut copied.entries } else { &mut copied.left_out }) += 1;
-        write(Write::Entry(key, is_whole.then_some(value)))?;
+        if is_whole {
+            write(Write::Entry(key, Some(value)))?;
+        }
         told(tell, copied.entries + copied.left_out, opened.used.entries);
     }
     Ok(copied)

@@ -60,8 +60,8 @@ fn wrong(what: &str) -> ! {
 
 pub(super) async fn work(orders: Orders) {
     let config = Config { path: orders.folder.clone(), flush: orders.flush, ..Config::default() };
-    // Graphs for everything, so that they are stored and met again as well.
-    let tuning = Tuning { graph_from: 8, ..Tuning::default() };
+    // Graphs for everything, so that they are stored and met again as well, and many files of values.
+    let tuning = Tuning { graph_from: 8, values_file: 8 << 10, ..Tuning::default() };
     let (store, recovery) =
         Embedded::open_tuned(config, tuning).unwrap_or_else(|error| wrong(&error.to_string()));
     if recovery.damaged > 0 || recovery.set_aside.is_some() {
@@ -81,9 +81,11 @@ pub(super) async fn work(orders: Orders) {
         })
         .collect();
     let flushes = tokio::spawn(flushes(Arc::clone(&store), counts));
-    // Every other round it is written anew all the time.
+    // Every other round it is written anew all the time, in others what is gone is given back.
     if orders.round.is_multiple_of(2) {
         tokio::spawn(compacts(Arc::clone(&store)));
+    } else if orders.round.is_multiple_of(3) {
+        tokio::spawn(reclaims(Arc::clone(&store)));
     }
     for lane in lanes {
         if lane.await.is_err() {
@@ -228,6 +230,14 @@ async fn compacts(store: Arc<Embedded>) {
             // It is being closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
+    }
+}
+
+/// Gives back what values take that are gone, again and again.
+async fn reclaims(store: Arc<Embedded>) {
+    loop {
+        let _ = store.reclaim().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
