@@ -11,8 +11,10 @@ use weir::store::embedded::{Config, Embedded, Recovery, Tuning};
 use weir::store::memory::Memory;
 use weir::store::{Entry, EntryId, Scope, Seen, Store, Walk};
 
-/// The longest an operation may take where nothing is damaged.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long an operation is waited for: where something is damaged sled may hang in it.
+fn deadline(exact: bool) -> Duration {
+    Duration::from_secs(if exact { 60 } else { 10 })
+}
 
 /// How the store comes to an end.
 #[derive(Clone, Debug)]
@@ -69,13 +71,13 @@ async fn play(seed: u64, parts: Vec<(usize, Ending)>) -> Result<(), String> {
         oracle: Memory::default(),
         put: HashSet::new(),
     };
-    let Some(mut opened) = life.open().await? else { return Err("a new store does not open".to_owned()) };
+    let Some(mut opened) = life.open(true).await? else { return Err("a new store does not open".to_owned()) };
     let mut exact = true;
     for ((count, ending), round) in parts.into_iter().zip(1..) {
         life.work(&opened.0, seed, round, count, exact).await?;
         let home = parent.path().join(round.to_string()).join("store");
         let before = walked(&life.oracle).await?;
-        let Some(again) = life.end(opened.0, &ending, home).await? else { return Ok(()) };
+        let Some(again) = life.end(opened.0, &ending, home, exact).await? else { return Ok(()) };
         opened = again;
         let (store, recovery) = &opened;
         match ending {
@@ -109,9 +111,10 @@ struct Life {
 
 impl Life {
     /// `None` where it says why not.
-    async fn open(&self) -> Result<Option<(Embedded, Recovery)>, String> {
+    async fn open(&self, is_sound: bool) -> Result<Option<(Embedded, Recovery)>, String> {
         let config = Config { path: self.folder.clone(), ..Config::default() };
-        let patience = Duration::from_secs(5);
+        // Where sled hangs in what is damaged it is not waited for long.
+        let patience = if is_sound { Tuning::default().patience } else { Duration::from_secs(5) };
         let tuning = Tuning { graph_from: 16, patience, values_file: 4 << 10, ..Tuning::default() };
         let opening = tokio::task::spawn_blocking(move || Embedded::open_tuned(config, tuning));
         Ok(opening.await.map_err(|panic| format!("opening it: {panic}"))?.ok())
@@ -129,7 +132,7 @@ impl Life {
         for nth in 0..count {
             let lane = nth as u8 % LANES;
             let operation = lanes[usize::from(lane)].next().unwrap();
-            let said = tokio::time::timeout(DEADLINE, self.perform(store, lane, &operation)).await;
+            let said = tokio::time::timeout(deadline(exact), self.perform(store, lane, &operation)).await;
             // With damaged pages sled may fail, or hang: an error, never a wrong answer.
             match said {
                 Ok(Ok(())) => {}
@@ -184,6 +187,7 @@ impl Life {
         store: Embedded,
         ending: &Ending,
         home: PathBuf,
+        exact: bool,
     ) -> Result<Option<(Embedded, Recovery)>, String> {
         let flushed = match ending {
             Ending::Closed => store.close().await,
@@ -195,7 +199,7 @@ impl Life {
         drop(store);
         self.folder = home;
         self.spoil(ending);
-        self.open().await
+        self.open(exact && !matches!(ending, Ending::Cut(..) | Ending::Flipped(..))).await
     }
 
     fn spoil(&self, ending: &Ending) {
@@ -232,7 +236,7 @@ impl Life {
 
     /// What is there is what the oracle has; without one, what was put at some time, and it can be put again.
     async fn check(&mut self, store: &Embedded, exact: bool) -> Result<(), String> {
-        let checked = tokio::time::timeout(DEADLINE, async {
+        let checked = tokio::time::timeout(deadline(exact), async {
             if exact {
                 let (found, expected) = (walked(store).await?, walked(&self.oracle).await?);
                 let entries = |seen: &[Seen]| seen.iter().map(|seen| seen.entry.clone()).collect::<Vec<_>>();

@@ -55,7 +55,7 @@ async fn assert_all_there(path: &Path) {
 /// Changes sled's trees behind the store's back.
 fn spoil(path: &Path, change: impl FnOnce(&sled::Db)) {
     // sled lets go of its lock a little after it has been dropped.
-    let mut attempts = (0..400).map(|_| {
+    let mut attempts = (0..6000).map(|_| {
         std::thread::park_timeout(Duration::from_millis(5));
         sled::open(path.join("sled-0"))
     });

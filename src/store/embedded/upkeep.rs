@@ -275,8 +275,10 @@ fn rewrite(opened: Opened, to: &Path, tell: Tell<'_>) -> Result<Copied, Error> {
     remove_if_there(to)?;
     compact::check_room(opened.used.bytes, to.parent().unwrap_or(to))?;
     let (open, leave) = (to.to_path_buf(), to.to_path_buf());
+    // No write to the old one waits for it.
+    let alone = Patience::default().alone;
     let new = Mirror::begin(
-        Patience::default(),
+        Patience { alone, waited_for: alone },
         Takes::Values,
         move || recovery::new_database(&open, 0),
         move || drop(fs::remove_dir_all(leave)),
