@@ -211,6 +211,11 @@ mod tests {
         }
     }
 
+    /// Nobody is given up because the machine is busy with other things.
+    fn patient() -> Config {
+        Config { deadline: Duration::from_mins(1), ..Config::default() }
+    }
+
     fn slow(config: Config, threads: usize) -> (Embedder, SyncSender<()>, Receiver<usize>) {
         let (nod, nods) = sync_channel(64);
         let nods = Arc::new(Mutex::new(nods));
@@ -230,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_queues_up_while_one_runs_is_taken_together() {
-        let (embedder, nod, seen) = slow(Config { max_batch: 3, ..Config::default() }, 1);
+        let (embedder, nod, seen) = slow(Config { max_batch: 3, ..patient() }, 1);
         let asking = ask(&embedder, 5);
         // All five are queued before the first batch is let go: asking does not wait.
         tokio::task::yield_now().await;
@@ -245,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn several_threads_share_what_has_queued_up() {
-        let (embedder, nod, seen) = slow(Config::default(), 2);
+        let (embedder, nod, seen) = slow(patient(), 2);
         let first = ask(&embedder, 2);
         let (first_sizes, seen) = tokio::task::spawn_blocking(move || {
             let sizes = [seen.recv().unwrap(), seen.recv().unwrap()];
@@ -261,7 +266,8 @@ mod tests {
             assert!(asked.await.unwrap().is_ok());
         }
         let sizes: Vec<usize> = seen.try_iter().collect();
-        assert_eq!(sizes[0], 4, "the first that is free takes half of eight: {sizes:?}");
+        // Not always told first: it is told once the other one may take its share, too.
+        assert!(sizes.contains(&4), "the first that is free takes half of eight: {sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), 8, "{sizes:?}");
     }
 
@@ -280,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_known_is_not_encoded() {
-        let (embedder, nod, _seen) = slow(Config::default(), 1);
+        let (embedder, nod, _seen) = slow(patient(), 1);
         drop(nod);
         let vector = UnitVector::new(vec![1.0]).unwrap();
         let known = Embedding { vector, partial: false, pieces: None };
@@ -292,7 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_model_is_an_error_and_no_end() {
-        let (embedder, nod, _seen) = slow(Config::default(), 1);
+        let (embedder, nod, _seen) = slow(patient(), 1);
         drop(nod);
         assert!(matches!(embedder.embed("a").await, Err(Error::Model(_))));
         assert!(matches!(embedder.embed("b").await, Err(Error::Model(_))));
@@ -300,10 +306,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_threads_end_with_the_last_handle() {
-        let (embedder, nod, seen) = slow(Config::default(), 2);
+        let (embedder, nod, seen) = slow(patient(), 2);
         drop(embedder);
         drop(nod);
         let ended = tokio::task::spawn_blocking(move || seen.recv().is_err());
-        assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap().unwrap());
+        assert!(tokio::time::timeout(Duration::from_mins(1), ended).await.unwrap().unwrap());
     }
 }

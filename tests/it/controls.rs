@@ -50,7 +50,7 @@ async fn start(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server::serve(listener, Arc::new(server), std::future::pending()));
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap();
     Running { address, clock: rig.clock, client }
 }
 
@@ -128,10 +128,10 @@ fn provider(kind: ProviderKind, protocol: Protocol, address: SocketAddr) -> Arc<
         profiles: Vec::new(),
         needs_key: false,
         headers: vec![],
-        connect_timeout: Duration::from_secs(2),
-        first_token_timeout: Duration::from_secs(2),
-        idle_timeout: Duration::from_secs(2),
-        reply_timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_mins(1),
+        first_token_timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_mins(1),
+        reply_timeout: Duration::from_mins(1),
         limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,

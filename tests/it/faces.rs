@@ -56,7 +56,7 @@ async fn start_with(providers: Vec<Arc<Provider>>, change: impl FnOnce(&mut serv
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server::serve(listener, Arc::new(server), std::future::pending()));
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap();
     Running { address, client }
 }
 
@@ -240,7 +240,7 @@ fn provider_at(address: SocketAddr) -> Arc<Provider> {
 
 fn config(kind: ProviderKind, address: SocketAddr) -> provider::Config {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let wait = Duration::from_secs(5);
+    let wait = Duration::from_mins(1);
     provider::Config {
         name: "mirror".into(),
         kind,

@@ -128,7 +128,7 @@ impl Running {
 
 pub(crate) fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap()
 }
 
 fn id(n: u8) -> EntryId {

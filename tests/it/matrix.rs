@@ -125,7 +125,7 @@ impl Sidecar {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(server::serve(listener, Arc::new(server), std::future::pending()));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap();
         Self { address, asked, client }
     }
 
@@ -159,10 +159,10 @@ fn config(kind: ProviderKind, protocol: Protocol, base_url: String) -> provider:
         profiles: Vec::new(),
         needs_key: false,
         headers: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        first_token_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(5),
-        reply_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_mins(1),
+        first_token_timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_mins(1),
+        reply_timeout: Duration::from_mins(1),
         limits: weir::upstream::queue::Limits::default(),
         price: None,
         listed: None,

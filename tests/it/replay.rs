@@ -1,7 +1,7 @@
 //! A journal, written while a sidecar answers over HTTP; and what would have been, asked of it afterwards.
 
 use crate::keeping::client;
-use crate::kit::{Rig, some_status};
+use crate::kit::{Rig, patient, some_status};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use weir::cache::{self, Semantic, bound};
 use weir::chat::{Message, Reply, Request, Usage, unfold};
 use weir::clock::Clock;
-use weir::embed::{self, Embedder};
+use weir::embed::Embedder;
 use weir::intent::Live;
 use weir::journal::{Config, Content, Head, Journal, Keys, Reader};
 use weir::lab::replay::{Interval, Recordings, Report, Setup};
@@ -46,7 +46,7 @@ impl Upstream for Knowing {
     async fn open(&self, request: &Request, _: &Call) -> Result<Opened, Error> {
         let asked = request.question().map(Message::plain_text).unwrap_or_default();
         // Long enough for others to join, on a machine that is busy with other things.
-        let millis = if asked.contains("Nauru") { 500 } else { 3 };
+        let millis = if asked.contains("Nauru") { 3000 } else { 3 };
         tokio::time::sleep(Duration::from_millis(millis)).await;
         if asked.contains("fail") {
             return Err(Error::new(Kind::Server, &"primary".into(), "it failed"));
@@ -76,6 +76,7 @@ pub(crate) struct Recording {
     pub(crate) journal: Journal,
     keys: Keys,
     pub(crate) address: SocketAddr,
+    client: reqwest::Client,
     metrics: Metrics,
     _stop: oneshot::Sender<()>,
 }
@@ -143,12 +144,12 @@ impl Recording {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(server::serve(listener, Arc::new(server), async { drop(stopped.await) }));
-        Self { folder, journal, keys, address, metrics, _stop: stop }
+        Self { folder, journal, keys, address, client: client(), metrics, _stop: stop }
     }
 
     async fn ask(&self, body: &Value, headers: &[(&str, &str)]) -> (u16, String) {
         let url = format!("http://{}/v1/chat/completions", self.address);
-        let mut request = client().post(url).body(body.to_string());
+        let mut request = self.client.post(url).body(body.to_string());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -217,7 +218,7 @@ fn setup(cache: cache::Config) -> Setup {
     Setup {
         cache,
         rules: Live::default(),
-        embedder: Some(Embedder::spawn(WordEncoder, embed::Config::default()).unwrap()),
+        embedder: Some(Embedder::spawn(WordEncoder, patient()).unwrap()),
         room: Room { max_entries: 10_000, max_bytes: 1 << 30 },
         prices: Arc::new(Prices::new([("primary".into(), source)])),
     }

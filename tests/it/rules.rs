@@ -1,12 +1,12 @@
 //! The intent lane through the whole path: each action in each protocol, conditions, reload, and `/weir/rules`.
 
-use crate::kit::{Rig, caller, question, some_status, whole};
+use crate::kit::{Rig, caller, eventually, question, some_status, whole};
 use crate::server::client;
 use crate::wire::events_in;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use weir::chat::{Block, Finish, Folder, Protocol, Reply};
@@ -66,7 +66,7 @@ bypass_cache = true
 [[rule]]
 name = "weather"
 match = "weather in {city:text}"
-http = { url = "http://SERVICE/weather?city={city}", answer = "{city}: {body.sky}", timeout_ms = 500 }
+http = { url = "http://SERVICE/weather?city={city}", answer = "{city}: {body.sky}", timeout_ms = 60000 }
 "#;
 
 pub(crate) struct Running {
@@ -286,21 +286,25 @@ async fn rules_change_under_load_without_a_dropped_request() {
     let rule = |answer: &str| format!("[[rule]]\nname = 'ping'\nmatch = 'ping'\nanswer = '{answer}'\n");
     let running = Arc::new(ruled(&rule("one")).await);
     let over = Arc::new(AtomicBool::new(false));
-    let askers: Vec<_> = (0..4)
-        .map(|_| {
-            let (running, over) = (Arc::clone(&running), Arc::clone(&over));
+    let seen: Arc<[AtomicUsize; 4]> = Arc::default();
+    let askers: Vec<_> = (0..seen.len())
+        .map(|asker| {
+            let (running, over, seen) = (Arc::clone(&running), Arc::clone(&over), Arc::clone(&seen));
             tokio::spawn(async move {
-                let mut seen = 0;
                 while !over.load(Ordering::Relaxed) {
                     let (reply, source, _) = running.ask(Protocol::OpenAiChat, "ping", false).await;
                     assert_eq!(source, "rule");
                     assert!(["one", "two"].contains(&reply.choices[0].said().as_str()));
-                    seen += 1;
+                    seen[asker].fetch_add(1, Ordering::Relaxed);
                 }
-                seen
             })
         })
         .collect();
+    let all_since = |before: &[usize]| {
+        seen.iter().zip(before).all(|(seen, before)| seen.load(Ordering::Relaxed) > *before)
+    };
+    eventually("all are asking", || all_since(&[0; 4])).await;
+    let before = seen.each_ref().map(|seen| seen.load(Ordering::Relaxed));
     for round in 0..60 {
         let mut book = Book::default();
         let wrong = round % 3 == 2;
@@ -312,9 +316,10 @@ async fn rules_change_under_load_without_a_dropped_request() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
+    eventually("all go on asking", || all_since(&before)).await;
     over.store(true, Ordering::Relaxed);
     for asker in askers {
-        assert!(asker.await.unwrap() > 0);
+        asker.await.unwrap();
     }
 }
 
