@@ -23,17 +23,19 @@ use tokio::time::sleep;
 
 const ROUNDS: usize = 3;
 const WRITES: usize = 500;
-/// Between two writes; with the mock's thinking time about a hundred are on their way at any moment.
-const PACE: Duration = Duration::from_millis(3);
+/// Between two writes; with the mock's thinking time about thirty are on their way at any moment, and some are still
+/// to come at the kill.
+const PACE: Duration = Duration::from_millis(10);
 const THINKING: Duration = Duration::from_millis(300);
-/// Acknowledged longer ago than this, an answer is on disk.
-const FLUSH_WINDOW: Duration = Duration::from_millis(500);
-/// The kill comes when this many answers are older than that (a little more, to be sure), and more are on their way.
+/// Written longer ago than this, an answer is on disk: many times the longest time between a write and its flush, as
+/// the machine may be busy.
+const FLUSH_WINDOW: Duration = Duration::from_secs(2);
+/// The kill comes when this many answers are older than that, and more are on their way.
 const SETTLED: usize = 200;
-const AFTER_SETTLED: Duration = Duration::from_millis(550);
-const READY_DEADLINE: Duration = Duration::from_secs(20);
-const SETTLED_DEADLINE: Duration = Duration::from_secs(20);
-const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const READY_DEADLINE: Duration = Duration::from_mins(2);
+const SETTLED_DEADLINE: Duration = Duration::from_mins(2);
+/// More than the store's, so that it is heard what the sidecar does then.
+const REQUEST_DEADLINE: Duration = Duration::from_mins(3);
 const START_ATTEMPTS: usize = 3;
 const CHECKS_AT_ONCE: usize = 64;
 
@@ -45,16 +47,16 @@ async fn what_was_acknowledged_before_the_last_flush_window_survives_kill_9() {
 
     let mut sidecar = Sidecar::start(folder.path(), upstream, &client).await;
     for round in 0..ROUNDS {
-        let (asked, killed) = write_and_kill(&mut sidecar, &client, round).await;
+        let (asked, settled) = write_and_kill(&mut sidecar, &client, round).await;
 
         sidecar = Sidecar::start(folder.path(), upstream, &client).await;
         let log = sidecar.log();
         assert!(log.to_lowercase().contains("recover"), "start-up should say what it recovered:\n{log}");
 
-        let settled = check_all(&sidecar, &client, &asked, killed).await;
+        let checked = check_all(&sidecar, &client, &asked, settled).await;
         assert!(
-            settled >= SETTLED,
-            "round {round} checked only {settled} answers older than the flush window"
+            checked >= SETTLED,
+            "round {round} checked only {checked} answers older than the flush window"
         );
     }
 }
@@ -64,7 +66,8 @@ async fn after_kill_9_what_is_kept_is_within_its_bytes() {
     const ROOM: u64 = 1 << 20;
     /// More than there is room for.
     const ASKED: usize = 300;
-    /// So many are acknowledged before the kill.
+    /// So many are acknowledged some time before the kill, more than there is room for, and so many until the kill.
+    const EARLY: usize = 150;
     const ENOUGH: usize = 240;
     let folder = tempfile::tempdir().unwrap();
     let upstream = start_mock().await;
@@ -75,10 +78,13 @@ async fn after_kill_9_what_is_kept_is_within_its_bytes() {
         let questions: Vec<String> = (0..ASKED)
             .map(|nth| format!("round {round} item {nth} {}", incompressible(&format!("{round} {nth}"))))
             .collect();
-        let url = sidecar.url.as_str();
-        let asked = stream::iter(&questions).map(|question| ask(&client, url, question));
-        let acknowledged = asked.buffer_unordered(CHECKS_AT_ONCE).take(ENOUGH).count().await;
-        assert_eq!(acknowledged, ENOUGH);
+        let url = sidecar.url.clone();
+        let asked = stream::iter(&questions).map(|question| ask(&client, &url, question));
+        let mut acknowledged = asked.buffer_unordered(CHECKS_AT_ONCE);
+        assert_eq!(acknowledged.by_ref().take(EARLY).count().await, EARLY);
+        sidecar.until("weir_store_bytes", ROOM / 2, &client).await;
+        sleep(FLUSH_WINDOW).await;
+        assert_eq!(acknowledged.by_ref().take(ENOUGH - EARLY).count().await, ENOUGH - EARLY);
         sidecar.kill();
 
         sidecar = Sidecar::start_with(folder.path(), upstream, &client, "max_mb = 1").await;
@@ -113,19 +119,22 @@ struct Acknowledged {
     at: Instant,
 }
 
-/// Asks many questions at once and kills the sidecar while the later ones are still on their way.
+/// Asks many questions at once and kills the sidecar while the later ones are still on their way. Gives the moment
+/// before which all answers were written, and longer ago than the flush window.
 async fn write_and_kill(
     sidecar: &mut Sidecar,
     client: &reqwest::Client,
     round: usize,
 ) -> (Vec<Asked>, Instant) {
-    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let (sent, acknowledged) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut writers = JoinSet::new();
     for nth in 0..WRITES {
-        let (client, url, acknowledged) = (client.clone(), sidecar.url.clone(), Arc::clone(&acknowledged));
+        let (client, url) = (client.clone(), sidecar.url.clone());
+        let (sent, acknowledged) = (Arc::clone(&sent), Arc::clone(&acknowledged));
         writers.spawn(async move {
             sleep(PACE * u32::try_from(nth).unwrap()).await;
             let question = format!("round {round} item {nth}: what is {} plus {round}?", nth * 7919);
+            sent.fetch_add(1, Ordering::Relaxed);
             let reply = ask(&client, &url, &question).await;
             let at = Instant::now();
             acknowledged.fetch_add(usize::from(reply.is_some()), Ordering::Relaxed);
@@ -142,17 +151,20 @@ async fn write_and_kill(
         );
         sleep(PACE).await;
     }
-    sleep(AFTER_SETTLED).await;
-    let killed = Instant::now();
+    let settled = Instant::now();
+    // Answers are written one after the other, behind what is said; those of the rounds before came first.
+    let written = WRITES * round + sent.load(Ordering::Relaxed);
+    sidecar.until("weir_store_entries", written as u64, client).await;
+    sleep(FLUSH_WINDOW).await;
     sidecar.kill();
-    (writers.join_all().await, killed)
+    (writers.join_all().await, settled)
 }
 
 /// Asks everything again; gives how many of the answers had to be there.
-async fn check_all(sidecar: &Sidecar, client: &reqwest::Client, asked: &[Asked], killed: Instant) -> usize {
+async fn check_all(sidecar: &Sidecar, client: &reqwest::Client, asked: &[Asked], settled: Instant) -> usize {
     let checks = stream::iter(asked).map(|Asked { question, acknowledged }| async move {
         let before = acknowledged.as_ref();
-        let is_settled = before.is_some_and(|before| killed.duration_since(before.at) > FLUSH_WINDOW);
+        let is_settled = before.is_some_and(|before| before.at <= settled);
         check(sidecar, client, question, before, is_settled).await;
         is_settled
     });
@@ -168,7 +180,12 @@ async fn check(
 ) {
     let again = ask(client, &sidecar.url, question).await.expect("the restarted sidecar answers");
     assert!(again.content.starts_with(question), "{question:?} was answered with {:?}", again.content);
-    assert!(again.source == "exact" || !is_settled, "lost: {question:?} came from {:?}", again.source);
+    assert!(
+        again.source == "exact" || !is_settled,
+        "lost: {question:?} came from {:?}, {}",
+        again.source,
+        again.told
+    );
     if let ("exact", Some(before)) = (again.source.as_str(), before) {
         assert_eq!(again.content, before.content, "another answer to {question:?} than before the kill");
     }
@@ -176,6 +193,8 @@ async fn check(
 
 struct Reply {
     source: String,
+    /// What is told of the cache: why there was no answer in it.
+    told: String,
     content: String,
 }
 
@@ -188,10 +207,11 @@ async fn ask(client: &reqwest::Client, url: &str, question: &str) -> Option<Repl
         client.post(format!("{url}/v1/chat/completions")).header("content-type", "application/json");
     let reply = request.body(body.to_string()).send().await.ok()?;
     assert_eq!(reply.status(), 200, "{question:?} should be answered");
-    let source = reply.headers().get("x-weir-source")?.to_str().ok()?.to_owned();
+    let header = |name: &str| Some(reply.headers().get(name)?.to_str().ok()?.to_owned());
+    let (source, told) = (header("x-weir-source")?, header("cache-status")?);
     let completion: Value = serde_json::from_slice(&reply.bytes().await.ok()?).ok()?;
     let content = completion["choices"][0]["message"]["content"].as_str()?.to_owned();
-    Some(Reply { source, content })
+    Some(Reply { source, told, content })
 }
 
 fn client() -> reqwest::Client {
@@ -290,6 +310,22 @@ impl Sidecar {
         }
     }
 
+    /// Waits until one of its metrics is at least so high.
+    async fn until(&self, name: &str, least: u64, client: &reqwest::Client) {
+        let begun = Instant::now();
+        loop {
+            let metrics = client.get(format!("{}/metrics", self.url)).send().await.unwrap();
+            let metrics = metrics.text().await.unwrap();
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let value: f64 = line.unwrap().parse().unwrap();
+            if value >= least as f64 {
+                return;
+            }
+            assert!(begun.elapsed() < SETTLED_DEADLINE, "{name} is {value} and not {least}:\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// As `kill -9` does.
     fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -323,7 +359,7 @@ order = ["primary"]
 [cache]
 semantic = "off"
 [store]
-deadline_ms = 10000
+deadline_ms = 60000
 {store}
 "#
     )
