@@ -121,6 +121,8 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
     };
     let (mut in_order, mut compacted) = (false, 0);
     let mut last_heard = began;
+    // The longest between two flushes that were told: as long may those take that nobody tells of.
+    let (mut last_flushed, mut longest) = (None::<Instant>, Duration::ZERO);
     let mut killed = None;
     loop {
         let until = kill_at.unwrap_or(last_heard + PATIENCE);
@@ -157,6 +159,8 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
                         }
                     }
                     ("flushed", Some(now)) => {
+                        let since = last_flushed.replace(Instant::now());
+                        longest = longest.max(since.map_or(Duration::ZERO, |since| since.elapsed()));
                         for (known, count) in now.iter_mut().zip(rest.split(' ')) {
                             known.flushed = count.parse().unwrap();
                             // What is flushed is done, also where it was killed before it said so.
@@ -189,8 +193,9 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
             known.flushed = known.acknowledged;
         }
     }
+    let surely = SURELY.max(3 * longest.max(last_flushed.map_or(Duration::ZERO, |last| last.elapsed())));
     for (at, lane, count) in heard {
-        if killed.is_some_and(|killed| killed.saturating_duration_since(at) > SURELY) {
+        if killed.is_some_and(|killed| killed.saturating_duration_since(at) > surely) {
             now[lane].flushed = now[lane].flushed.max(count);
         }
     }
