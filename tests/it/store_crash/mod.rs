@@ -49,6 +49,8 @@ enum End {
     Early(Duration),
     /// After so many operations, and a little later.
     After(usize, Duration),
+    /// When it has been written anew, or a little later.
+    Anew(Duration),
     /// It is left alone until it ends.
     InOrder(u64),
 }
@@ -59,7 +61,7 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
     let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
     println!("{SEED}={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut operations, mut compacted, mut ends) = (0, 0, [0; 3]);
+    let (mut operations, mut compacted, mut ends) = (0, 0, [0; 4]);
     for nth in 0..ROUNDS / ROUNDS_PER_FOLDER {
         let folder = tempfile::tempdir().unwrap();
         let flush = FLUSH[nth as usize % FLUSH.len()];
@@ -68,6 +70,10 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
         for round in nth * ROUNDS_PER_FOLDER..=(nth + 1) * ROUNDS_PER_FOLDER {
             let end = match random.random_range(0..20) {
                 _ if round == (nth + 1) * ROUNDS_PER_FOLDER => End::InOrder(0),
+                // Of those in which it is written anew all the time.
+                _ if round.is_multiple_of(6) => {
+                    End::Anew(Duration::from_micros(random.random_range(0..3000)))
+                }
                 0..2 => End::Early(Duration::from_micros(random.random_range(0..60_000))),
                 2 => End::InOrder(random.random_range(0..100)),
                 _ => End::After(
@@ -79,6 +85,7 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
                 End::Early(_) => 0,
                 End::After(..) => 1,
                 End::InOrder(_) => 2,
+                End::Anew(_) => 3,
             }] += 1;
             let limit = if let End::InOrder(limit) = end { limit } else { u64::MAX };
             let orders =
@@ -90,9 +97,10 @@ fn killed_at_any_moment_it_keeps_what_was_flushed_and_nothing_that_is_gone() {
         assert_eq!(beside(folder.path()), 1, "nothing was set aside");
     }
     println!(
-        "{operations} operations acknowledged, {compacted} times written anew; killed early, later, ended in order: {ends:?}"
+        "{operations} operations acknowledged, {compacted} times written anew; killed early, later, ended in order, killed when written anew: {ends:?}"
     );
-    assert!(operations > 10_000 && compacted > 20, "too little was done: {operations}, {compacted}");
+    assert!(operations > 10_000 && compacted >= ends[3], "too little was done: {operations}, {compacted}");
+    assert!(ends[3] > 20, "{ends:?}");
 }
 
 /// The process that is killed; without orders it has nothing to do.
@@ -167,7 +175,14 @@ fn play(orders: &Orders, end: End, known: &mut Vec<Known>, context: &str) -> u32
                             known.acknowledged = known.acknowledged.max(known.flushed);
                         }
                     }
-                    ("compacted", Some(_)) => compacted += 1,
+                    ("compacted", Some(_)) => {
+                        compacted += 1;
+                        if let End::Anew(then) = end
+                            && kill_at.is_none()
+                        {
+                            kill_at = Some(Instant::now() + then);
+                        }
+                    }
                     ("closed", Some(_)) => in_order = true,
                     ("wrong", _) => panic!("{context}: {rest}"),
                     // What the test harness says.
