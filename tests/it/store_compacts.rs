@@ -114,6 +114,45 @@ async fn it_stays_small_by_itself() {
     }
 }
 
+/// As when they expire, and nobody asks anything any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_goes_is_given_back_too() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("store");
+    let tuning =
+        Tuning { look: Duration::from_millis(20), slack: 0, values_file: 64 << 10, ..Tuning::default() };
+    let store = Arc::new(opened(&path, tuning));
+    overwritten(&store, 1000, 3).await;
+    let all = store.counters().bytes;
+    let kept_small = Arc::clone(&store);
+    tokio::spawn(async move { kept_small.stay_small().await });
+    let takes_at_most = async |most: u64| {
+        let small = async {
+            while values_in(&path) > most {
+                tokio::time::sleep(tuning.look).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, small).await.expect("the files become small");
+    };
+    takes_at_most(all * 3 / 2).await;
+    // It has looked again, and has nothing to do.
+    tokio::time::sleep(tuning.look * 10).await;
+    // In each file some stay.
+    for n in (0..1000).filter(|n| n % 10 > 0) {
+        assert!(store.remove(&Scope([1; 32]), &noise(n, 2).id).await.unwrap());
+    }
+    takes_at_most(all / 4).await;
+    for n in (0..1000).step_by(10) {
+        assert_eq!(store.load(&Scope([1; 32]), &noise(n, 2).id).await.unwrap(), Some(noise(n, 2)));
+    }
+}
+
+/// What the values take, of the database that has most: while one takes the place of another both are there.
+fn values_in(path: &Path) -> u64 {
+    let values = |folder: &String| folder_size(&path.join(folder).join("values"));
+    sled_folders(path).iter().map(values).max().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_meanwhile_is_done() {
     let parent = tempfile::tempdir().unwrap();

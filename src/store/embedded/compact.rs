@@ -55,8 +55,9 @@ pub(super) struct Due {
     /// What sled's files took when they were last written anew, or zero, and what was kept in them.
     pub(super) keys: u64,
     pub(super) kept: u64,
-    /// What the values took when some were last given back, or zero.
+    /// What the values took when some were last given back, or zero, and what lived of them.
     pub(super) values: u64,
+    pub(super) live: u64,
 }
 
 impl Due {
@@ -72,7 +73,8 @@ impl Due {
     /// Beyond two fifths more than what lives, and a little.
     pub(super) fn are_values(self, files: u64, live: u64, slack: u64) -> bool {
         let has_grown = files > self.values + live / 8;
-        files > (live + live * 2 / 5).saturating_add(slack / VALUES_SLACK) && has_grown
+        let has_emptied = live < self.live - self.live / 8;
+        files > (live + live * 2 / 5).saturating_add(slack / VALUES_SLACK) && (has_grown || has_emptied)
     }
 }
 
@@ -387,12 +389,12 @@ mod tests {
 
     #[test]
     fn keys_are_due_again_when_they_have_grown_or_much_has_gone() {
-        let again = Due { keys: 1900, kept: 400, values: 0 };
+        let again = Due { keys: 1900, kept: 400, ..Due::default() };
         assert!(!again.are_keys(2300, 400, 0), "they came out at 1900");
         assert!(again.are_keys(2301, 400, 0));
         assert!(!again.are_keys(1900, 300, 0), "they may well come out at 1900 again");
         assert!(again.are_keys(1900, 299, 0));
-        let odd = Due { keys: 3000, kept: 400, values: 0 };
+        let odd = Due { keys: 3000, kept: 400, ..Due::default() };
         assert!(!odd.are_keys(3100, 400, 0), "hardly anything has come since");
         assert!(odd.are_keys(3101, 400, 0), "they should have come out at 2000");
     }
@@ -403,8 +405,10 @@ mod tests {
         assert!(!first.are_values(1400, 1000, 0));
         assert!(first.are_values(1401, 1000, 0));
         assert!(!first.are_values(1401, 1000, 40));
-        let again = Due { values: 1500, ..first };
+        let again = Due { values: 1500, live: 1000, ..first };
         assert!(!again.are_values(1600, 1000, 0), "nothing could be gained at 1500");
         assert!(again.are_values(1626, 1000, 0));
+        assert!(!again.are_values(1500, 875, 0), "hardly any of them have gone since");
+        assert!(again.are_values(1500, 874, 0), "nothing has come, but some have gone");
     }
 }

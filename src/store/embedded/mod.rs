@@ -230,7 +230,7 @@ impl Embedded {
         let live = used.bytes.saturating_sub(used.entries * codec::KEYS as u64);
         if due.are_values(sizes.values, live, self.tuning.slack) || sizes.files > reclaim::MOST_FILES {
             self.reclaim().await?;
-            due.values = self.sizes().await?.0.values;
+            *due = Due { values: self.sizes().await?.0.values, live, ..*due };
         }
         let kept = used.entries * compact::IN_TREE;
         if due.are_keys(sizes.keys(), kept, self.tuning.slack) {
