@@ -302,6 +302,7 @@ impl Step {
                 if let Some(used) = *used {
                     recovery::note_used(trees, used)?;
                 }
+                trees.entries.values().catch_up()?;
                 recovery::mark_open(trees)
             }
         }

@@ -6,7 +6,7 @@
 //! and the file is removed (see `reclaim`). A value carries its own checksum, so nothing here is believed.
 
 use crate::store::Error;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ const PART: u64 = 32;
 const LONGEST: u64 = 1 << 30;
 /// How many files are held open for reading.
 const OPEN_FILES: usize = 128;
+/// How many that have ended may wait to be forced to the disk: they are open as well.
+const UNSYNCED_FILES: usize = 64;
 /// A longer value is looked for in a file that is as long before there is memory for it: its place may be damaged.
 const UNCHECKED: u32 = 1 << 20;
 
@@ -62,7 +64,16 @@ struct Tail {
     came: bool,
     /// Where files lie that may be taken over, and those that were.
     source: Option<PathBuf>,
-    adopted: HashSet<u64>,
+    adopted: HashMap<u64, Adopted>,
+}
+
+/// How a file was taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Adopted {
+    /// It is the same one, under another name.
+    Shared,
+    /// As it was then: what is added to the source is missing here.
+    Copied,
 }
 
 impl Values {
@@ -96,7 +107,7 @@ impl Values {
             unsynced: Vec::new(),
             came: true,
             source,
-            adopted: HashSet::new(),
+            adopted: HashMap::new(),
         };
         Ok(Self {
             files,
@@ -143,6 +154,10 @@ impl Values {
 
     /// Begins the next file.
     fn begin(&self, tail: &mut Tail) -> io::Result<(u64, Arc<File>, u64)> {
+        if tail.unsynced.len() >= UNSYNCED_FILES {
+            let synced = std::mem::take(&mut tail.unsynced).iter().try_for_each(|file| file.sync_data());
+            synced.inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
+        }
         let number = tail.next;
         let file = File::options().read(true).write(true).create_new(true).open(self.path(number))?;
         tail.next += 1;
@@ -175,8 +190,9 @@ impl Values {
         if let Some(file) = self.open.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(File::open(self.path(number))?);
+        // Held while it is opened: none is kept open that has been removed meanwhile.
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let file = Arc::new(File::open(self.path(number))?);
         if open.len() >= OPEN_FILES {
             open.clear();
         }
@@ -186,28 +202,50 @@ impl Values {
 
     /// Takes a file over from the source under its number, unless it is here already.
     pub(super) fn adopt(&self, number: u64) -> Result<(), Error> {
+        // One file with two names, where the disk can do that: it is only ever added to, and by one.
+        self.adopt_by(number, |from, to| fs::hard_link(from, to))
+    }
+
+    fn adopt_by(&self, number: u64, share: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Result<(), Error> {
         let mut tail = self.tail();
-        let Some(source) = tail.source.as_ref().filter(|_| !tail.adopted.contains(&number)) else {
+        let Some(source) = tail.source.as_ref().filter(|_| !tail.adopted.contains_key(&number)) else {
             return Ok(());
         };
         let (from, to) = (source.join(number.to_string()), self.path(number));
-        // One file with two names, where the disk can do that: it is only ever added to, and by one.
-        let adopted = fs::hard_link(&from, &to).or_else(|_| {
-            fs::copy(&from, &to)?;
-            File::open(&to)?.sync_all()
-        });
-        let size = adopted.and_then(|()| Ok(fs::metadata(&to)?.len()));
-        tail.total += size.map_err(|error| failed(&from, &error))?;
+        let adopted = match share(&from, &to) {
+            Ok(()) => Ok(Adopted::Shared),
+            Err(_) => copy_over(&from, &to).map(|()| Adopted::Copied),
+        };
+        let adopted = adopted.and_then(|adopted| Ok((adopted, fs::metadata(&to)?.len())));
+        let (adopted, size) = adopted.map_err(|error| failed(&from, &error))?;
+        tail.total += size;
         tail.next = tail.next.max(number + 1);
-        tail.adopted.insert(number);
+        tail.adopted.insert(number, adopted);
         tail.came = true;
+        Ok(())
+    }
+
+    /// Has what was added to files of the source since they were copied. The source is written no more.
+    pub(super) fn catch_up(&self) -> Result<(), Error> {
+        let tail = self.tail();
+        let Some(source) = &tail.source else { return Ok(()) };
+        for (number, adopted) in &tail.adopted {
+            let (from, to) = (source.join(number.to_string()), self.path(*number));
+            let catch_up = || match adopted {
+                Adopted::Copied if fs::metadata(&from)?.len() != fs::metadata(&to)?.len() => {
+                    copy_over(&from, &to)
+                }
+                Adopted::Copied | Adopted::Shared => Ok(()),
+            };
+            catch_up().map_err(|error| failed(&from, &error))?;
+        }
         Ok(())
     }
 
     /// From here on it stands alone: the source is written no more.
     pub(super) fn stand_alone(&self) {
         let mut tail = self.tail();
-        (tail.source, tail.adopted) = (None, HashSet::new());
+        (tail.source, tail.adopted) = (None, HashMap::new());
         // What was taken over may have grown since.
         if let Ok(files) = listed(&self.files.folder) {
             tail.total = files.iter().map(|(_, size)| size).sum();
@@ -254,8 +292,10 @@ impl Values {
     pub(super) fn remove(&self, number: u64) -> Result<(), Error> {
         let path = self.path(number);
         let size = fs::metadata(&path).map_or(0, |file| file.len());
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&number);
         fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+        drop(open);
         let mut tail = self.tail();
         tail.total = tail.total.saturating_sub(size);
         Ok(())
@@ -283,6 +323,11 @@ impl Values {
         // A panic leaves nothing half-done here.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn copy_over(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
 }
 
 /// The files in a folder, by number, and what they take.
@@ -404,6 +449,37 @@ mod tests {
             opened(folder.path(), 10);
         }
         assert_eq!(numbers(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn where_a_file_has_one_name_only_what_is_added_later_comes_too() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let older = opened(old.path(), 100);
+        let first = older.append(&[1; 30]).unwrap();
+        let values = Values::beside(new.path().join("values"), older.files().clone()).unwrap();
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        values.adopt_by(first.file, no_links).unwrap();
+        let second = older.append(&[2; 30]).unwrap();
+        assert_eq!(first.file, second.file);
+        values.adopt_by(second.file, no_links).unwrap();
+        assert_eq!(values.read(second).unwrap(), None, "it came behind the copy");
+        values.catch_up().unwrap();
+        values.stand_alone();
+        assert_eq!(values.size(), 60);
+        for (at, value) in [(first, [1; 30]), (second, [2; 30])] {
+            assert_eq!(values.read(at).unwrap(), Some(value.to_vec()));
+        }
+    }
+
+    #[test]
+    fn however_many_files_end_few_of_them_wait_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let values = opened(folder.path(), 1);
+        for _ in 0..3 * UNSYNCED_FILES {
+            values.append(&[1; 200]).unwrap();
+            assert!(values.tail().unsynced.len() <= UNSYNCED_FILES);
+        }
+        assert!(numbers(folder.path()).len() > UNSYNCED_FILES);
     }
 
     #[test]
